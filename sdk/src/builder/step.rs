@@ -1,0 +1,90 @@
+//! From a typed closure to one that the platform can run.
+
+use std::future::Future;
+use std::marker::PhantomData;
+use std::sync::Arc;
+
+use serde::Serialize;
+
+use super::input::{Input, Members};
+use crate::closure::{Closure, StepError};
+use crate::value::{Body, Producer, Value, ValueError};
+
+/// A type that a closure can return.
+pub trait IntoValue {
+    /// Makes the value.
+    ///
+    /// # Errors
+    /// What serde cannot write.
+    fn into_value(self) -> Result<Value, ValueError>;
+}
+
+impl<T: Serialize> IntoValue for T {
+    fn into_value(self) -> Result<Value, ValueError> {
+        // A unit is nothing, and nothing travels as the empty value.
+        if size_of::<T>() == 0 {
+            Ok(Value::empty())
+        } else {
+            Value::encode(&self)
+        }
+    }
+}
+
+impl IntoValue for Body {
+    fn into_value(self) -> Result<Value, ValueError> {
+        Ok(Value::new(
+            self.content_type,
+            Producer::Closure,
+            &self.bytes,
+        ))
+    }
+}
+
+/// Marks plain functions, which run on the blocking pool.
+#[derive(Debug)]
+pub struct Blocking;
+
+/// Marks async functions.
+#[derive(Debug)]
+pub struct Asynchronous<R>(PhantomData<R>);
+
+/// A function that a `map` can run on the input `I`.
+pub trait IntoClosure<I: Input, O, M> {
+    /// Erases its types.
+    fn into_closure(self) -> Closure;
+}
+
+impl<I, O, E, F> IntoClosure<I, O, Blocking> for F
+where
+    I: Input,
+    F: Fn(I::Value) -> Result<O, E> + Send + Sync + 'static,
+    O: IntoValue,
+    E: Into<StepError>,
+{
+    fn into_closure(self) -> Closure {
+        Closure::Sync(Arc::new(move |inputs| {
+            let argument = I::read(&mut Members::new(inputs))?;
+            let output = self(argument).map_err(Into::into)?;
+            output.into_value().map_err(StepError::permanent)
+        }))
+    }
+}
+
+impl<I, O, E, F, R> IntoClosure<I, O, Asynchronous<R>> for F
+where
+    I: Input,
+    F: Fn(I::Value) -> R + Send + Sync + 'static,
+    R: Future<Output = Result<O, E>> + Send + 'static,
+    O: IntoValue,
+    E: Into<StepError>,
+{
+    fn into_closure(self) -> Closure {
+        Closure::Async(Arc::new(move |inputs| {
+            let running = I::read(&mut Members::new(inputs)).map(&self);
+            Box::pin(async move {
+                let output = running?.await.map_err(Into::into)?;
+                output.into_value().map_err(StepError::permanent)
+            })
+        }))
+    }
+}

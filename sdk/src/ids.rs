@@ -1,0 +1,275 @@
+//! Names and numbers of the domain, each its own type.
+//!
+//! Invariants: parsed in the constructor; `Display` round-trips; safe in a path, a subject, a
+//! metric label and a header.
+
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+/// Why a text is not an id.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{kind} {found:?} is not allowed; write {allowed}")]
+pub struct IdError {
+    kind: &'static str,
+    found: String,
+    allowed: &'static str,
+}
+
+macro_rules! text_id {
+    ($(#[$doc:meta])* $name:ident, $kind:literal, $check:expr, $allowed:literal) => {
+        $(#[$doc])*
+        #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+        #[serde(try_from = "String", into = "String")]
+        pub struct $name(Arc<str>);
+
+        impl $name {
+            /// The text of the id.
+            #[must_use]
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = IdError;
+            fn from_str(text: &str) -> Result<Self, IdError> {
+                let check: fn(&str) -> bool = $check;
+                if check(text) {
+                    Ok(Self(Arc::from(text)))
+                } else {
+                    let found = text.chars().take(80).collect();
+                    Err(IdError { kind: $kind, found, allowed: $allowed })
+                }
+            }
+        }
+
+        impl TryFrom<String> for $name {
+            type Error = IdError;
+            fn try_from(text: String) -> Result<Self, IdError> {
+                text.parse()
+            }
+        }
+
+        impl From<$name> for String {
+            fn from(id: $name) -> String {
+                id.0.as_ref().to_owned()
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "{:?}", &*self.0)
+            }
+        }
+    };
+}
+
+/// Longest name of a flow, node, tenant or function, in bytes (OpenFaaS's own limit).
+const NAME_BYTES_MAX: usize = 63;
+
+fn is_name(text: &str) -> bool {
+    text.len() <= NAME_BYTES_MAX
+        && text.starts_with(|c: char| c.is_ascii_alphanumeric())
+        && text
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
+}
+
+fn is_dns_label(text: &str) -> bool {
+    is_name(text)
+        && !text.ends_with('-')
+        && text
+            .bytes()
+            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+}
+
+fn is_function(text: &str) -> bool {
+    match text.rsplit_once('.') {
+        Some((name, namespace)) => is_dns_label(name) && is_dns_label(namespace),
+        None => is_dns_label(text),
+    }
+}
+
+text_id!(
+    /// Name of a flow: letters, digits, `-`, `_`; at most 63 bytes.
+    FlowName, "flow name", is_name, "letters, digits, - and _, at most 63, a letter or digit first"
+);
+text_id!(
+    /// Name of a node within its graph: letters, digits, `-`, `_`; at most 63 bytes.
+    NodeId, "node name", is_name, "letters, digits, - and _, at most 63, a letter or digit first"
+);
+text_id!(
+    /// Who pays: a lower-case DNS label.
+    TenantId, "tenant", is_dns_label, "lower-case letters, digits and -, at most 63"
+);
+text_id!(
+    /// An OpenFaaS function, `name` or `name.namespace`.
+    FunctionName, "function name", is_function,
+    "name or name.namespace, each of lower-case letters, digits and -, at most 63"
+);
+
+/// A process that drives requests: drawn at random at its start, so that a process that comes back
+/// under its old host name is another replica.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct ReplicaId(Uuid);
+
+/// One run of a flow. Ids of new requests are UUIDv7, so they sort by time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct RequestId(Uuid);
+
+macro_rules! uuid_id {
+    ($name:ident, $kind:literal) => {
+        impl $name {
+            /// Wraps a UUID that the caller drew.
+            #[must_use]
+            pub const fn from_uuid(uuid: Uuid) -> Self {
+                Self(uuid)
+            }
+
+            /// The UUID itself.
+            #[must_use]
+            pub const fn as_uuid(&self) -> Uuid {
+                self.0
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.0.as_hyphenated().fmt(f)
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = IdError;
+            fn from_str(text: &str) -> Result<Self, IdError> {
+                let found = || text.chars().take(80).collect();
+                Uuid::try_parse(text).map(Self).map_err(|_| IdError {
+                    kind: $kind,
+                    found: found(),
+                    allowed: "a UUID",
+                })
+            }
+        }
+    };
+}
+uuid_id!(ReplicaId, "replica id");
+uuid_id!(RequestId, "request id");
+
+/// Where a step stands in its request: `load`, `months[3]/clean`.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct StepPath(Arc<str>);
+
+impl StepPath {
+    /// The path of a node of the flow's own graph.
+    #[must_use]
+    pub fn root(node: &NodeId) -> Self {
+        Self(Arc::from(node.as_str()))
+    }
+
+    /// The path of `node` in the body of this step's item `index`.
+    #[must_use]
+    pub fn item(&self, index: usize, node: &NodeId) -> Self {
+        Self(Arc::from(format!("{}[{index}]/{node}", self.0)))
+    }
+
+    /// The text of the path.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Splits the path into (node, item index) pairs; the last has no index.
+    ///
+    /// # Errors
+    /// An empty segment, a bad node name or a bad index.
+    pub fn segments(&self) -> Result<Vec<(NodeId, Option<usize>)>, IdError> {
+        let wrong = || IdError {
+            kind: "step path",
+            found: self.0.chars().take(80).collect(),
+            allowed: "node or node[index]/node",
+        };
+        let segment = |text: &str| {
+            let Some((node, rest)) = text.split_once('[') else {
+                return Ok((text.parse()?, None));
+            };
+            let index = rest.strip_suffix(']').ok_or_else(wrong)?;
+            Ok((node.parse()?, Some(index.parse().map_err(|_| wrong())?)))
+        };
+        self.0.split('/').map(segment).collect()
+    }
+}
+
+impl From<&str> for StepPath {
+    fn from(text: &str) -> Self {
+        Self(Arc::from(text))
+    }
+}
+
+impl fmt::Display for StepPath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for StepPath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}", &*self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_that_could_break_a_path_or_a_subject_is_refused() {
+        for bad in [
+            "",
+            "a/b",
+            "a.b",
+            "..",
+            "a*",
+            "a>",
+            "a b",
+            "a\n",
+            "-a",
+            &"x".repeat(64),
+        ] {
+            assert!(bad.parse::<NodeId>().is_err(), "{bad:?}");
+        }
+        assert_eq!(
+            "load_2-x".parse::<NodeId>().unwrap().to_string(),
+            "load_2-x"
+        );
+    }
+
+    #[test]
+    fn a_function_may_name_its_namespace() {
+        assert!("resize.images".parse::<FunctionName>().is_ok());
+        for bad in ["Resize", "a.b.c", "a.", ".b", "a_b"] {
+            assert!(bad.parse::<FunctionName>().is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn a_step_path_reads_back_its_segments() {
+        let months: NodeId = "months".parse().unwrap();
+        let path = StepPath::root(&months).item(3, &"clean".parse().unwrap());
+        assert_eq!(path.as_str(), "months[3]/clean");
+        let segments = path.segments().unwrap();
+        assert_eq!(segments[0], (months, Some(3)));
+        assert_eq!(segments[1].1, None);
+        assert!(StepPath::from("months[x]/clean").segments().is_err());
+    }
+}

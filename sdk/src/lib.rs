@@ -1,0 +1,38 @@
+//! What an author of a Turlough pipeline writes with: ids, the flow model, a typed builder, the
+//! YAML reader, and validation.
+//!
+//! Invariants: no IO, no async runtime, no HTTP; a [`Flow`] that exists is valid.
+//! Absent: running a flow (that is `turlough-flow-function`).
+#![deny(missing_docs)]
+
+pub mod builder;
+mod closure;
+mod draft;
+mod duration;
+mod error;
+mod expression;
+mod graph;
+mod ids;
+mod msgpack;
+pub mod picture;
+mod reference;
+mod retry;
+mod validate;
+pub mod value;
+mod yaml;
+
+pub use builder::{FlowBuilder, Node};
+pub use closure::{Cause, Closure, ClosureFuture, Inputs, StepError};
+pub use duration::{format_duration, parse_duration};
+pub use error::{FlowError, Problem};
+pub use expression::{Expression, ExpressionError};
+pub use graph::{
+    Apply, Case, Edge, Flow, FlowVersion, ForEach, Graph, Map, NodeIx, Operation, Output, Source,
+    Switch, Vertex,
+};
+pub use ids::{FlowName, FunctionName, IdError, NodeId, ReplicaId, RequestId, StepPath, TenantId};
+pub use reference::{Digest, ValueRef};
+pub use retry::Retry;
+pub use validate::Limits;
+pub use value::{Body, ContentType, Producer, Value, ValueError};
+pub use yaml::{read_yaml, read_yaml_file_text};

@@ -1,0 +1,84 @@
+//! When and how often a step is tried again.
+
+use std::ops::Range;
+use std::time::Duration;
+
+/// How often a step is tried, and how long it waits in between: exponential back-off from
+/// `backoff_min`, doubled each time up to `backoff_max`, each wait with jitter (half of it to all).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Retry {
+    attempts: u32,
+    backoff_min: Duration,
+    backoff_max: Duration,
+}
+
+/// Most attempts that a step may have.
+pub(crate) const ATTEMPTS_MAX: u32 = 1_000;
+
+impl Retry {
+    /// `attempts` in all (the first one included), waiting from `backoff.start`, doubled each time,
+    /// up to `backoff.end`. Out-of-range numbers are reported when the flow is built.
+    #[must_use]
+    pub const fn exponential(attempts: u32, backoff: Range<Duration>) -> Self {
+        Self {
+            attempts,
+            backoff_min: backoff.start,
+            backoff_max: backoff.end,
+        }
+    }
+
+    /// One attempt.
+    #[must_use]
+    pub const fn never() -> Self {
+        Self::exponential(1, Duration::ZERO..Duration::ZERO)
+    }
+
+    /// Attempts in all.
+    #[must_use]
+    pub const fn attempts(&self) -> u32 {
+        self.attempts
+    }
+
+    /// Shortest and longest wait.
+    #[must_use]
+    pub const fn backoff(&self) -> (Duration, Duration) {
+        (self.backoff_min, self.backoff_max)
+    }
+
+    /// The wait after attempt number `attempt` (from 1) failed; `jitter` is 0 to 1.
+    #[must_use]
+    pub fn wait_after(&self, attempt: u32, jitter: f64) -> Duration {
+        let doublings = attempt.saturating_sub(1).min(31);
+        let full = self
+            .backoff_min
+            .saturating_mul(1 << doublings)
+            .min(self.backoff_max);
+        full.mul_f64(0.5 + 0.5 * jitter.clamp(0.0, 1.0))
+    }
+
+    pub(crate) fn problem(&self) -> Option<String> {
+        if self.attempts == 0 || self.attempts > ATTEMPTS_MAX {
+            let found = self.attempts;
+            return Some(format!(
+                "retry has {found} attempts; write 1 to {ATTEMPTS_MAX}"
+            ));
+        }
+        (self.backoff_min > self.backoff_max)
+            .then(|| "retry has a back-off that ends below its start; write SHORT..LONG".to_owned())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn waits_double_up_to_the_longest() {
+        let retry = Retry::exponential(9, Duration::from_millis(100)..Duration::from_secs(1));
+        let waits: Vec<_> = (1..6)
+            .map(|n| retry.wait_after(n, 1.0).as_millis())
+            .collect();
+        assert_eq!(waits, [100, 200, 400, 800, 1000]);
+        assert_eq!(retry.wait_after(1, 0.0).as_millis(), 50);
+    }
+}

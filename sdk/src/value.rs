@@ -1,0 +1,515 @@
+//! A value between two steps: an envelope in MessagePack of content type, producer and body.
+//!
+//! Invariants: what a function returned keeps its bytes, bit for bit; a value is one shared buffer,
+//! so that cloning it, slicing an item out of it and putting it into the store copy nothing.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use bytes::{BufMut, Bytes, BytesMut};
+use indexmap::IndexMap;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::value::RawValue;
+
+use crate::msgpack;
+
+/// A media type, without interpretation beyond what [`Value`] needs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ContentType(Cow<'static, str>);
+
+/// Longest content type, in bytes (the envelope's header keeps it in one length byte).
+const CONTENT_TYPE_BYTES_MAX: usize = 255;
+
+impl ContentType {
+    /// `application/json`
+    pub const JSON: Self = Self(Cow::Borrowed("application/json"));
+    /// `application/msgpack`
+    pub const MSGPACK: Self = Self(Cow::Borrowed("application/msgpack"));
+    /// `application/octet-stream`
+    pub const BYTES: Self = Self(Cow::Borrowed("application/octet-stream"));
+
+    /// Takes a media type as a header gave it; one of over 255 bytes becomes `BYTES`.
+    #[must_use]
+    pub fn new(text: &str) -> Self {
+        match text.trim() {
+            "application/json" => Self::JSON,
+            "application/msgpack" => Self::MSGPACK,
+            text if text.len() > CONTENT_TYPE_BYTES_MAX || text.is_empty() => Self::BYTES,
+            text => Self(Cow::Owned(text.to_owned())),
+        }
+    }
+
+    /// The media type as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    fn essence(&self) -> &str {
+        self.0.split(';').next().unwrap_or_default().trim()
+    }
+
+    /// Whether the body is JSON.
+    #[must_use]
+    pub fn is_json(&self) -> bool {
+        self.essence() == "application/json" || self.essence().ends_with("+json")
+    }
+
+    /// Whether the body is MessagePack.
+    #[must_use]
+    pub fn is_msgpack(&self) -> bool {
+        matches!(
+            self.essence(),
+            "application/msgpack" | "application/x-msgpack" | "application/vnd.msgpack"
+        )
+    }
+}
+
+/// Who made a value: it decides how the value leaves the platform.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Producer {
+    /// The caller of the flow; its bytes are never touched.
+    Caller = 0,
+    /// A function or endpoint; its bytes are never touched.
+    Function = 1,
+    /// A closure or an expression; leaves as JSON unless told otherwise.
+    Closure = 2,
+    /// The platform: a join or a list.
+    Platform = 3,
+}
+
+impl Producer {
+    const fn from_byte(byte: u8) -> Option<Self> {
+        match byte {
+            0 => Some(Self::Caller),
+            1 => Some(Self::Function),
+            2 => Some(Self::Closure),
+            3 => Some(Self::Platform),
+            _ => None,
+        }
+    }
+}
+
+/// Why a value could not be read or made.
+#[derive(Debug, thiserror::Error)]
+pub enum ValueError {
+    /// The body is not of the type that the reader wants.
+    #[error("cannot read a body of {size} bytes of {content_type} as {wanted}: {reason}")]
+    Decode {
+        /// Media type of the body.
+        content_type: String,
+        /// Its length in bytes.
+        size: usize,
+        /// The Rust type or format that was asked for.
+        wanted: &'static str,
+        /// What the decoder said.
+        reason: String,
+    },
+    /// The value cannot be written as MessagePack or JSON.
+    #[error("cannot encode a value of type {wanted}: {reason}")]
+    Encode {
+        /// The Rust type or format.
+        wanted: &'static str,
+        /// What the encoder said.
+        reason: String,
+    },
+    /// The stored bytes are no envelope.
+    #[error("stored value of {size} bytes is not an envelope of content type, producer and body")]
+    Envelope {
+        /// Length of what was found, in bytes.
+        size: usize,
+    },
+}
+
+/// A value: content type, producer and body in one buffer.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Value {
+    envelope: Bytes,
+    content_type: ContentType,
+    producer: Producer,
+    body_at: usize,
+}
+
+impl fmt::Debug for Value {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Value")
+            .field("content_type", &self.content_type.as_str())
+            .field("producer", &self.producer)
+            .field("body_bytes", &self.body().len())
+            .finish()
+    }
+}
+
+/// A raw body for closures that want bytes, not a type.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Body {
+    /// Media type of the bytes.
+    pub content_type: ContentType,
+    /// The bytes.
+    pub bytes: Bytes,
+}
+
+/// Collects a body of unknown length into an envelope, without a second copy.
+#[derive(Debug)]
+pub struct ValueWriter {
+    buffer: BytesMut,
+    content_type: ContentType,
+    producer: Producer,
+    body_at: usize,
+}
+
+impl ValueWriter {
+    /// Starts an envelope with room for a body of about `body_bytes`.
+    #[must_use]
+    pub fn new(content_type: ContentType, producer: Producer, body_bytes: usize) -> Self {
+        let text = content_type.as_str().as_bytes();
+        let mut buffer = BytesMut::with_capacity(text.len() + 10 + body_bytes);
+        buffer.put_u8(0x93);
+        buffer.put_u8(0xd9);
+        buffer.put_u8(u8::try_from(text.len()).unwrap_or(u8::MAX));
+        buffer.put_slice(text);
+        buffer.put_u8(producer as u8);
+        buffer.put_u8(0xc6);
+        buffer.put_u32(0);
+        let body_at = buffer.len();
+        Self {
+            buffer,
+            content_type,
+            producer,
+            body_at,
+        }
+    }
+
+    /// Adds bytes to the body.
+    pub fn put(&mut self, bytes: &[u8]) {
+        self.buffer.put_slice(bytes);
+    }
+
+    /// Bytes of the body so far.
+    #[must_use]
+    pub fn body_bytes(&self) -> usize {
+        self.buffer.len() - self.body_at
+    }
+
+    /// Ends the body. Bodies are bounded far below 4 GiB by `TURLOUGH_BODY_BYTES_MAX`.
+    #[must_use]
+    pub fn finish(mut self) -> Value {
+        let size = u32::try_from(self.body_bytes()).unwrap_or(u32::MAX);
+        self.buffer[self.body_at - 4..self.body_at].copy_from_slice(&size.to_be_bytes());
+        Value {
+            envelope: self.buffer.freeze(),
+            content_type: self.content_type,
+            producer: self.producer,
+            body_at: self.body_at,
+        }
+    }
+}
+
+impl std::io::Write for ValueWriter {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.put(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Value {
+    /// Wraps a body.
+    #[must_use]
+    pub fn new(content_type: ContentType, producer: Producer, body: &[u8]) -> Self {
+        let mut writer = ValueWriter::new(content_type, producer, body.len());
+        writer.put(body);
+        writer.finish()
+    }
+
+    /// The value of a node that returned nothing.
+    #[must_use]
+    pub fn empty() -> Self {
+        Self::new(ContentType::BYTES, Producer::Platform, &[])
+    }
+
+    /// Encodes `data` as MessagePack, structs as maps.
+    ///
+    /// # Errors
+    /// What serde cannot write, such as a map of unknown length.
+    pub fn encode<T: Serialize + ?Sized>(data: &T) -> Result<Self, ValueError> {
+        let mut writer = ValueWriter::new(ContentType::MSGPACK, Producer::Closure, 128);
+        data.serialize(&mut rmp_serde::Serializer::new(&mut writer).with_struct_map())
+            .map_err(|error| ValueError::Encode {
+                wanted: std::any::type_name::<T>(),
+                reason: error.to_string(),
+            })?;
+        Ok(writer.finish())
+    }
+
+    /// Reads the body as `T`: JSON and MessagePack by content type; an empty body as nothing.
+    ///
+    /// # Errors
+    /// Another content type, or a body that is not a `T`.
+    pub fn decode<T: DeserializeOwned>(&self) -> Result<T, ValueError> {
+        let body = self.body();
+        let wrong = |reason: String| ValueError::Decode {
+            content_type: self.content_type.as_str().to_owned(),
+            size: body.len(),
+            wanted: std::any::type_name::<T>(),
+            reason,
+        };
+        if body.is_empty() {
+            return T::deserialize(serde::de::value::UnitDeserializer::new())
+                .map_err(|error: serde::de::value::Error| wrong(error.to_string()));
+        }
+        if self.content_type.is_msgpack() {
+            rmp_serde::from_slice(&body).map_err(|error| wrong(error.to_string()))
+        } else if self.content_type.is_json() {
+            serde_json::from_slice(&body).map_err(|error| wrong(error.to_string()))
+        } else {
+            Err(wrong(
+                "only JSON and MessagePack have types; take the raw Body instead".to_owned(),
+            ))
+        }
+    }
+
+    /// Reads an envelope as the log and the store keep it.
+    ///
+    /// # Errors
+    /// Bytes that are no envelope.
+    pub fn from_envelope(envelope: Bytes) -> Result<Self, ValueError> {
+        let parsed = (|| {
+            let text_at = 3;
+            let text_len = match envelope.get(..text_at)? {
+                [0x93, 0xd9, len] => usize::from(*len),
+                _ => return None,
+            };
+            let text = std::str::from_utf8(envelope.get(text_at..text_at + text_len)?).ok()?;
+            let producer_at = text_at + text_len;
+            let producer = Producer::from_byte(*envelope.get(producer_at)?)?;
+            let body_at = producer_at + 6;
+            let size: [u8; 4] = envelope.get(producer_at + 2..body_at)?.try_into().ok()?;
+            let whole = envelope[producer_at + 1] == 0xc6
+                && u32::from_be_bytes(size) as usize == envelope.len() - body_at;
+            whole.then(|| (ContentType::new(text), producer, body_at))
+        })();
+        match parsed {
+            Some((content_type, producer, body_at)) => Ok(Self {
+                envelope,
+                content_type,
+                producer,
+                body_at,
+            }),
+            None => Err(ValueError::Envelope {
+                size: envelope.len(),
+            }),
+        }
+    }
+
+    /// The whole envelope, as it is stored.
+    #[must_use]
+    pub const fn envelope(&self) -> &Bytes {
+        &self.envelope
+    }
+
+    /// The body, sharing the value's buffer.
+    #[must_use]
+    pub fn body(&self) -> Bytes {
+        self.envelope.slice(self.body_at..)
+    }
+
+    /// Media type of the body.
+    #[must_use]
+    pub const fn content_type(&self) -> &ContentType {
+        &self.content_type
+    }
+
+    /// Who made the value.
+    #[must_use]
+    pub const fn producer(&self) -> Producer {
+        self.producer
+    }
+
+    /// Whether the node returned nothing.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.body_at == self.envelope.len()
+    }
+
+    /// The value as it leaves over HTTP: (content type, body). What a closure or the platform made
+    /// leaves as JSON, or as MessagePack where `msgpack` is asked for or a member is binary;
+    /// everything else is untouched.
+    ///
+    /// # Errors
+    /// A body that is not what its content type says.
+    pub fn leaving(&self, msgpack: bool) -> Result<(ContentType, Bytes), ValueError> {
+        let ours = matches!(self.producer, Producer::Closure | Producer::Platform);
+        let body = self.body();
+        if !ours || msgpack || !self.content_type.is_msgpack() || msgpack::holds_bin(&body) {
+            return Ok((self.content_type.clone(), body));
+        }
+        Ok((ContentType::JSON, msgpack::to_json(&body)?))
+    }
+
+    /// Splits a list into its items, each a value that shares this one's producer. Elements of a
+    /// MessagePack list are copied as they are, never decoded; a map gives its values in order.
+    ///
+    /// # Errors
+    /// A body that is no list or map.
+    pub fn items(&self) -> Result<Vec<Self>, ValueError> {
+        if self.is_empty() {
+            return Ok(Vec::new());
+        }
+        let body = self.body();
+        let wrong = |reason: String| ValueError::Decode {
+            content_type: self.content_type.as_str().to_owned(),
+            size: body.len(),
+            wanted: "a list or map of items",
+            reason,
+        };
+        if self.content_type.is_msgpack() {
+            let spans = msgpack::item_spans(&body).map_err(wrong)?;
+            let item = |span| Self::new(ContentType::MSGPACK, self.producer, &body[span]);
+            return Ok(spans.into_iter().map(item).collect());
+        }
+        if !self.content_type.is_json() {
+            return Err(wrong("for_each takes JSON or MessagePack".to_owned()));
+        }
+        let item =
+            |raw: &RawValue| Self::new(ContentType::JSON, self.producer, raw.get().as_bytes());
+        if body.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'{') {
+            let members: IndexMap<String, &RawValue> =
+                serde_json::from_slice(&body).map_err(|error| wrong(error.to_string()))?;
+            return Ok(members.into_values().map(item).collect());
+        }
+        let members: Vec<&RawValue> =
+            serde_json::from_slice(&body).map_err(|error| wrong(error.to_string()))?;
+        Ok(members.into_iter().map(item).collect())
+    }
+
+    /// One list of `items`, in order: JSON where all are JSON, otherwise MessagePack with what is
+    /// neither as bin.
+    ///
+    /// # Errors
+    /// An item whose body is not what its content type says.
+    pub fn list(items: &[Self]) -> Result<Self, ValueError> {
+        let size = items.iter().map(|item| item.envelope.len()).sum();
+        if !items.is_empty() && items.iter().all(|item| item.content_type.is_json()) {
+            let mut writer = ValueWriter::new(ContentType::JSON, Producer::Platform, size);
+            for (index, item) in items.iter().enumerate() {
+                writer.put(if index == 0 { b"[" } else { b"," });
+                writer.put(&item.body());
+            }
+            writer.put(b"]");
+            return Ok(writer.finish());
+        }
+        let mut writer = ValueWriter::new(ContentType::MSGPACK, Producer::Platform, size);
+        msgpack::put_array_len(&mut writer, items.len());
+        for item in items {
+            item.embed(&mut writer)?;
+        }
+        Ok(writer.finish())
+    }
+
+    /// One MessagePack map of `members`: JSON and MessagePack embedded, the rest as bin.
+    ///
+    /// # Errors
+    /// A member whose body is not what its content type says.
+    pub fn map<'a>(members: &[(&'a str, &'a Self)]) -> Result<Self, ValueError> {
+        let size = members
+            .iter()
+            .map(|(name, value)| name.len() + value.envelope.len())
+            .sum();
+        let mut writer = ValueWriter::new(ContentType::MSGPACK, Producer::Platform, size);
+        msgpack::put_map_len(&mut writer, members.len());
+        for (name, value) in members {
+            msgpack::put_str(&mut writer, name);
+            value.embed(&mut writer)?;
+        }
+        Ok(writer.finish())
+    }
+
+    fn embed(&self, writer: &mut ValueWriter) -> Result<(), ValueError> {
+        let body = self.body();
+        if body.is_empty() {
+            writer.put(&[0xc0]);
+        } else if self.content_type.is_msgpack() {
+            writer.put(&body);
+        } else if self.content_type.is_json() {
+            msgpack::from_json(&body, writer)?;
+        } else {
+            msgpack::put_bin(writer, &body);
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn json(text: &str) -> Value {
+        Value::new(ContentType::JSON, Producer::Function, text.as_bytes())
+    }
+
+    #[test]
+    fn an_envelope_reads_back() {
+        let value = Value::new(
+            ContentType::new("image/png"),
+            Producer::Function,
+            &[0xff, 0xfe],
+        );
+        let back = Value::from_envelope(value.envelope().clone()).unwrap();
+        assert_eq!(back, value);
+        assert_eq!(back.body().as_ref(), [0xff, 0xfe]);
+        for cut in 0..value.envelope().len() {
+            assert!(
+                Value::from_envelope(value.envelope().slice(..cut)).is_err(),
+                "{cut}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_a_function_returned_leaves_untouched() {
+        let odd = json("{ \"a\" :1.0}");
+        assert_eq!(odd.leaving(false).unwrap().1.as_ref(), b"{ \"a\" :1.0}");
+    }
+
+    #[test]
+    fn what_a_closure_made_leaves_as_json_unless_it_holds_binary() {
+        let made = Value::encode(&vec![1, 2]).unwrap();
+        assert_eq!(
+            made.leaving(false).unwrap(),
+            (ContentType::JSON, Bytes::from_static(b"[1,2]"))
+        );
+        assert_eq!(made.leaving(true).unwrap().0, ContentType::MSGPACK);
+        let image = Value::new(ContentType::new("image/png"), Producer::Function, &[0xff]);
+        let join = Value::map(&[("made", &made), ("image", &image)]).unwrap();
+        assert_eq!(join.leaving(false).unwrap().0, ContentType::MSGPACK);
+    }
+
+    #[test]
+    fn items_and_list_are_inverse_in_both_formats() {
+        for list in [
+            json("[1, {\"a\": [2]}, \"x\"]"),
+            Value::encode(&(1, "x", [2.5])).unwrap(),
+        ] {
+            let items = list.items().unwrap();
+            assert_eq!(items.len(), 3);
+            let again: serde_json::Value = Value::list(&items).unwrap().decode().unwrap();
+            assert_eq!(again, list.decode::<serde_json::Value>().unwrap());
+        }
+        assert!(Value::empty().items().unwrap().is_empty());
+        assert!(json("3").items().is_err());
+        assert_eq!(json("{\"a\": 1, \"b\": 2}").items().unwrap()[1], json("2"));
+    }
+
+    #[test]
+    fn an_empty_body_decodes_as_nothing() {
+        assert_eq!(Value::empty().decode::<Option<u8>>().unwrap(), None);
+        Value::empty().decode::<()>().unwrap();
+        assert!(Value::empty().decode::<u8>().is_err());
+    }
+}
