@@ -1,0 +1,173 @@
+//! Every metric of the gateway, under OpenFaaS's names, and their own server.
+//!
+//! `function_name` is `name.namespace` and only ever a registered function;
+//! `code` is an HTTP status. A call pays for atomic additions, not for a lookup
+//! of label values: each function holds its handles by status.
+
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use http::StatusCode;
+use prometheus::{
+    Encoder, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
+    IntGaugeVec, Opts, TextEncoder,
+};
+
+/// Statuses 100 to 599, whose handles are kept once they were seen.
+const KEPT_CODES: usize = 500;
+
+#[derive(Clone, Debug)]
+pub(crate) struct Metrics {
+    registry: prometheus::Registry,
+    seconds: HistogramVec,
+    invocations: IntCounterVec,
+    started: IntCounterVec,
+    replicas: IntGaugeVec,
+}
+
+/// The metrics of one function.
+#[derive(Debug)]
+pub(crate) struct FunctionMetrics {
+    metrics: Metrics,
+    function_name: Box<str>,
+    started: IntCounter,
+    replicas: IntGauge,
+    by_code: Box<[OnceLock<CodeMetrics>]>,
+}
+
+#[derive(Clone, Debug)]
+struct CodeMetrics {
+    seconds: Histogram,
+    invocations: IntCounter,
+}
+
+impl Metrics {
+    #[expect(
+        clippy::expect_used,
+        reason = "names are constants and the registry is new: a failure is a fault of this file"
+    )]
+    pub(crate) fn new() -> Self {
+        let by_code = ["function_name", "code"];
+        let by_name = ["function_name"];
+        let metrics = Self {
+            registry: prometheus::Registry::new(),
+            seconds: HistogramVec::new(
+                HistogramOpts::new("gateway_functions_seconds", "Time a function call took"),
+                &by_code,
+            )
+            .expect("constant name"),
+            invocations: IntCounterVec::new(
+                Opts::new(
+                    "gateway_function_invocation_total",
+                    "Function calls that ended",
+                ),
+                &by_code,
+            )
+            .expect("constant name"),
+            started: IntCounterVec::new(
+                Opts::new(
+                    "gateway_function_invocation_started",
+                    "Function calls that began",
+                ),
+                &by_name,
+            )
+            .expect("constant name"),
+            replicas: IntGaugeVec::new(
+                Opts::new("gateway_service_count", "Replicas a function ought to have"),
+                &by_name,
+            )
+            .expect("constant name"),
+        };
+        let collectors: [Box<dyn prometheus::core::Collector>; 4] = [
+            Box::new(metrics.seconds.clone()),
+            Box::new(metrics.invocations.clone()),
+            Box::new(metrics.started.clone()),
+            Box::new(metrics.replicas.clone()),
+        ];
+        for collector in collectors {
+            metrics
+                .registry
+                .register(collector)
+                .expect("distinct names");
+        }
+        metrics
+    }
+
+    /// Makes the label values of a function that is being registered.
+    pub(crate) fn function(&self, function_name: &str) -> FunctionMetrics {
+        FunctionMetrics {
+            metrics: self.clone(),
+            function_name: function_name.into(),
+            started: self.started.with_label_values(&[function_name]),
+            replicas: self.replicas.with_label_values(&[function_name]),
+            by_code: (0..KEPT_CODES).map(|_| OnceLock::new()).collect(),
+        }
+    }
+
+    /// Drops a removed function's gauge; its counters stay, as counters must.
+    pub(crate) fn forget(&self, function_name: &str) {
+        // An error means that there was none, which is what is wanted.
+        let _ = self.replicas.remove_label_values(&[function_name]);
+    }
+
+    pub(crate) fn router(self) -> Router {
+        Router::new()
+            .route("/metrics", get(expose))
+            .with_state(self)
+    }
+
+    fn text(&self) -> prometheus::Result<Vec<u8>> {
+        let mut text = Vec::new();
+        TextEncoder::new().encode(&self.registry.gather(), &mut text)?;
+        Ok(text)
+    }
+
+    fn code(&self, function_name: &str, code: StatusCode) -> CodeMetrics {
+        let labels = [function_name, code.as_str()];
+        CodeMetrics {
+            seconds: self.seconds.with_label_values(&labels),
+            invocations: self.invocations.with_label_values(&labels),
+        }
+    }
+}
+
+impl FunctionMetrics {
+    pub(crate) fn replicas(&self, count: u32) {
+        self.replicas.set(i64::from(count));
+    }
+
+    pub(crate) fn started(&self) {
+        self.started.inc();
+    }
+
+    pub(crate) fn ended(&self, code: StatusCode, took: Duration) {
+        let made;
+        let handles = match self.by_code.get(usize::from(code.as_u16()) - 100) {
+            Some(kept) => kept.get_or_init(|| self.metrics.code(&self.function_name, code)),
+            None => {
+                made = self.metrics.code(&self.function_name, code);
+                &made
+            }
+        };
+        handles.seconds.observe(took.as_secs_f64());
+        handles.invocations.inc();
+    }
+}
+
+async fn expose(State(metrics): State<Metrics>) -> Response {
+    match metrics.text() {
+        Ok(text) => (
+            [(http::header::CONTENT_TYPE, prometheus::TEXT_FORMAT)],
+            text,
+        )
+            .into_response(),
+        Err(error) => {
+            tracing::error!(%error, "cannot encode metrics");
+            StatusCode::INTERNAL_SERVER_ERROR.into_response()
+        }
+    }
+}

@@ -1,0 +1,210 @@
+//! The task that owns one replica of a function and keeps it running.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+use tokio::time::{Instant, sleep, timeout};
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use super::backoff::Backoff;
+use super::log::FunctionLog;
+use super::running::Running;
+use super::{ProcessSpec, Shared, StartError, Started};
+use crate::functions::{Endpoint, Function, FunctionName};
+
+#[derive(Debug)]
+pub(super) struct Replica {
+    pub(super) function: Arc<Function>,
+    pub(super) process: ProcessSpec,
+    pub(super) log: FunctionLog,
+    pub(super) shared: Arc<Shared>,
+    pub(super) shutdown: CancellationToken,
+}
+
+type Report = oneshot::Sender<Result<Started, StartError>>;
+
+/// What ended a wait on a starting process.
+enum Wait {
+    Healthy,
+    Ended(std::io::Result<std::process::ExitStatus>),
+    TooLong,
+    Shutdown,
+}
+
+impl Replica {
+    /// Runs until shutdown; or, if the first start fails, until then.
+    pub(super) async fn run(self, report: Report) {
+        let mut report = Some(report);
+        let mut backoff = Backoff::new();
+        loop {
+            let mut healthy_for = Duration::ZERO;
+            match (self.start().await, report.take()) {
+                (Ok((running, started)), report) => {
+                    announce(report, started);
+                    match self.serve(running).await {
+                        Some(lasted) => healthy_for = lasted,
+                        None => return,
+                    }
+                }
+                (Err(error), Some(report)) => {
+                    // Nobody listening means that the caller gave up the start.
+                    let _ = report.send(Err(error));
+                    return;
+                }
+                (Err(StartError::Stopped { .. }), None) => return,
+                (Err(error), None) => warn!(%error, "cannot restart function"),
+            }
+            let wait = backoff.wait_after(healthy_for);
+            tokio::select! {
+                () = self.shutdown.cancelled() => return,
+                () = sleep(wait) => {}
+            }
+        }
+    }
+
+    /// Starts a process and waits until it is healthy. On an error nothing is left of it.
+    async fn start(&self) -> Result<(Running, Started), StartError> {
+        let begun = Instant::now();
+        let mut running =
+            Running::start(self.name(), &self.process, &self.log, &self.shared).await?;
+        let mut found = String::from("nothing");
+        let error = match self.wait_healthy(&mut running, &mut found).await {
+            Wait::Healthy => {
+                let started = Started {
+                    function: self.name().clone(),
+                    ready_after: begun.elapsed(),
+                    port: running.port.number,
+                    pid: running.pid,
+                };
+                return Ok((running, started));
+            }
+            Wait::Shutdown => {
+                running.stop(self.shared.config.stop_grace).await;
+                return Err(StartError::Stopped {
+                    function: self.name().clone(),
+                });
+            }
+            Wait::Ended(Ok(status)) => {
+                running.clear_away().await;
+                self.exited(status)
+            }
+            Wait::Ended(Err(source)) => self.unwaitable(source),
+            Wait::TooLong => {
+                let port = running.port.number;
+                running.stop(self.shared.config.stop_grace).await;
+                self.never_healthy(port, found)
+            }
+        };
+        Err(error)
+    }
+
+    async fn wait_healthy(&self, running: &mut Running, found: &mut String) -> Wait {
+        let path = &self.process.health_path;
+        let healthy = self.shared.prober.healthy(running.address(), path, found);
+        tokio::select! {
+            // In order: someone else may answer on the port of a process that has ended.
+            biased;
+            () = self.shutdown.cancelled() => Wait::Shutdown,
+            ended = running.ended() => Wait::Ended(ended),
+            healthy = timeout(self.shared.config.start_timeout, healthy) => match healthy {
+                Ok(()) => Wait::Healthy,
+                Err(_) => Wait::TooLong,
+            },
+        }
+    }
+
+    /// Lets calls come until the process ends: how long that was, or `None` at shutdown.
+    async fn serve(&self, mut running: Running) -> Option<Duration> {
+        let since = Instant::now();
+        let attached = Attached::new(&self.function, running.address());
+        tokio::select! {
+            () = self.shutdown.cancelled() => {
+                running.stop(self.shared.config.stop_grace).await;
+                None
+            }
+            ended = running.ended() => {
+                drop(attached);
+                match ended {
+                    Ok(status) => warn!(function = %self.name(), %status, "function process ended; restarting it"),
+                    Err(error) => warn!(function = %self.name(), %error, "lost the function's process; restarting it"),
+                }
+                running.clear_away().await;
+                Some(since.elapsed())
+            }
+        }
+    }
+
+    fn name(&self) -> &FunctionName {
+        &self.function.spec().name
+    }
+
+    fn exited(&self, status: std::process::ExitStatus) -> StartError {
+        StartError::Exited {
+            function: self.name().clone(),
+            command: self.process.command_line(),
+            status,
+            last_lines: self.log.last_lines(),
+        }
+    }
+
+    fn unwaitable(&self, source: std::io::Error) -> StartError {
+        StartError::Spawn {
+            function: self.name().clone(),
+            command: self.process.command_line(),
+            directory: self.process.directory.clone(),
+            source,
+        }
+    }
+
+    fn never_healthy(&self, port: u16, found: String) -> StartError {
+        StartError::NeverHealthy {
+            function: self.name().clone(),
+            port,
+            path: self.process.health_path.clone(),
+            found,
+            limit: self.shared.config.start_timeout,
+            last_lines: self.log.last_lines(),
+        }
+    }
+}
+
+/// A replica's place in the registry, given up however the task ends.
+struct Attached<'a> {
+    function: &'a Function,
+    endpoint: Option<Arc<Endpoint>>,
+}
+
+impl<'a> Attached<'a> {
+    fn new(function: &'a Function, address: std::net::SocketAddr) -> Self {
+        let endpoint = Endpoint::local(address).map(Arc::new);
+        if let Some(endpoint) = &endpoint {
+            function.attach(Arc::clone(endpoint));
+        }
+        Self { function, endpoint }
+    }
+}
+
+impl Drop for Attached<'_> {
+    fn drop(&mut self) {
+        if let Some(endpoint) = &self.endpoint {
+            self.function.detach(endpoint);
+        }
+    }
+}
+
+fn announce(report: Option<Report>, started: Started) {
+    match report {
+        // Nobody listening means that the caller gave up the start; the function runs on.
+        Some(report) => drop(report.send(Ok(started))),
+        None => {
+            let Started {
+                function,
+                ready_after,
+                ..
+            } = started;
+            info!(%function, ?ready_after, "function runs again");
+        }
+    }
+}

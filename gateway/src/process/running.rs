@@ -1,0 +1,128 @@
+//! One process of a function, from its start to its end.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::process::{ExitStatus, Stdio};
+use std::time::Duration;
+
+use tokio::process::{Child, Command};
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+use tracing::{error, warn};
+
+use super::group::ProcessGroup;
+use super::log::FunctionLog;
+use super::port::Port;
+use super::{ProcessSpec, Shared, StartError};
+use crate::functions::FunctionName;
+
+/// For what a kill leaves to do: the kernel's work, and the last of the output.
+/// Output that a process outside the group still holds open is not waited for.
+const AFTER_KILL: Duration = Duration::from_secs(1);
+
+/// Dropped, it kills its process group.
+#[derive(Debug)]
+pub(super) struct Running {
+    pub(super) pid: u32,
+    pub(super) port: Port,
+    child: Child,
+    group: ProcessGroup,
+    output: JoinHandle<()>,
+}
+
+impl Running {
+    /// Starts the process; it need not be healthy yet.
+    pub(super) async fn start(
+        name: &FunctionName,
+        process: &ProcessSpec,
+        log: &FunctionLog,
+        shared: &Shared,
+    ) -> Result<Self, StartError> {
+        let port = shared.ports.pick().map_err(|source| StartError::Port {
+            function: name.clone(),
+            source,
+        })?;
+        let mut command = command(process);
+        command
+            .env("port", port.number.to_string())
+            .env("PORT", port.number.to_string())
+            .env("TURLOUGH_FUNCTION", name.to_string())
+            .env("TURLOUGH_GATEWAY_URL", &shared.config.gateway_url);
+        let spawn_error = |source| StartError::Spawn {
+            function: name.clone(),
+            command: process.command_line(),
+            directory: process.directory.clone(),
+            source,
+        };
+        let mut child = shared.spawner.spawn(command).await.map_err(spawn_error)?;
+        let ended = || spawn_error(std::io::Error::other("it has no process id"));
+        let pid = child.id().ok_or_else(ended)?;
+        let group = ProcessGroup::led_by(pid).ok_or_else(ended)?;
+        let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
+        Ok(Self {
+            pid,
+            port,
+            child,
+            group,
+            output: tokio::spawn(log.clone().follow(stdout, stderr)),
+        })
+    }
+
+    pub(super) fn address(&self) -> SocketAddr {
+        SocketAddr::from((Ipv4Addr::LOCALHOST, self.port.number))
+    }
+
+    /// Waits for the process to end by itself. May be dropped and called again.
+    pub(super) async fn ended(&mut self) -> std::io::Result<ExitStatus> {
+        self.child.wait().await
+    }
+
+    /// Asks the group to end, kills it after the grace time, and waits for it.
+    pub(super) async fn stop(mut self, grace: Duration) {
+        self.group.terminate();
+        let ended = async {
+            // An error means that there is nothing to wait for.
+            let _ = self.child.wait().await;
+            self.group.gone().await;
+        };
+        // What is left after the grace time is killed below.
+        let _ = timeout(grace, ended).await;
+        self.clear_away().await;
+    }
+
+    /// Kills what is left of the group, and waits for it and its output.
+    pub(super) async fn clear_away(mut self) {
+        self.group.kill();
+        if let Err(error) = self.child.wait().await {
+            warn!(pid = self.pid, %error, "cannot wait for a function's process");
+        }
+        if timeout(AFTER_KILL, self.group.gone()).await.is_err() {
+            warn!(
+                pid = self.pid,
+                "killed processes of a function are still listed"
+            );
+        }
+        match timeout(AFTER_KILL, &mut self.output).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => error!(%error, "function output task failed"),
+            Err(_) => self.output.abort(),
+        }
+    }
+}
+
+fn command(process: &ProcessSpec) -> Command {
+    // A program named by a path is meant from the function's folder, which
+    // `current_dir` alone leaves unspecified.
+    let mut command = if process.program.contains('/') {
+        Command::new(process.directory.join(&process.program))
+    } else {
+        Command::new(&process.program)
+    };
+    command
+        .args(&process.args)
+        .current_dir(&process.directory)
+        .envs(&process.environment)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    command
+}

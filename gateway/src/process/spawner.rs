@@ -1,0 +1,77 @@
+//! The thread that forks.
+//!
+//! Linux sends the parent-death signal when the *thread* that forked ends, not
+//! its process. Threads of a runtime come and go, so all functions are started
+//! by one thread that lives as long as the supervisor.
+
+mod death;
+
+use std::io;
+use std::sync::mpsc;
+use std::thread;
+
+use tokio::process::{Child, Command};
+use tokio::runtime::Handle;
+use tokio::sync::oneshot;
+
+/// Starts that may wait their turn; a fork takes a millisecond.
+const WAITING_MAX: usize = 64;
+
+#[derive(Debug)]
+pub(super) struct Spawner {
+    /// `None` only while it is dropped.
+    jobs: Option<mpsc::SyncSender<Job>>,
+    thread: Option<thread::JoinHandle<()>>,
+}
+
+struct Job {
+    command: Command,
+    runtime: Handle,
+    reply: oneshot::Sender<io::Result<Child>>,
+}
+
+impl Spawner {
+    pub(super) fn start() -> io::Result<Self> {
+        let (jobs, waiting) = mpsc::sync_channel::<Job>(WAITING_MAX);
+        let thread = thread::Builder::new()
+            .name("function-spawner".into())
+            .spawn(move || {
+                for mut job in waiting {
+                    let _runtime = job.runtime.enter();
+                    // A caller that has gone drops the child, which kills it.
+                    let _ = job.reply.send(job.command.spawn());
+                }
+            })?;
+        Ok(Self {
+            jobs: Some(jobs),
+            thread: Some(thread),
+        })
+    }
+
+    /// Starts a command in a process group of its own, to be killed with the gateway.
+    pub(super) async fn spawn(&self, mut command: Command) -> io::Result<Child> {
+        command.process_group(0).kill_on_drop(true);
+        death::kill_with_parent(&mut command);
+        let (reply, child) = oneshot::channel();
+        let job = Job {
+            command,
+            runtime: Handle::current(),
+            reply,
+        };
+        let full = || io::Error::other("too many functions are being started at once");
+        let jobs = self.jobs.as_ref().ok_or_else(full)?;
+        jobs.try_send(job).map_err(|_| full())?;
+        child.await.map_err(io::Error::other)?
+    }
+}
+
+impl Drop for Spawner {
+    fn drop(&mut self) {
+        drop(self.jobs.take());
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+        {
+            tracing::error!("the thread that starts functions panicked");
+        }
+    }
+}

@@ -1,0 +1,211 @@
+//! Calls of functions: `/function/NAME[.namespace][/…]`, any method.
+//!
+//! The hot path. Bodies pass through as they come, in both directions; the path
+//! after the prefix and the query are not decoded; nothing is logged for a call
+//! that the function answered. A caller that goes away drops the future, and
+//! with it the connection upstream.
+//!
+//! Retries are left to the pool, which makes them only where a kept connection
+//! turned out to be closed before a byte of the request was written.
+
+mod body;
+mod call;
+mod headers;
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::uri::PathAndQuery;
+use http::{HeaderName, HeaderValue, Request, Response, StatusCode, Version};
+use hyper::body::Incoming;
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+use tracing::warn;
+
+use crate::functions::Registry;
+pub(crate) use body::GatewayBody;
+use call::Call;
+pub(crate) use headers::Peer;
+use headers::Stamp;
+
+/// Shorter than the 5 s after which Node closes an idle connection, the least
+/// of the servers in common use: a connection that the function is about to
+/// close is better not used again.
+const POOL_IDLE: Duration = Duration::from_secs(4);
+
+/// Idle connections kept per replica: more than two cores can keep busy, fewer
+/// than would trouble a function with a small limit of open files.
+const POOL_IDLE_PER_REPLICA_MAX: usize = 256;
+
+const PREFIX: &str = "/function/";
+
+/// Marks an answer that the platform gave, not the function.
+static INTERNAL: HeaderName = HeaderName::from_static("x-openfaas-internal");
+
+#[derive(Debug)]
+pub(crate) struct Proxy {
+    registry: Registry,
+    client: Client<HttpConnector, Incoming>,
+    upstream_timeout: Duration,
+}
+
+/// What a path under `/function/` asks for.
+struct Target<'a> {
+    /// `name` or `name.namespace`, not checked.
+    function: &'a str,
+    /// What follows, with the query; may lack the leading slash.
+    rest: &'a str,
+}
+
+impl Proxy {
+    pub(crate) fn new(registry: Registry, upstream_timeout: Duration) -> Self {
+        let mut connector = HttpConnector::new();
+        connector.set_nodelay(true);
+        connector.set_connect_timeout(Some(upstream_timeout));
+        let client = Client::builder(TokioExecutor::new())
+            .pool_timer(TokioTimer::new())
+            .pool_idle_timeout(POOL_IDLE)
+            .pool_max_idle_per_host(POOL_IDLE_PER_REPLICA_MAX)
+            .build(connector);
+        Self {
+            registry,
+            client,
+            upstream_timeout,
+        }
+    }
+
+    /// True for the paths that [`Proxy::call`] takes.
+    pub(crate) fn owns(path: &str) -> bool {
+        path.starts_with(PREFIX)
+    }
+
+    /// Passes a call to its function; errors become responses.
+    pub(crate) async fn call(
+        &self,
+        mut request: Request<Incoming>,
+        peer: &Peer,
+    ) -> Response<GatewayBody> {
+        let stamp = Stamp::put_on(request.headers_mut());
+        let Some((function, target)) = self.resolve(&request) else {
+            return stamp.finish(not_found(&request));
+        };
+        let call = Call::begin(function);
+        let Some(endpoint) = call.function().endpoint() else {
+            return stamp.finish(call.answer(no_replica()));
+        };
+        headers::forward(request.headers_mut(), peer);
+        *request.version_mut() = Version::HTTP_11;
+        request.extensions_mut().clear();
+        if let Err(error) = endpoint.address(&mut request, target) {
+            warn!(function = %call.function().spec().name, %error, "cannot form the function's address");
+            return stamp.finish(call.answer(bad_gateway()));
+        }
+        let upstream = self.client.request(request);
+        let response = match tokio::time::timeout(self.upstream_timeout, upstream).await {
+            Ok(Ok(response)) => {
+                let mut response = call.pass(response);
+                headers::strip_hop_by_hop(response.headers_mut());
+                response
+            }
+            Ok(Err(error)) => {
+                let cause = std::error::Error::source(&error);
+                warn!(function = %call.function().spec().name, %error, cause, "function call failed");
+                call.answer(bad_gateway())
+            }
+            Err(_) => {
+                warn!(
+                    function = %call.function().spec().name,
+                    limit = ?self.upstream_timeout,
+                    "function call timed out"
+                );
+                call.answer(bad_gateway())
+            }
+        };
+        stamp.finish(response)
+    }
+
+    fn resolve<B>(
+        &self,
+        request: &Request<B>,
+    ) -> Option<(std::sync::Arc<crate::functions::Function>, PathAndQuery)> {
+        let target = Target::of(request.uri().path_and_query()?.as_str())?;
+        let function = self.registry.find(target.function)?;
+        let path = if target.rest.starts_with('/') {
+            PathAndQuery::try_from(target.rest)
+        } else {
+            PathAndQuery::try_from(format!("/{}", target.rest))
+        };
+        Some((function, path.ok()?))
+    }
+}
+
+impl<'a> Target<'a> {
+    fn of(path_and_query: &'a str) -> Option<Self> {
+        let after = path_and_query.strip_prefix(PREFIX)?;
+        let end = after.find(['/', '?']).unwrap_or(after.len());
+        Some(Self {
+            function: &after[..end],
+            rest: &after[end..],
+        })
+    }
+}
+
+fn not_found<B>(request: &Request<B>) -> Response<GatewayBody> {
+    let name = Target::of(request.uri().path()).map_or("", |target| target.function);
+    let text = format!("function `{name}` is not deployed\n");
+    let mut response = Response::new(GatewayBody::full(Bytes::from(text)));
+    *response.status_mut() = StatusCode::NOT_FOUND;
+    let headers = response.headers_mut();
+    headers.insert(
+        http::header::CONTENT_TYPE,
+        HeaderValue::from_static("text/plain; charset=utf-8"),
+    );
+    mark_internal(headers);
+    response
+}
+
+fn no_replica() -> Response<GatewayBody> {
+    let mut response = internal(StatusCode::SERVICE_UNAVAILABLE);
+    response
+        .headers_mut()
+        .insert(http::header::RETRY_AFTER, HeaderValue::from_static("1"));
+    response
+}
+
+fn bad_gateway() -> Response<GatewayBody> {
+    internal(StatusCode::BAD_GATEWAY)
+}
+
+fn internal(status: StatusCode) -> Response<GatewayBody> {
+    let mut response = Response::new(GatewayBody::empty());
+    *response.status_mut() = status;
+    mark_internal(response.headers_mut());
+    response
+}
+
+fn mark_internal(headers: &mut http::HeaderMap) {
+    headers.insert(INTERNAL.clone(), HeaderValue::from_static("gateway"));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn path_is_split_after_the_function_and_left_as_it_is() {
+        let check = |path: &str, function: &str, rest: &str| {
+            let target = Target::of(path).unwrap();
+            assert_eq!((target.function, target.rest), (function, rest), "{path}");
+        };
+        check("/function/echo", "echo", "");
+        check("/function/echo/", "echo", "/");
+        check("/function/echo?a=/b", "echo", "?a=/b");
+        check(
+            "/function/echo.ns/a%2Fb//c?d=%20",
+            "echo.ns",
+            "/a%2Fb//c?d=%20",
+        );
+        assert!(Target::of("/functions/echo").is_none());
+    }
+}

@@ -1,0 +1,59 @@
+//! `FunctionStatus`, with OpenFaaS's field names.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use crate::functions::{Function, Resources};
+
+/// What `/system/functions` tells about a function. The environment is left
+/// out: it may hold what not every reader of a list should see.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct FunctionStatus {
+    name: String,
+    image: String,
+    namespace: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    env_process: String,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    constraints: Vec<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    secrets: Vec<String>,
+    labels: BTreeMap<String, String>,
+    annotations: BTreeMap<String, String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    limits: Option<Resources>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    requests: Option<Resources>,
+    read_only_root_filesystem: bool,
+    /// Calls that ended, of any status.
+    invocation_count: u64,
+    replicas: u32,
+    available_replicas: usize,
+    /// RFC 3339.
+    created_at: String,
+}
+
+impl FunctionStatus {
+    pub(super) fn of(function: &Function) -> Self {
+        let spec = function.spec().clone();
+        Self {
+            name: spec.name.name().to_owned(),
+            namespace: spec.name.namespace().to_owned(),
+            image: spec.image,
+            env_process: spec.env_process,
+            constraints: spec.constraints,
+            secrets: spec.secrets,
+            labels: spec.labels,
+            annotations: spec.annotations,
+            limits: spec.limits,
+            requests: spec.requests,
+            read_only_root_filesystem: spec.read_only_root_filesystem,
+            invocation_count: function.invocations(),
+            replicas: function.replicas(),
+            available_replicas: function.replicas_available(),
+            created_at: function.created_at().to_string(),
+        }
+    }
+}

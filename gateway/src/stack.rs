@@ -1,0 +1,166 @@
+//! OpenFaaS's `stack.yaml`: which functions there are, and how to run them here.
+//!
+//! What this module returns is checked: names are names, folders exist, each
+//! function has a command. `${NAME}` and `${NAME:-default}` in values are taken
+//! from the environment; one that is unset and has no default is an error,
+//! where faas-cli would silently leave nothing.
+//!
+//! Images, build arguments and `configuration` are read and not used: nothing is
+//! built here.
+
+mod error;
+mod file;
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+use tracing::warn;
+
+use crate::functions::{DEFAULT_NAMESPACE, FunctionName, FunctionSpec};
+use crate::process::ProcessSpec;
+pub use error::{StackError, StackProblem};
+use file::{FunctionEntry, StackFile};
+
+/// The annotation that holds the command line of a function's process.
+const PROCESS: &str = "turlough.process";
+
+const HEALTH_PATH: &str = "com.openfaas.health.http.path";
+const HEALTH_PATH_DEFAULT: &str = "/_/health";
+
+/// The functions of one stack file, in its order.
+#[derive(Clone, Debug)]
+pub struct Stack {
+    functions: Vec<StackFunction>,
+}
+
+/// One function: what it is, and how it runs.
+#[derive(Clone, Debug)]
+pub struct StackFunction {
+    pub spec: FunctionSpec,
+    pub process: ProcessSpec,
+}
+
+impl Stack {
+    /// Reads a file, with variables from the process's environment.
+    ///
+    /// # Errors
+    /// [`StackError`] with the file, the line where there is one, and the remedy.
+    pub fn load(path: &Path) -> Result<Self, StackError> {
+        let text = std::fs::read_to_string(path)
+            .map_err(|source| StackError::new(path, None, StackProblem::Read { source }))?;
+        let variables = std::env::vars_os()
+            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+            .collect();
+        Self::parse(path, &text, variables)
+    }
+
+    /// Reads a text as if it stood in `path`, whose folder handlers are relative to.
+    ///
+    /// # Errors
+    /// As [`Stack::load`].
+    pub fn parse(
+        path: &Path,
+        text: &str,
+        variables: HashMap<String, String>,
+    ) -> Result<Self, StackError> {
+        let file = StackFile::parse(path, text, variables)?;
+        let folder = path.parent().unwrap_or(Path::new(""));
+        let functions = file
+            .functions
+            .into_iter()
+            .map(|(name, entry)| {
+                let line = file::line(&name);
+                function(folder, &name.value, entry)
+                    .map_err(|problem| StackError::new(path, line, problem))
+            })
+            .collect::<Result<_, _>>()?;
+        Ok(Self { functions })
+    }
+
+    /// In the order of the file.
+    #[must_use]
+    pub fn functions(&self) -> &[StackFunction] {
+        &self.functions
+    }
+}
+
+fn function(
+    folder: &Path,
+    name: &str,
+    entry: FunctionEntry,
+) -> Result<StackFunction, StackProblem> {
+    let namespace = entry.namespace.as_deref().filter(|text| !text.is_empty());
+    let name = FunctionName::new(name, namespace.unwrap_or(DEFAULT_NAMESPACE))?;
+    let process = process(folder, &name, &entry)?;
+    if !entry.secrets.is_empty() {
+        warn!(function = %name, "secrets are listed, but not yet provided to local processes");
+    }
+    let spec = FunctionSpec {
+        name,
+        image: entry.image,
+        env_process: process.command_line(),
+        labels: entry.labels,
+        annotations: entry.annotations,
+        constraints: entry.constraints,
+        secrets: entry.secrets,
+        limits: entry.limits,
+        requests: entry.requests,
+        read_only_root_filesystem: entry.readonly_root_filesystem,
+    };
+    Ok(StackFunction { spec, process })
+}
+
+fn process(
+    folder: &Path,
+    name: &FunctionName,
+    entry: &FunctionEntry,
+) -> Result<ProcessSpec, StackProblem> {
+    let function = || name.to_string();
+    let Some(line) = entry.annotations.get(PROCESS) else {
+        return Err(StackProblem::NoCommand {
+            function: function(),
+        });
+    };
+    let bad_command = || StackProblem::BadCommand {
+        function: function(),
+        command: line.clone(),
+    };
+    let mut words = shlex::split(line).ok_or_else(bad_command)?.into_iter();
+    let program = words.next().ok_or_else(bad_command)?;
+    let health_path = match entry.annotations.get(HEALTH_PATH) {
+        Some(path) if !path.starts_with('/') => {
+            return Err(StackProblem::HealthPath {
+                function: function(),
+                path: path.clone(),
+            });
+        }
+        Some(path) => path.clone(),
+        None => HEALTH_PATH_DEFAULT.to_owned(),
+    };
+    Ok(ProcessSpec {
+        program,
+        args: words.collect(),
+        directory: handler_directory(folder, name, &entry.handler)?,
+        environment: entry.environment.clone(),
+        health_path,
+    })
+}
+
+fn handler_directory(
+    folder: &Path,
+    name: &FunctionName,
+    handler: &str,
+) -> Result<PathBuf, StackProblem> {
+    let directory = folder.join(handler);
+    if handler.is_empty() || !directory.is_dir() {
+        return Err(StackProblem::NoHandler {
+            function: name.to_string(),
+            directory,
+        });
+    }
+    // Absolute, since a process is started in it and its program may be named from it.
+    std::path::absolute(&directory).map_err(|source| StackProblem::Read { source })
+}
+
+#[cfg(test)]
+mod tests;
