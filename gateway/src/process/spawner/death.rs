@@ -11,7 +11,7 @@ pub(super) fn kill_with_parent(command: &mut Command) {
     let parent = getpid();
     #[allow(
         unsafe_code,
-        reason = "nothing safe runs in the child between fork and exec, and the request does not survive a fork by anyone else"
+        reason = "the signal must be asked for by the child itself, before it becomes the function"
     )]
     // SAFETY: between fork and exec only async-signal-safe calls are allowed.
     // The closure makes two system calls through rustix, allocates nothing and

@@ -1,0 +1,66 @@
+"""A function for the gateway's tests; the variable `behaviour` says what it does."""
+
+import json
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+BEHAVIOUR = os.environ.get("behaviour", "")
+
+
+class Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self):
+        if self.path == "/die":
+            os._exit(7)
+        health = os.environ.get("health_path", "/_/health")
+        sick = BEHAVIOUR == "sick" and self.path == health
+        known = not self.path.startswith("/_/") or self.path == health
+        self.answer(503 if sick else 200 if known else 404)
+
+    def answer(self, status):
+        about = {
+            "pid": os.getpid(),
+            "cwd": os.getcwd(),
+            "environment": dict(os.environ),
+            "child": CHILD.pid if CHILD else None,
+        }
+        body = json.dumps(about).encode()
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+
+def wait_for_permission():
+    """Starts at once the first time, later only when the file `go` is there."""
+    if pathlib.Path(os.environ["folder"], "started").exists():
+        while not pathlib.Path(os.environ["folder"], "go").exists():
+            time.sleep(0.01)
+    pathlib.Path(os.environ["folder"], "started").touch()
+
+
+CHILD = None
+if BEHAVIOUR == "crash":
+    print("reading the settings")
+    print("no database here", file=sys.stderr)
+    sys.exit(3)
+if BEHAVIOUR == "restart":
+    wait_for_permission()
+if BEHAVIOUR in ("stubborn", "family"):
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+if BEHAVIOUR in ("family", "orphan"):
+    ignoring = "import signal, time; signal.signal(15, signal.SIG_IGN); print('up', flush=True); time.sleep(600)"
+    CHILD = subprocess.Popen([sys.executable, "-c", ignoring], stdout=subprocess.PIPE)
+    CHILD.stdout.readline()
+if BEHAVIOUR == "talkative":
+    print("x" * 100_000, flush=True)
+    for number in range(3000):
+        print("line", number, flush=True)
+
+ThreadingHTTPServer(("127.0.0.1", int(os.environ["port"])), Handler).serve_forever()

@@ -1,0 +1,18 @@
+//! The gateway over the wire: real sockets on port 0, real processes.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "clippy sees a test only in a function marked as one"
+)]
+
+mod harness;
+
+mod proxy;
+mod streaming;
+
+mod process;
+mod stop;
+
+mod metrics;
+mod rest;
