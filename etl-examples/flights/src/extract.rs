@@ -134,7 +134,7 @@ impl Source<'_> {
                 line: 1,
             });
         }
-        if !Row::new(line).is_header(self.columns) {
+        if !Row::new(line).has_fields(self.columns) {
             return Err(ExtractError::Header {
                 file: self.file(),
                 expected: self.columns.join(","),

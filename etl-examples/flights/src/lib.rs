@@ -44,3 +44,6 @@ pub mod report;
 pub mod sums;
 
 pub mod load;
+
+#[cfg(test)]
+mod fixture;

@@ -151,3 +151,6 @@ fn first_of(column: &str, key: &[u8], keys: &mut HashSet<String>) -> Result<Stri
         Err(disagrees(column, key, "an earlier row of the same key"))
     }
 }
+
+#[cfg(test)]
+mod tests;

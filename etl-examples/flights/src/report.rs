@@ -80,3 +80,108 @@ pub fn aggregate(
         .collect();
     Ok(report)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::month::Named;
+    use crate::origin::Origin;
+    use crate::sums::Tally;
+
+    fn rejected(source: &str, line: u64) -> Rejected {
+        Rejected {
+            source: source.into(),
+            line,
+            reason: "bad".into(),
+        }
+    }
+
+    fn month(month: u8, delay: i64) -> MonthSums {
+        let dep_delay = Tally {
+            sum: delay,
+            count: 1,
+        };
+        let sums = Sums {
+            flights: 1,
+            dep_delay,
+            ..Sums::default()
+        };
+        let named = |code: &str| Named {
+            code: code.into(),
+            name: None,
+        };
+        MonthSums {
+            month,
+            checked: Checked {
+                read: 2,
+                rejected: vec![rejected("flights.csv", u64::from(month))],
+            },
+            total: sums,
+            carriers: vec![CarrierSums {
+                carrier: named("UA"),
+                sums,
+            }],
+            routes: vec![RouteSums {
+                origin: Origin::Jfk,
+                dest: named("IAH"),
+                sums,
+            }],
+            weather: vec![WeatherSums {
+                origin: Origin::Jfk,
+                wet: Some(true),
+                sums,
+            }],
+        }
+    }
+
+    fn tables() -> Vec<Checked> {
+        vec![Checked {
+            read: 9,
+            rejected: vec![rejected("airlines.csv", 3)],
+        }]
+    }
+
+    #[test]
+    fn months_add_up_in_any_order() {
+        let job = Job::default();
+        let report = aggregate(&job, vec![month(1, 5), month(2, -1)], tables()).unwrap();
+        assert_eq!(
+            report,
+            aggregate(&job, vec![month(2, -1), month(1, 5)], tables()).unwrap()
+        );
+        assert_eq!((report.flights_read, report.total.flights), (4, 2));
+        assert_eq!(
+            report
+                .months
+                .iter()
+                .map(|(month, _)| *month)
+                .collect::<Vec<_>>(),
+            [1, 2]
+        );
+        assert_eq!(report.carriers.len(), 1);
+        assert_eq!(report.routes[0].sums.dep_delay, Tally { sum: 4, count: 2 });
+        assert_eq!(report.weather[0].sums.dep_delay.mean(), Some(2.0));
+    }
+
+    #[test]
+    fn the_limit_also_holds_for_all_files_together() {
+        let job = Job {
+            rejected_max: 2,
+            ..Job::default()
+        };
+        let error = aggregate(&job, vec![month(1, 5), month(2, -1)], tables()).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "3 rows of all files rejected, limit 2; the first: airlines.csv line 3: bad; \
+             flights.csv line 1: bad; flights.csv line 2: bad; mend the rows or raise rejected_max"
+        );
+    }
+
+    #[test]
+    fn no_months_make_an_empty_report() {
+        assert_eq!(
+            aggregate(&Job::default(), vec![], vec![]).unwrap(),
+            Report::default()
+        );
+    }
+}

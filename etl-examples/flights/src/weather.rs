@@ -101,3 +101,6 @@ fn parse(line: &[u8]) -> Result<(Origin, u16, Option<f64>), Fault> {
     row.end()?;
     Ok((origin, time_hour, precip))
 }
+
+#[cfg(test)]
+mod tests;

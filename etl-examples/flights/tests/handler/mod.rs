@@ -45,6 +45,8 @@ impl Handler {
         BufReader::new(TcpStream::connect(("127.0.0.1", self.port)).unwrap())
     }
 
+    /// Its process.
+    #[allow(dead_code, reason = "only the example asks for it")]
     pub(crate) fn id(&self) -> u32 {
         self.process.id()
     }
