@@ -40,13 +40,6 @@ pub enum Event {
         /// When.
         at_us: u64,
     },
-    /// Its driver let go.
-    Released {
-        /// The claim that ends.
-        epoch: u64,
-        /// When it wants a driver again; none where only an external event can wake it.
-        wake_at_us: Option<u64>,
-    },
     /// An attempt of a step ended.
     StepEnded(StepEnded),
     /// Somebody asked to cancel it.

@@ -98,6 +98,13 @@ impl MemoryLog {
             .map(|log| log.tail.subscribe())
     }
 
+    /// Size of a log in bytes.
+    #[must_use]
+    pub fn bytes(&self, request: RequestId) -> u64 {
+        let sum = |log: &Log| log.records.iter().map(|(_, bytes)| bytes.len() as u64).sum();
+        self.shard(request).get(&request).map_or(0, sum)
+    }
+
     /// Forgets a log.
     pub fn expire(&self, request: RequestId) {
         self.shard(request).remove(&request);

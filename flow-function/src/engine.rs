@@ -1,0 +1,329 @@
+//! The engine: which flows there are, which requests are open, and the way in.
+
+use std::collections::{BTreeMap, HashSet};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use tokio::sync::{Semaphore, oneshot};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use turlough_datastore::MemoryStore;
+use turlough_sdk::{Flow, FlowName, ReplicaId, RequestId, Value};
+use turlough_statestore::event::Outcome;
+use turlough_statestore::{
+    Append, AppendError, AppendId, Envelope, Event, Kind, MemoryLog, Record, Seq,
+};
+use uuid::Uuid;
+
+use crate::clock::now_us;
+use crate::driver::Driver;
+use crate::index::{Index, Summary};
+use crate::metrics::Metrics;
+use crate::settings::Settings;
+
+/// Paths of the API, which a flow's name would hide.
+const RESERVED_NAMES: [&str; 4] = ["flows", "requests", "callbacks", "metrics"];
+/// How often an external append that meets another is tried again: each try means that somebody
+/// else got through, so a request that is this busy is not stuck.
+const EXTERNAL_TRIES_MAX: usize = 100;
+
+/// Runs requests of registered flows. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Engine {
+    pub(crate) shared: Arc<Shared>,
+}
+
+/// What everything in one flow-function process shares. Requests share nothing else.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) settings: Settings,
+    pub(crate) replica: ReplicaId,
+    pub(crate) client: reqwest::Client,
+    pub(crate) log: MemoryLog,
+    pub(crate) store: Arc<MemoryStore>,
+    pub(crate) index: Index,
+    pub(crate) metrics: Metrics,
+    pub(crate) capacity: Arc<Semaphore>,
+    pub(crate) draining: CancellationToken,
+    flows: RwLock<BTreeMap<FlowName, Arc<Flow>>>,
+    open: AtomicUsize,
+    tasks: TaskTracker,
+}
+
+/// Why a flow was not registered.
+#[derive(Debug, thiserror::Error)]
+pub enum RegisterError {
+    /// Its name is a path of the API.
+    #[error("flow {0} has the name of a path of the API; give it another")]
+    Reserved(FlowName),
+    /// Another flow has its name.
+    #[error("two flows are named {0}; rename one")]
+    Twice(FlowName),
+}
+
+/// Why a request was not accepted. Nothing of it is kept.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum StartError {
+    #[error("no flow {flow:?} here; there is {known}")]
+    UnknownFlow { flow: String, known: String },
+    #[error("input is {size} bytes, limit {limit}; raise TURLOUGH_DURABLE_BYTES_MAX")]
+    InputTooLarge { size: usize, limit: usize },
+    #[error(
+        "{open} requests are open, limit {open}; try again later, or raise TURLOUGH_REQUESTS_MAX"
+    )]
+    Full { open: usize },
+    #[error("the function is shutting down; try again")]
+    Draining,
+    #[error("request could not be recorded")]
+    Log(#[from] AppendError),
+}
+
+/// Why a request was not cancelled.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ControlError {
+    #[error("no request {0} here")]
+    Unknown(RequestId),
+    #[error("request {request} is {status} already")]
+    Ended {
+        request: RequestId,
+        status: &'static str,
+    },
+    #[error("control of request {0} could not be recorded")]
+    Log(RequestId, #[source] AppendError),
+}
+
+/// A request that was accepted.
+#[derive(Debug)]
+pub(crate) struct Started {
+    pub(crate) request: RequestId,
+    pub(crate) finished: oneshot::Receiver<Finished>,
+}
+
+/// The end of a request, for the caller who waits.
+#[derive(Debug)]
+pub(crate) struct Finished {
+    pub(crate) outcome: Outcome,
+    /// The output, where it succeeded.
+    pub(crate) output: Option<Value>,
+}
+
+impl Engine {
+    /// An engine without flows.
+    ///
+    /// # Errors
+    /// An HTTP client that cannot be made.
+    pub fn new(settings: Settings) -> Result<Self, reqwest::Error> {
+        let client = reqwest::Client::builder()
+            .tcp_nodelay(true)
+            .connect_timeout(Duration::from_secs(5))
+            .redirect(reqwest::redirect::Policy::none())
+            .pool_max_idle_per_host(256)
+            .no_proxy()
+            .build()?;
+        let boot = Uuid::new_v4().as_u128() as u64;
+        let shared = Shared {
+            replica: ReplicaId::from_uuid(Uuid::new_v4()),
+            client,
+            log: MemoryLog::default(),
+            store: Arc::new(MemoryStore::new(boot, settings.data_bytes_max)),
+            index: Index::new(settings.ended_max, settings.ended_bytes_max),
+            metrics: Metrics::new(&settings.tenant),
+            capacity: Arc::new(Semaphore::new(
+                settings.capacity.clamp(1, Semaphore::MAX_PERMITS),
+            )),
+            draining: CancellationToken::new(),
+            flows: RwLock::default(),
+            open: AtomicUsize::new(0),
+            tasks: TaskTracker::new(),
+            settings,
+        };
+        Ok(Self {
+            shared: Arc::new(shared),
+        })
+    }
+
+    /// Serves a flow from now on.
+    ///
+    /// # Errors
+    /// A name that is taken, by another flow or by the API.
+    pub fn register(&self, flow: Flow) -> Result<(), RegisterError> {
+        let name = flow.name().clone();
+        if RESERVED_NAMES.contains(&name.as_str()) {
+            return Err(RegisterError::Reserved(name));
+        }
+        let mut flows = self
+            .shared
+            .flows
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
+        if flows.contains_key(&name) {
+            return Err(RegisterError::Twice(name));
+        }
+        flows.insert(name, Arc::new(flow));
+        Ok(())
+    }
+
+    /// Bytes that the ephemeral store holds now.
+    #[must_use]
+    pub fn store_bytes(&self) -> u64 {
+        self.shared.store.bytes()
+    }
+
+    pub(crate) fn flows(&self) -> Vec<Arc<Flow>> {
+        let flows = self
+            .shared
+            .flows
+            .read()
+            .unwrap_or_else(PoisonError::into_inner);
+        flows.values().cloned().collect()
+    }
+
+    pub(crate) fn flow(&self, name: &str) -> Result<Arc<Flow>, StartError> {
+        let flows = self
+            .shared
+            .flows
+            .read()
+            .unwrap_or_else(PoisonError::into_inner);
+        let found = name
+            .parse::<FlowName>()
+            .ok()
+            .and_then(|name| flows.get(&name).cloned());
+        found.ok_or_else(|| {
+            let known: Vec<_> = flows.keys().map(FlowName::as_str).collect();
+            let known = if known.is_empty() {
+                "none".to_owned()
+            } else {
+                known.join(", ")
+            };
+            StartError::UnknownFlow {
+                flow: name.chars().take(80).collect(),
+                known,
+            }
+        })
+    }
+
+    /// Accepts a request: when this returns, it is in the log.
+    pub(crate) async fn start(&self, flow: Arc<Flow>, input: Value) -> Result<Started, StartError> {
+        let shared = &self.shared;
+        if shared.draining.is_cancelled() {
+            return Err(StartError::Draining);
+        }
+        let (size, limit) = (input.envelope().len(), shared.settings.durable_bytes_max);
+        if size > limit {
+            return Err(StartError::InputTooLarge {
+                size: input.body().len(),
+                limit,
+            });
+        }
+        let slot = OpenSlot::take(Arc::clone(shared))?;
+        let request = RequestId::from_uuid(Uuid::now_v7());
+        let permit = Arc::clone(&shared.capacity).try_acquire_owned().ok();
+        let (driver, finished) =
+            Driver::accept(Arc::clone(shared), flow, request, input, permit.is_some()).await?;
+        shared.tasks.spawn(async move {
+            let _slot = slot;
+            driver.run(permit).await;
+        });
+        Ok(Started { request, finished })
+    }
+
+    /// Cancels an open request.
+    pub(crate) async fn cancel(&self, request: RequestId) -> Result<(), ControlError> {
+        let log = &self.shared.log;
+        for _ in 0..EXTERNAL_TRIES_MAX {
+            let records = self.records(request).await?;
+            let ended = self
+                .shared
+                .index
+                .get(request)
+                .and_then(|summary| summary.ended_status());
+            if let Some(status) = ended {
+                return Err(ControlError::Ended { request, status });
+            }
+            let Some(last) = records.last() else {
+                return Err(ControlError::Unknown(request));
+            };
+            let seq = last.seq;
+            let envelope = Envelope {
+                id: AppendId(Uuid::new_v4().as_u128()),
+                after: Some(last.append.envelope.id),
+                kind: Kind::External,
+                replica: self.shared.replica,
+                ..last.append.envelope.clone()
+            };
+            let append = Append::new(envelope, vec![Event::CancelAsked { at_us: now_us() }]);
+            match log.append(request, seq, &append).await {
+                Err(AppendError::Conflict { .. }) => {}
+                stored => return stored.map(drop).map_err(|e| ControlError::Log(request, e)),
+            }
+        }
+        let error = AppendError::Conflict {
+            request,
+            expected: Seq::START,
+            last: Seq::START,
+        };
+        Err(ControlError::Log(request, error))
+    }
+
+    /// The log of a request.
+    pub(crate) async fn records(&self, request: RequestId) -> Result<Vec<Record>, ControlError> {
+        let records = self.shared.log.read(request, Seq::START).await;
+        let records = records.map_err(|error| ControlError::Log(request, error))?;
+        if records.is_empty() {
+            Err(ControlError::Unknown(request))
+        } else {
+            Ok(records)
+        }
+    }
+
+    pub(crate) fn summary(&self, request: RequestId) -> Option<Summary> {
+        self.shared.index.get(request)
+    }
+
+    /// Takes no new requests, and waits for the open ones for up to `grace`. True when all ended.
+    pub async fn drain(&self, grace: Duration) -> bool {
+        self.shared.draining.cancel();
+        self.shared.tasks.close();
+        tokio::time::timeout(grace, self.shared.tasks.wait())
+            .await
+            .is_ok()
+    }
+}
+
+impl Shared {
+    pub(crate) fn gateway_url(&self) -> &str {
+        self.settings.gateway_url.trim_end_matches('/')
+    }
+
+    /// A request is settled: what is oldest of the ended ones is forgotten past the bounds.
+    pub(crate) fn forget_oldest(&self) {
+        let forgotten: HashSet<RequestId> = self.index.take_excess();
+        for request in forgotten {
+            self.log.expire(request);
+        }
+    }
+}
+
+/// Counts an open request for as long as it lives.
+struct OpenSlot(Arc<Shared>);
+
+impl OpenSlot {
+    fn take(shared: Arc<Shared>) -> Result<Self, StartError> {
+        let limit = shared.settings.requests_max;
+        let admit = |open: usize| (open < limit).then_some(open + 1);
+        let taken = shared
+            .open
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, admit);
+        match taken {
+            Ok(_) => Ok(Self(shared)),
+            Err(open) => Err(StartError::Full { open }),
+        }
+    }
+}
+
+impl Drop for OpenSlot {
+    fn drop(&mut self) {
+        self.0.open.fetch_sub(1, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,83 @@
+//! The flow-function's HTTP API.
+//!
+//! Invariants: starting a flow is open like any function; everything that shows or changes a request
+//! needs the token, or comes from this machine; every error is a problem document.
+
+mod access;
+mod events;
+mod flows;
+mod problem;
+mod requests;
+mod start;
+
+use std::net::SocketAddr;
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::serve::ListenerExt;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use crate::engine::Engine;
+use problem::Problem;
+
+/// Serves until `closed`; answers in progress are finished.
+pub(crate) async fn serve(
+    listener: TcpListener,
+    engine: &Engine,
+    closed: CancellationToken,
+) -> std::io::Result<()> {
+    let listener = listener.tap_io(|stream| {
+        // Without it small answers wait for acknowledgements; where it cannot be set they just do.
+        drop(stream.set_nodelay(true));
+    });
+    let service = router(engine.clone()).into_make_service_with_connect_info::<SocketAddr>();
+    axum::serve(listener, service)
+        .with_graceful_shutdown(closed.cancelled_owned())
+        .await
+}
+
+fn router(engine: Engine) -> Router {
+    let guarded = Router::new()
+        .route("/requests", get(requests::list))
+        .route("/requests/{id}", get(requests::show))
+        .route("/requests/{id}/result", get(requests::result))
+        .route("/requests/{id}/events", get(events::stream))
+        .route("/requests/{id}/cancel", post(requests::cancel))
+        .route_layer(axum::middleware::from_fn_with_state(
+            engine.clone(),
+            access::guard,
+        ));
+    Router::new()
+        .route("/", post(start::only).get(flows::list))
+        .route("/{flow}", post(start::named))
+        .route("/flows", get(flows::list))
+        .route("/flows/{flow}", get(flows::show))
+        .route("/_/health", get(|| async { "OK" }))
+        .route("/_/ready", get(ready))
+        .route("/metrics", get(metrics))
+        .merge(guarded)
+        .fallback(|| async { Problem::new(StatusCode::NOT_FOUND, "no such path") })
+        .method_not_allowed_fallback(|| async {
+            Problem::new(
+                StatusCode::METHOD_NOT_ALLOWED,
+                "the path does not take this method",
+            )
+        })
+        .with_state(engine)
+}
+
+async fn ready(State(engine): State<Engine>) -> Response {
+    if engine.shared.draining.is_cancelled() {
+        return Problem::new(StatusCode::SERVICE_UNAVAILABLE, "shutting down").into_response();
+    }
+    "OK".into_response()
+}
+
+async fn metrics(State(engine): State<Engine>) -> Response {
+    let text = engine.shared.metrics.text(engine.store_bytes());
+    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text).into_response()
+}

@@ -1,0 +1,164 @@
+//! `POST /` and `POST /<flow>`: start a flow, and wait for its end or not.
+
+use axum::body::Body;
+use axum::extract::{Path, State};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use http_body_util::BodyExt;
+use turlough_sdk::value::ValueWriter;
+use turlough_sdk::{ContentType, Producer, RequestId, Value};
+
+use super::problem::Problem;
+use super::requests::{answer, location};
+use crate::engine::{Engine, Started};
+use crate::view;
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-turlough-request-id");
+
+/// What clients send where nobody said what the body is; such a body is JSON if it reads as JSON.
+const UNSAID: [&str; 4] = [
+    "",
+    "application/x-www-form-urlencoded",
+    "text/html",
+    "text/plain",
+];
+
+/// The only flow here.
+pub(super) async fn only(
+    State(engine): State<Engine>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Problem> {
+    let flows = engine.flows();
+    let [flow] = &flows[..] else {
+        let names: Vec<_> = flows.iter().map(|flow| flow.name().as_str()).collect();
+        let text = format!(
+            "{} flows are served here; post to one: /{}",
+            names.len(),
+            names.join(", /")
+        );
+        return Err(Problem::new(StatusCode::NOT_FOUND, &text));
+    };
+    let name = flow.name().to_string();
+    start(engine, &name, &headers, body).await
+}
+
+pub(super) async fn named(
+    State(engine): State<Engine>,
+    Path(flow): Path<String>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Problem> {
+    start(engine, &flow, &headers, body).await
+}
+
+async fn start(
+    engine: Engine,
+    flow: &str,
+    headers: &HeaderMap,
+    body: Body,
+) -> Result<Response, Problem> {
+    let flow = engine.flow(flow)?;
+    let input = read(headers, body, engine.shared.settings.body_bytes_max).await?;
+    let Started {
+        request,
+        mut finished,
+    } = engine.start(flow, input).await?;
+    let mut response = if prefers_async(headers) {
+        accepted(&engine, request, headers)
+    } else {
+        match tokio::time::timeout(engine.shared.settings.sync_wait, &mut finished).await {
+            Ok(Ok(end)) => answer(request, &end.outcome, end.output.as_ref(), headers),
+            Ok(Err(_)) => {
+                let text = "the request's driver stopped; see its status";
+                Problem::new(StatusCode::INTERNAL_SERVER_ERROR, text)
+                    .with("request_id", request.to_string())
+                    .into_response()
+            }
+            Err(_) => accepted(&engine, request, headers),
+        }
+    };
+    let id = HeaderValue::from_str(&request.to_string());
+    response
+        .headers_mut()
+        .insert(REQUEST_ID, id.unwrap_or(HeaderValue::from_static("")));
+    Ok(response)
+}
+
+fn accepted(engine: &Engine, request: RequestId, headers: &HeaderMap) -> Response {
+    let location = location(engine, request, headers);
+    let status = engine
+        .summary(request)
+        .map(|summary| view::summary(request, &summary));
+    let body = status.unwrap_or_default().to_string();
+    let media = (header::CONTENT_TYPE, "application/json".to_owned());
+    (
+        StatusCode::ACCEPTED,
+        [media, (header::LOCATION, location)],
+        body,
+    )
+        .into_response()
+}
+
+fn prefers_async(headers: &HeaderMap) -> bool {
+    let prefer = headers
+        .get_all("prefer")
+        .iter()
+        .filter_map(|value| value.to_str().ok());
+    prefer
+        .flat_map(|text| text.split(','))
+        .any(|text| text.trim() == "respond-async")
+}
+
+async fn read(headers: &HeaderMap, mut body: Body, limit: usize) -> Result<Value, Problem> {
+    let too_large = |size: u64| {
+        let text =
+            format!("body is {size} bytes or more, limit {limit}; raise TURLOUGH_BODY_BYTES_MAX");
+        Problem::new(StatusCode::PAYLOAD_TOO_LARGE, &text)
+            .with("size", size)
+            .with("limit", limit)
+    };
+    let announced = headers
+        .get(header::CONTENT_LENGTH)
+        .and_then(|value| value.to_str().ok());
+    let announced = announced
+        .and_then(|text| text.parse::<u64>().ok())
+        .unwrap_or(0);
+    if announced > limit as u64 {
+        return Err(too_large(announced));
+    }
+    let said = headers
+        .get(header::CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok());
+    let said = said.unwrap_or_default();
+    let room = usize::try_from(announced).unwrap_or(0);
+    let mut writer = ValueWriter::new(ContentType::new(said), Producer::Caller, room);
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|error| {
+            let text = format!(
+                "body broke off after {} bytes: {error}",
+                writer.body_bytes()
+            );
+            Problem::new(StatusCode::BAD_REQUEST, &text)
+        })?;
+        let Ok(data) = frame.into_data() else {
+            continue;
+        };
+        let size = writer.body_bytes() + data.len();
+        if size > limit {
+            return Err(too_large(size as u64));
+        }
+        writer.put(&data);
+    }
+    let value = writer.finish();
+    let essence = said.split(';').next().unwrap_or_default().trim();
+    let body = value.body();
+    let json = UNSAID.contains(&essence)
+        && !body.is_empty()
+        && serde_json::from_slice::<serde::de::IgnoredAny>(&body).is_ok();
+    Ok(if json {
+        Value::new(ContentType::JSON, Producer::Caller, &body)
+    } else {
+        value
+    })
+}

@@ -1,0 +1,142 @@
+//! Calls an OpenFaaS function through the gateway.
+
+use futures_util::TryStreamExt;
+use reqwest::header::{CONTENT_TYPE, HeaderName, HeaderValue};
+use turlough_sdk::value::ValueWriter;
+use turlough_sdk::{Apply, ContentType, Digest, Inputs, Producer, StepError, Value};
+
+use super::Context;
+use crate::machine::Run;
+
+/// How much of an error answer is quoted, in bytes.
+const QUOTE_BYTES_MAX: usize = 300;
+
+/// One call. Statuses from 400 on are failures: 408, 429 and 5xx may pass, others will not.
+pub(super) async fn call(
+    context: &Context,
+    run: &Run,
+    apply: &Apply,
+    inputs: &Inputs,
+) -> Result<Value, StepError> {
+    let input = inputs.joined().map_err(StepError::permanent)?;
+    let (content_type, body) = input.leaving(apply.msgpack).map_err(StepError::permanent)?;
+    let key = idempotency_key(context, run, &body);
+    let shared = &context.shared;
+    let url = format!(
+        "{}/function/{}{}",
+        shared.gateway_url(),
+        apply.function,
+        apply.path
+    );
+    let method =
+        reqwest::Method::from_bytes(apply.method.as_bytes()).map_err(StepError::permanent)?;
+    let mut call = shared.client.request(method, &url);
+    for (name, value) in &apply.headers {
+        call = call.header(name, value);
+    }
+    let media = HeaderValue::from_str(content_type.as_str())
+        .unwrap_or(HeaderValue::from_static("application/octet-stream"));
+    let call = call
+        .header(CONTENT_TYPE, media)
+        .header(
+            HeaderName::from_static("x-turlough-request-id"),
+            context.request.to_string(),
+        )
+        .header(
+            HeaderName::from_static("x-turlough-step"),
+            run.step.as_str(),
+        )
+        .header(HeaderName::from_static("x-turlough-attempt"), run.attempt)
+        .header(HeaderName::from_static("x-turlough-idempotency-key"), key)
+        .body(body);
+    let answer = call.send().await.map_err(|error| {
+        StepError::transient(format!(
+            "call of function {}: {}",
+            apply.function,
+            chain(&error)
+        ))
+    })?;
+    read(context, apply, answer).await
+}
+
+async fn read(
+    context: &Context,
+    apply: &Apply,
+    answer: reqwest::Response,
+) -> Result<Value, StepError> {
+    let status = answer.status();
+    let limit = context.shared.settings.body_bytes_max;
+    let too_large = |size: u64| {
+        StepError::permanent(format!(
+            "function {} answered with {size} bytes or more, limit {limit}; raise TURLOUGH_BODY_BYTES_MAX",
+            apply.function
+        ))
+    };
+    let announced = answer.content_length().unwrap_or(0);
+    if status.is_success() && announced > limit as u64 {
+        return Err(too_large(announced));
+    }
+    let media = answer
+        .headers()
+        .get(CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok());
+    let media = media.map_or(ContentType::BYTES, ContentType::new);
+    let mut writer = ValueWriter::new(
+        media,
+        Producer::Function,
+        usize::try_from(announced).unwrap_or(0),
+    );
+    let mut chunks = answer.bytes_stream();
+    loop {
+        let chunk = chunks.try_next().await.map_err(|error| {
+            let text = format!(
+                "answer of function {} broke off: {}",
+                apply.function,
+                chain(&error)
+            );
+            StepError::transient(text)
+        })?;
+        let Some(chunk) = chunk else { break };
+        if !status.is_success() {
+            let room = QUOTE_BYTES_MAX.saturating_sub(writer.body_bytes());
+            writer.put(&chunk[..chunk.len().min(room)]);
+            if room == 0 {
+                break;
+            }
+            continue;
+        }
+        if writer.body_bytes() + chunk.len() > limit {
+            return Err(too_large((writer.body_bytes() + chunk.len()) as u64));
+        }
+        writer.put(&chunk);
+    }
+    let value = writer.finish();
+    if status.is_success() {
+        return Ok(value);
+    }
+    let quote = String::from_utf8_lossy(&value.body()).trim().to_owned();
+    let text = format!("function {} answered {status}: {quote:?}", apply.function);
+    let passes = status.is_server_error() || [408, 429].contains(&status.as_u16());
+    Err(if passes {
+        StepError::transient(text)
+    } else {
+        StepError::permanent(text)
+    })
+}
+
+/// The same for every attempt on the same input, another for another input.
+fn idempotency_key(context: &Context, run: &Run, body: &[u8]) -> String {
+    let input = Digest::of(body);
+    let (request, generation) = (context.request, context.generation);
+    Digest::of(format!("{request}/{generation}/{}/{input}", run.step).as_bytes()).to_string()
+}
+
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(&format!(": {cause}"));
+        source = cause.source();
+    }
+    text
+}

@@ -1,0 +1,219 @@
+//! The process: flows in, HTTP out, until SIGTERM.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::Parser;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info, warn};
+use turlough_sdk::{Flow, FlowError, read_yaml_file_text};
+
+use crate::engine::{Engine, RegisterError};
+use crate::http;
+use crate::settings::Settings;
+
+/// Why a flow-function does not run.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// A flow is wrong.
+    #[error(transparent)]
+    Flow(#[from] FlowError),
+    /// Two flows cannot stand side by side.
+    #[error(transparent)]
+    Register(#[from] RegisterError),
+    /// The address cannot be had.
+    #[error("cannot listen on {address}; set TURLOUGH_LISTEN and port to another")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The HTTP client cannot be made.
+    #[error("cannot make an HTTP client")]
+    Client(#[from] reqwest::Error),
+    /// Flows cannot be read.
+    #[error("cannot read flows from {path}")]
+    Folder {
+        /// Folder or file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The server broke off.
+    #[error("HTTP server broke off")]
+    Http(#[source] std::io::Error),
+}
+
+/// A flow-function that is bound to its address, and not serving yet.
+#[derive(Debug)]
+pub struct Server {
+    engine: Engine,
+    listener: TcpListener,
+}
+
+impl Server {
+    /// Registers the flows and binds the address; port 0 takes a free one.
+    ///
+    /// # Errors
+    /// Two flows of one name; an address that cannot be had.
+    pub async fn bind(settings: Settings, flows: Vec<Flow>) -> Result<Self, ServeError> {
+        let address = settings.address();
+        let engine = Engine::new(settings)?;
+        for flow in flows {
+            engine.register(flow)?;
+        }
+        let listener = TcpListener::bind(address)
+            .await
+            .map_err(|source| ServeError::Listen { address, source })?;
+        Ok(Self { engine, listener })
+    }
+
+    /// The address that it listens on.
+    ///
+    /// # Errors
+    /// A socket that is gone.
+    pub fn local_addr(&self) -> std::io::Result<SocketAddr> {
+        self.listener.local_addr()
+    }
+
+    /// What runs the flows.
+    #[must_use]
+    pub const fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
+    /// Serves until `shutdown`: then it is not ready, takes no new requests, lets the open ones end
+    /// within the grace time, and closes.
+    ///
+    /// # Errors
+    /// A server that broke off.
+    pub async fn run(self, shutdown: CancellationToken) -> Result<(), ServeError> {
+        let (engine, grace) = (self.engine.clone(), self.engine.shared.settings.drain);
+        let closed = CancellationToken::new();
+        let draining = {
+            let closed = closed.clone();
+            async move {
+                shutdown.cancelled().await;
+                if !engine.drain(grace).await {
+                    warn!(
+                        ?grace,
+                        "requests were still open when the grace time was over"
+                    );
+                }
+                closed.cancel();
+            }
+        };
+        let serving = http::serve(self.listener, &self.engine, closed);
+        let ((), served) = tokio::join!(draining, serving);
+        served.map_err(ServeError::Http)
+    }
+}
+
+/// The flows of a folder's `*.yml` and `*.yaml`, or of one file, in the order of their names.
+///
+/// # Errors
+/// What cannot be read; every problem of every flow.
+pub fn load_folder(path: &Path) -> Result<Vec<Flow>, ServeError> {
+    let folder = |source| ServeError::Folder {
+        path: path.to_owned(),
+        source,
+    };
+    let mut files = Vec::new();
+    if path.is_dir() {
+        for entry in std::fs::read_dir(path).map_err(folder)? {
+            let file = entry.map_err(folder)?.path();
+            if file
+                .extension()
+                .is_some_and(|end| end == "yml" || end == "yaml")
+            {
+                files.push(file);
+            }
+        }
+        files.sort();
+    } else {
+        files.push(path.to_owned());
+    }
+    let read = |file: PathBuf| {
+        let text = std::fs::read_to_string(&file).map_err(|source| ServeError::Folder {
+            path: file.clone(),
+            source,
+        })?;
+        Ok(read_yaml_file_text(&file.display().to_string(), &text)?)
+    };
+    files.into_iter().map(read).collect()
+}
+
+/// Serves one compiled flow: the whole `main` of an author's flow-function.
+#[must_use]
+pub fn serve(flow: Result<Flow, FlowError>) -> ExitCode {
+    #[derive(Parser)]
+    #[command(about = "A Turlough flow-function", version)]
+    struct Arguments {
+        #[command(flatten)]
+        settings: Settings,
+    }
+    let Arguments { settings } = Arguments::parse();
+    main_with(
+        settings,
+        flow.map(|flow| vec![flow]).map_err(ServeError::from),
+    )
+}
+
+/// Serves flows until SIGTERM or an interrupt, logging to standard error.
+#[must_use]
+pub fn main_with(settings: Settings, flows: Result<Vec<Flow>, ServeError>) -> ExitCode {
+    let filter = tracing_subscriber::EnvFilter::try_from_default_env()
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr);
+    drop(log.try_init());
+    let run = || -> Result<(), anyhow::Error> {
+        let flows = flows?;
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .enable_all()
+            .build()?;
+        let served = runtime.block_on(serve_until_signal(settings, flows));
+        // A closure that never returns must not keep the process.
+        runtime.shutdown_background();
+        Ok(served?)
+    };
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            error!("{error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn serve_until_signal(settings: Settings, flows: Vec<Flow>) -> Result<(), ServeError> {
+    let names: Vec<_> = flows.iter().map(|flow| flow.name().to_string()).collect();
+    let server = Server::bind(settings, flows).await?;
+    if let Ok(address) = server.local_addr() {
+        info!(%address, flows = names.join(","), "serving");
+    }
+    let shutdown = CancellationToken::new();
+    let signalled = shutdown.clone();
+    tokio::spawn(async move {
+        wait_for_signal().await;
+        signalled.cancel();
+    });
+    server.run(shutdown).await
+}
+
+async fn wait_for_signal() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let Ok(mut terminate) = signal(SignalKind::terminate()) else {
+        return;
+    };
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = tokio::signal::ctrl_c() => {}
+    }
+}

@@ -1,0 +1,103 @@
+//! Settings: environment variables, and flags of the same name.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use turlough_sdk::{FunctionName, TenantId, parse_duration};
+
+/// How a flow-function runs.
+#[derive(Debug, Clone, clap::Args)]
+#[command(next_help_heading = "Flow-function")]
+pub struct Settings {
+    /// Own name, `name` or `name.namespace`; the gateway and the templates set it
+    #[arg(long, env = "TURLOUGH_FUNCTION", default_value = "flows")]
+    pub function: FunctionName,
+
+    /// Where functions are called
+    #[arg(
+        long,
+        env = "TURLOUGH_GATEWAY_URL",
+        default_value = "http://127.0.0.1:8080"
+    )]
+    pub gateway_url: String,
+
+    /// Who pays for what runs here
+    #[arg(long, env = "TURLOUGH_TENANT", default_value = "default")]
+    pub tenant: TenantId,
+
+    /// Address to listen on
+    #[arg(long, env = "TURLOUGH_LISTEN", default_value = "0.0.0.0")]
+    pub listen: IpAddr,
+
+    /// Port to listen on; 0 takes a free one (`port` is OpenFaaS's own name)
+    #[arg(long, env = "port", default_value_t = 8080)]
+    pub port: u16,
+
+    /// Requests driven at once; what is accepted past it waits its turn
+    #[arg(long, env = "TURLOUGH_CAPACITY", default_value_t = 1_000)]
+    pub capacity: usize,
+
+    /// Requests that are open at once; past it the answer is 503
+    #[arg(long, env = "TURLOUGH_REQUESTS_MAX", default_value_t = 100_000)]
+    pub requests_max: usize,
+
+    /// How long a synchronous caller waits before the answer turns into 202
+    #[arg(long, env = "TURLOUGH_SYNC_WAIT", default_value = "25s", value_parser = parse_duration)]
+    pub sync_wait: Duration,
+
+    /// Largest body taken from a caller or a function, in bytes
+    #[arg(long, env = "TURLOUGH_BODY_BYTES_MAX", default_value_t = 64 << 20)]
+    pub body_bytes_max: usize,
+
+    /// Largest input or output kept in a request's log, in bytes
+    #[arg(long, env = "TURLOUGH_DURABLE_BYTES_MAX", default_value_t = 16 << 20)]
+    pub durable_bytes_max: usize,
+
+    /// Largest value that travels inside its event, in bytes
+    #[arg(long, env = "TURLOUGH_INLINE_BYTES_MAX", default_value_t = 4096)]
+    pub inline_bytes_max: usize,
+
+    /// What the in-memory store may hold, in bytes
+    #[arg(long, env = "TURLOUGH_DATA_BYTES_MAX", default_value_t = 4 << 30)]
+    pub data_bytes_max: u64,
+
+    /// Ended requests that stay listed; the oldest are forgotten past it
+    #[arg(long, env = "TURLOUGH_ENDED_MAX", default_value_t = 10_000)]
+    pub ended_max: usize,
+
+    /// Bytes that the logs of ended requests may take; the oldest are forgotten past it
+    #[arg(long, env = "TURLOUGH_ENDED_BYTES_MAX", default_value_t = 256 << 20)]
+    pub ended_bytes_max: u64,
+
+    /// Folder of secrets; a file `turlough-token` in it is the bearer token for request control
+    #[arg(
+        long,
+        env = "TURLOUGH_SECRETS",
+        default_value = "/var/openfaas/secrets"
+    )]
+    pub secrets: PathBuf,
+
+    /// How long requests may go on after SIGTERM
+    #[arg(long, env = "TURLOUGH_DRAIN", default_value = "20s", value_parser = parse_duration)]
+    pub drain: Duration,
+}
+
+impl Settings {
+    /// The settings that an empty command line gives; environment variables count.
+    #[must_use]
+    pub fn from_environment() -> Self {
+        #[derive(clap::Parser)]
+        struct Defaults {
+            #[command(flatten)]
+            settings: Settings,
+        }
+        <Defaults as clap::Parser>::parse_from(["flow-function"]).settings
+    }
+
+    /// Address and port to listen on.
+    #[must_use]
+    pub const fn address(&self) -> SocketAddr {
+        SocketAddr::new(self.listen, self.port)
+    }
+}
