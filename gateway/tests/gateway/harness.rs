@@ -94,7 +94,7 @@ impl TestGateway {
 
     pub(crate) async fn stop(self) {
         self.shutdown.cancel();
-        self.run.await.unwrap().unwrap();
+        within(self.run).await.unwrap().unwrap();
     }
 }
 

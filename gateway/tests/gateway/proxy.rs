@@ -48,7 +48,7 @@ async fn method_path_query_and_headers_reach_the_function_unchanged() {
         .header("Proxy-Authorization", "Basic x");
     let answer = gateway.call(request.body(Full::default()).unwrap()).await;
     assert_eq!((answer.status, answer.text()), (StatusCode::OK, "ok"));
-    let head = heads.recv().await.unwrap();
+    let head = within(heads.recv()).await.unwrap();
     assert!(
         head.starts_with(&format!("PURGE {path} HTTP/1.1\r\n")),
         "{head}"
@@ -73,7 +73,7 @@ async fn path_is_empty_or_the_namespace_is_written() {
         ("/function/it.openfaas-fn/x", "GET /x "),
     ] {
         assert_eq!(gateway.get(path).await.status, StatusCode::OK);
-        let head = heads.recv().await.unwrap();
+        let head = within(heads.recv()).await.unwrap();
         assert!(head.starts_with(seen), "{path}: {head}");
     }
     assert_eq!(
@@ -89,7 +89,7 @@ async fn call_is_stamped_on_the_way_in_and_out() {
     let mut heads = recorder(&gateway, OK).await;
     let request = Request::get("/function/it").header("X-Forwarded-For", "9.9.9.9, 8.8.8.8");
     let answer = gateway.call(request.body(Full::default()).unwrap()).await;
-    let head = heads.recv().await.unwrap();
+    let head = within(heads.recv()).await.unwrap();
     assert!(
         head.contains("x-forwarded-for: 9.9.9.9, 8.8.8.8, 127.0.0.1\r\n"),
         "{head}"
@@ -125,7 +125,7 @@ async fn what_the_caller_and_the_function_stamped_stays() {
         .header("X-Call-Id", "mine")
         .header("X-Forwarded-Host", "there");
     let answer = gateway.call(request.body(Full::default()).unwrap()).await;
-    let head = heads.recv().await.unwrap();
+    let head = within(heads.recv()).await.unwrap();
     assert!(head.contains("x-call-id: mine\r\n"), "{head}");
     assert!(head.contains("x-forwarded-host: there\r\n"), "{head}");
     assert_eq!(answer.headers["x-call-id"], "mine");
