@@ -56,15 +56,16 @@ async fn grandchildren_are_gone_after_their_parent_died() {
 }
 
 #[tokio::test]
-async fn gateway_that_is_dropped_kills_its_functions() {
+async fn gateway_that_is_dropped_kills_its_functions_and_grandchildren() {
     let gateway = Gateway::bind(config()).await.unwrap();
-    let mut pid = 0;
-    let stack = python("stubborn");
-    let started = gateway.start_stack(&stack, |one| pid = u64::from(one.pid));
+    let stack = python("family");
+    let started = gateway.start_stack(&stack, |_| {});
     started.await.unwrap_or_else(|error| panic!("{error}"));
-    assert!(runs(pid));
+    let about = get(gateway.local_addr(), "/function/it").await.json();
+    let pids = [&about["pid"], &about["child"]].map(|pid| pid.as_u64().unwrap());
+    assert!(pids.iter().all(|&pid| runs(pid)));
     drop(gateway);
-    eventually(|| async { (!runs(pid)).then_some(()) }).await;
+    eventually(|| async { (!pids.iter().any(|&pid| runs(pid))).then_some(()) }).await;
 }
 
 #[tokio::test]
