@@ -45,7 +45,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use crate::draft::{DraftApply, DraftFlow, DraftGraph, DraftNode, DraftOperation, DraftSource};
-use crate::error::FlowError;
+use crate::error::{FlowError, Problems};
 use crate::graph::{Flow, Map};
 use crate::validate::validate;
 
@@ -112,7 +112,7 @@ impl FlowBuilder {
     /// of the sinks.
     #[must_use]
     pub fn output<T, P, K>(self, node: &Node<T, P, K>) -> Self {
-        self.scope.graph.borrow_mut().output = node.name();
+        self.scope.graph.borrow_mut().output = node.name().map(Into::into);
         self
     }
 
@@ -122,13 +122,13 @@ impl FlowBuilder {
     /// Every problem that was found.
     pub fn build(self) -> Result<Flow, FlowError> {
         let graph = self.scope.graph.take();
-        validate(DraftFlow {
-            file: None,
-            name: self.name,
+        let problems = Problems::new(None, &self.name);
+        let draft = DraftFlow {
+            name: self.name.as_str().into(),
             timeout: self.timeout,
             graph,
-        })
-        .0
+        };
+        validate(draft, problems).0
     }
 }
 
@@ -161,7 +161,7 @@ impl Scope {
 
     /// A step that transforms by a jq expression, and reads its first output as `O`.
     pub fn pass<O, I: Input>(&self, id: &str, input: I, jq: &str) -> Node<O, I::Presence, Step> {
-        self.node(id, DraftOperation::Pass(jq.to_owned()), &input)
+        self.node(id, DraftOperation::Pass(jq.into()), &input)
     }
 
     /// A choice by conditions on `input`; add its cases with [`Switch::when`] and [`Switch::otherwise`].
@@ -190,7 +190,7 @@ impl Scope {
         let item = scope.given(DraftSource::Input(scope.depth), None);
         let result = body(&scope, &item);
         let mut graph = scope.graph.take();
-        graph.output = result.name();
+        graph.output = result.name().map(Into::into);
         let operation = DraftOperation::ForEach {
             items: None,
             body: graph,

@@ -92,18 +92,22 @@ pub struct Inputs {
 }
 
 impl Inputs {
-    /// The inputs as one value: the single one as it is, several as a map without the dead.
+    /// The inputs as one value: a single one as it is, several as a map without the dead. Two cases
+    /// of one switch are one input, since at most one of them is taken.
     ///
     /// # Errors
     /// A member whose body is not what its content type says.
     pub fn joined(&self) -> Result<Value, crate::value::ValueError> {
-        if let [(_, only)] = &self.members[..] {
-            return Ok(only.clone().unwrap_or_else(Value::empty));
-        }
         let live = self
             .members
             .iter()
             .filter_map(|(name, value)| Some((&**name, value.as_ref()?)));
+        let mut names = self.members.iter().map(|(name, _)| name);
+        let first = names.next();
+        if names.all(|name| Some(name) == first) {
+            let only = live.map(|(_, value)| value.clone()).next();
+            return Ok(only.unwrap_or_else(Value::empty));
+        }
         Value::map(&live.collect::<Vec<_>>())
     }
 }

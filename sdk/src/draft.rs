@@ -7,16 +7,29 @@ use crate::retry::Retry;
 
 #[derive(Debug)]
 pub(crate) struct DraftFlow {
-    pub(crate) file: Option<String>,
-    pub(crate) name: String,
+    pub(crate) name: Located,
     pub(crate) timeout: Option<Duration>,
     pub(crate) graph: DraftGraph,
+}
+
+/// A text, and the line where it stands.
+#[derive(Debug)]
+pub(crate) struct Located {
+    pub(crate) text: String,
+    pub(crate) line: Option<u64>,
+}
+
+impl From<&str> for Located {
+    fn from(text: &str) -> Self {
+        let text = text.to_owned();
+        Self { text, line: None }
+    }
 }
 
 #[derive(Debug, Default)]
 pub(crate) struct DraftGraph {
     pub(crate) nodes: Vec<DraftNode>,
-    pub(crate) output: Option<String>,
+    pub(crate) output: Option<Located>,
 }
 
 #[derive(Debug)]
@@ -49,21 +62,22 @@ pub(crate) enum DraftSource {
     Node(String),
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone)]
 pub(crate) struct DraftEdge {
     pub(crate) from: DraftSource,
     pub(crate) case: Option<usize>,
+    pub(crate) line: Option<u64>,
 }
 
 #[derive(Debug)]
 pub(crate) enum DraftOperation {
     Apply(DraftApply),
     Map(Map),
-    Pass(String),
+    Pass(Located),
     /// The condition of each case; `None` is the default.
-    Switch(Vec<Option<String>>),
+    Switch(Vec<Option<Located>>),
     ForEach {
-        items: Option<String>,
+        items: Option<Located>,
         body: DraftGraph,
         parallel_max: Option<usize>,
     },

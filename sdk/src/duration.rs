@@ -22,6 +22,10 @@ const UNITS: [(&str, u64); 6] = [
 pub fn parse_duration(text: &str) -> Result<Duration, String> {
     let example = "write a number and a unit (us, ms, s, m, h, d), such as 500ms, 30s or 1h30m";
     let mut rest = text.trim();
+    let text: String = text.chars().take(80).collect();
+    if rest.is_empty() {
+        return Err(format!("duration is empty; {example}"));
+    }
     let mut total_us = 0.0_f64;
     while !rest.is_empty() {
         let unit_at = rest
@@ -34,7 +38,7 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
         let (unit, tail) = tail.split_at(next);
         let number: f64 = number
             .parse()
-            .map_err(|_| format!("duration {text:?}; {example}"))?;
+            .map_err(|_| format!("duration {text:?} does not begin with a number; {example}"))?;
         let (_, unit_us) = UNITS
             .iter()
             .find(|(name, _)| *name == unit)

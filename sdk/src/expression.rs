@@ -1,12 +1,17 @@
 //! jq expressions: compiled once, at validation, and run on values.
 //!
+//! Invariants: an expression reads nothing but its input (no environment, no files) and cannot end
+//! the process; source, input and output are bounded in nesting.
 //! Absent: a bound on time and memory; the caller runs an expression off its reactor under a limit.
+
+mod output;
+mod weight;
 
 use std::fmt;
 use std::sync::Arc;
 
 use jaq_core::load::{Arena, File, Loader};
-use jaq_core::{Compiler, Ctx, Vars, data, unwrap_valr};
+use jaq_core::{Compiler, Ctx, Vars, data};
 use jaq_json::Val;
 
 use crate::value::{ContentType, Producer, Value};
@@ -60,32 +65,16 @@ impl Expression {
                 "it has {found} bytes, limit {SOURCE_BYTES_MAX}"
             )));
         }
-        let defs = jaq_core::defs()
-            .chain(jaq_std::defs())
-            .chain(jaq_json::defs());
-        let funs = jaq_core::funs()
-            .chain(jaq_std::funs())
-            .chain(jaq_json::funs());
-        let arena = Arena::default();
-        let modules = Loader::new(defs)
-            .load(
-                &arena,
-                File {
-                    code: source,
-                    path: (),
-                },
-            )
-            .map_err(|errors| wrong(syntax_reason(source, &errors)))?;
-        let filter = Compiler::default()
-            .with_funs(funs)
-            .compile(modules)
-            .map_err(|errors| {
-                let names = errors.iter().flat_map(|(_, undefined)| undefined);
-                let names: Vec<_> = names
-                    .map(|(name, kind)| format!("unknown {} {name}", kind.as_str()))
-                    .collect();
-                wrong(names.join(", "))
-            })?;
+        if !weight::bearable(source) {
+            let limit = weight::WEIGHT_MAX;
+            return Err(wrong(format!(
+                "it chains or nests more than {limit} operators; split it into several steps"
+            )));
+        }
+        // The filters that jq defines in jq cost 0.1 MB and 1 ms each time, and few need them.
+        let filter = filter(source, false)
+            .or_else(|_| filter(source, true))
+            .map_err(wrong)?;
         Ok(Self {
             source: Arc::from(source),
             filter: Arc::new(filter),
@@ -98,15 +87,21 @@ impl Expression {
         &self.source
     }
 
-    /// The first output on `input`, as JSON; no output is the empty value.
+    /// The first output on `input`, as JSON; no output is the empty value, and bytes stay bytes.
     ///
     /// # Errors
-    /// What jq raised, or an input that is not what its content type says.
+    /// What jq raised, an input that is not what its content type says, or an output that JSON
+    /// cannot hold.
     pub fn run(&self, input: &Value) -> Result<Value, ExpressionError> {
         let Some(output) = self.first(input)? else {
             return Ok(Value::empty());
         };
-        let text = output.to_string();
+        if let Val::BStr(bytes) = &output {
+            return Ok(Value::new(ContentType::BYTES, Producer::Closure, bytes));
+        }
+        let text = output::to_json(&output);
+        output::drop_flat(output);
+        let text = text.map_err(|reason| self.failed(reason))?;
         Ok(Value::new(
             ContentType::JSON,
             Producer::Closure,
@@ -120,17 +115,19 @@ impl Expression {
     /// As for [`Expression::run`].
     pub fn holds(&self, input: &Value) -> Result<bool, ExpressionError> {
         let output = self.first(input)?;
-        Ok(!matches!(output, None | Some(Val::Null | Val::Bool(false))))
+        let holds = !matches!(output, None | Some(Val::Null | Val::Bool(false)));
+        output.map(output::drop_flat);
+        Ok(holds)
     }
 
     fn first(&self, input: &Value) -> Result<Option<Val>, ExpressionError> {
         let input = self.input(input)?;
         let ctx = Ctx::<data::JustLut<Val>>::new(&self.filter.lut, Vars::new([]));
-        let mut outputs = self.filter.id.run((ctx, input)).map(unwrap_valr);
-        outputs
-            .next()
-            .transpose()
-            .map_err(|error| self.failed(error.to_string()))
+        let mut outputs = self.filter.id.run((ctx, input));
+        outputs.next().transpose().map_err(|raised| {
+            let reason = raised.get_err().map(|error| error.to_string());
+            self.failed(reason.unwrap_or_else(|_| "it broke off".to_owned()))
+        })
     }
 
     fn input(&self, input: &Value) -> Result<Val, ExpressionError> {
@@ -138,9 +135,9 @@ impl Expression {
         if body.is_empty() {
             Ok(Val::Null)
         } else if input.content_type().is_json() {
-            jaq_json::read::parse_single(&body).map_err(|error| self.failed(error.to_string()))
+            output::from_json(&body).map_err(|reason| self.failed(reason))
         } else if input.content_type().is_msgpack() {
-            rmp_serde::from_slice(&body).map_err(|error| self.failed(error.to_string()))
+            output::from_msgpack(&body).map_err(|reason| self.failed(reason))
         } else {
             Ok(Val::byte_str(body))
         }
@@ -149,19 +146,68 @@ impl Expression {
     fn failed(&self, reason: String) -> ExpressionError {
         ExpressionError::Run {
             text: self.source.chars().take(200).collect(),
-            reason,
+            // jq quotes the data that it failed on.
+            reason: reason.chars().take(500).collect(),
         }
     }
+}
+
+/// What of jq's own library would reach the process: its environment, its exit and its output.
+const REFUSED: [&str; 6] = [
+    "env",
+    "halt",
+    "halt_error",
+    "stderr",
+    "stderr_empty",
+    "input_line_number",
+];
+
+/// Compiles with the native filters, or with those too that jq defines in jq.
+fn filter(source: &str, with_library: bool) -> Result<Filter, String> {
+    let library = || {
+        jaq_core::defs()
+            .chain(jaq_std::defs())
+            .chain(jaq_json::defs())
+    };
+    let defs = with_library
+        .then(library)
+        .into_iter()
+        .flatten()
+        .filter(|def| !REFUSED.contains(&def.name));
+    let funs = jaq_core::funs()
+        .chain(jaq_std::funs())
+        .chain(jaq_json::funs())
+        .filter(|(name, ..)| !REFUSED.contains(name));
+    let arena = Arena::default();
+    let file = File {
+        code: source,
+        path: (),
+    };
+    let modules = Loader::new(defs)
+        .load(&arena, file)
+        .map_err(|errors| syntax_reason(source, &errors))?;
+    Compiler::default()
+        .with_funs(funs)
+        .compile(modules)
+        .map_err(|errors| {
+            let names = errors.iter().flat_map(|(_, undefined)| undefined);
+            let names: Vec<_> = names
+                .map(|(name, kind)| format!("unknown {} {name}", kind.as_str()))
+                .collect();
+            names.join(", ")
+        })
 }
 
 fn syntax_reason(source: &str, errors: &jaq_core::load::Errors<&str, ()>) -> String {
     use jaq_core::load::Error;
     let at = |rest: &str| {
-        let column = source.len().saturating_sub(rest.len()) + 1;
-        if rest.is_empty() {
-            "at the end".to_owned()
-        } else {
-            format!("at column {column}")
+        let at = source.len().saturating_sub(rest.len());
+        let before = source.get(..at).unwrap_or_default();
+        let column = before.chars().rev().take_while(|c| *c != '\n').count() + 1;
+        match before.matches('\n').count() {
+            _ if rest.trim().is_empty() => "at the end".to_owned(),
+            0 => format!("at column {column}"),
+            lines => format!("at line {}, column {column}", lines + 1),
         }
     };
     let reasons = errors.iter().flat_map(|(_, error)| match error {

@@ -109,7 +109,8 @@ pub struct Edge {
     pub from: Source,
     /// The case of the switch `from` on which it is live; `None` for a plain edge.
     pub case: Option<usize>,
-    /// The name under which its value arrives.
+    /// The name under which its value arrives: the node's, `input`, `item`, or for the item of an
+    /// enclosing body the name of the node that owns it.
     pub name: Arc<str>,
     /// Whether it only makes the value visible to the body, and takes no part in readiness.
     pub capture: bool,

@@ -203,8 +203,13 @@ impl StepPath {
             let Some((node, rest)) = text.split_once('[') else {
                 return Ok((text.parse()?, None));
             };
-            let index = rest.strip_suffix(']').ok_or_else(wrong)?;
-            Ok((node.parse()?, Some(index.parse().map_err(|_| wrong())?)))
+            let digits = rest.strip_suffix(']').ok_or_else(wrong)?;
+            let index: usize = digits.parse().map_err(|_| wrong())?;
+            // One path, one text: neither `[+1]` nor `[01]`.
+            if index.to_string() != digits {
+                return Err(wrong());
+            }
+            Ok((node.parse()?, Some(index)))
         };
         self.0.split('/').map(segment).collect()
     }

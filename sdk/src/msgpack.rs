@@ -7,8 +7,9 @@ use serde::Deserialize;
 
 use crate::value::{ValueError, ValueWriter};
 
-/// Deepest nesting that is followed; deeper input is an error, not a stack overflow.
-const DEPTH_MAX: usize = 128;
+/// Deepest nesting that is followed; deeper input is an error, not a stack overflow. JSON's reader
+/// has the same bound.
+pub(crate) const DEPTH_MAX: usize = 128;
 
 /// What stands at a position: a scalar of so many bytes, or a head with so many children.
 enum Head {
@@ -84,7 +85,8 @@ fn head(body: &[u8], at: usize) -> Option<Head> {
 }
 
 /// The end of the value at `at`; calls `seen(bin)` for each scalar.
-fn skip(body: &[u8], mut at: usize, seen: &mut impl FnMut(bool)) -> Option<usize> {
+fn skip(body: &[u8], mut at: usize, seen: &mut impl FnMut(bool)) -> Result<usize, String> {
+    let cut = || "the MessagePack is cut off or malformed".to_owned();
     let mut open = vec![1_usize];
     while let Some(left) = open.last_mut() {
         if *left == 0 {
@@ -92,7 +94,7 @@ fn skip(body: &[u8], mut at: usize, seen: &mut impl FnMut(bool)) -> Option<usize
             continue;
         }
         *left -= 1;
-        match head(body, at)? {
+        match head(body, at).ok_or_else(cut)? {
             Head::Scalar { bytes, bin } => {
                 seen(bin);
                 at += bytes;
@@ -101,15 +103,26 @@ fn skip(body: &[u8], mut at: usize, seen: &mut impl FnMut(bool)) -> Option<usize
                 at += head;
                 open.push(children);
             }
-            Head::Nested { .. } => return None,
+            Head::Nested { .. } => {
+                return Err(format!("it is nested deeper than {DEPTH_MAX}"));
+            }
         }
     }
-    (at <= body.len()).then_some(at)
+    if at <= body.len() { Ok(at) } else { Err(cut()) }
+}
+
+/// Whether `body` is one value, and nothing after it.
+pub(crate) fn check(body: &[u8]) -> Result<(), String> {
+    let end = skip(body, 0, &mut |_| {})?;
+    if end == body.len() {
+        Ok(())
+    } else {
+        Err(format!("{} bytes follow the value", body.len() - end))
+    }
 }
 
 /// Where the elements of the list (or the values of the map) lie in `body`.
 pub(crate) fn item_spans(body: &[u8]) -> Result<Vec<Range<usize>>, String> {
-    let cut = || "the MessagePack is cut off or malformed".to_owned();
     let Some(Head::Nested {
         head,
         children,
@@ -122,7 +135,7 @@ pub(crate) fn item_spans(body: &[u8]) -> Result<Vec<Range<usize>>, String> {
     let mut spans = Vec::with_capacity(children.min(body.len()));
     let mut at = head;
     for child in 0..children {
-        let end = skip(body, at, &mut |_| {}).ok_or_else(cut)?;
+        let end = skip(body, at, &mut |_| {})?;
         if !map || child % 2 == 1 {
             spans.push(at..end);
         }
@@ -136,16 +149,17 @@ pub(crate) fn item_spans(body: &[u8]) -> Result<Vec<Range<usize>>, String> {
 }
 
 /// Whether a binary member stands anywhere in `body`; such a value cannot be JSON.
-pub(crate) fn holds_bin(body: &[u8]) -> bool {
+pub(crate) fn holds_bin(body: &[u8]) -> Result<bool, String> {
     let mut found = false;
-    let whole = skip(body, 0, &mut |bin| found |= bin);
-    found || whole.is_none()
+    skip(body, 0, &mut |bin| found |= bin)?;
+    Ok(found)
 }
 
 /// The JSON text of a MessagePack body.
 pub(crate) fn to_json(body: &[u8]) -> Result<Bytes, ValueError> {
     let mut text = Vec::with_capacity(body.len() * 2);
     let mut source = rmp_serde::Deserializer::from_read_ref(body);
+    source.set_max_depth(DEPTH_MAX);
     serde_transcode::transcode(&mut source, &mut serde_json::Serializer::new(&mut text)).map_err(
         |error| ValueError::Encode {
             wanted: "JSON of a MessagePack body",
@@ -160,7 +174,7 @@ pub(crate) fn from_json(text: &[u8], writer: &mut ValueWriter) -> Result<(), Val
     let wrong = |reason: String| ValueError::Decode {
         content_type: "application/json".to_owned(),
         size: text.len(),
-        wanted: "a member of a join or list",
+        wanted: "what it says it is",
         reason,
     };
     let mut source = serde_json::Deserializer::from_slice(text);
@@ -231,7 +245,7 @@ mod tests {
 
     #[test]
     fn binary_members_are_found_at_any_depth() {
-        assert!(holds_bin(&[0x91, 0x91, 0xc4, 1, 0xff]));
-        assert!(!holds_bin(&[0x91, 0x91, 0xa1, b'x']));
+        assert!(holds_bin(&[0x91, 0x91, 0xc4, 1, 0xff]).unwrap());
+        assert!(!holds_bin(&[0x91, 0x91, 0xa1, b'x']).unwrap());
     }
 }

@@ -1,12 +1,18 @@
 //! A flow as data and as pictures: JSON, DOT (Graphviz) and Mermaid.
 
+mod drawing;
+
 use std::fmt::Write as _;
+use std::time::Duration;
 
 use serde_json::{Value as Json, json as object};
+use sha2::{Digest as _, Sha256};
 
 use crate::duration::format_duration;
-use crate::graph::{Edge, Flow, Graph, Operation, Output, Source, Vertex};
+use crate::graph::{Edge, Flow, Graph, Operation, Output, Vertex};
 use crate::retry::Retry;
+
+pub use drawing::{dot, mermaid};
 
 /// The flow as JSON: name, version, timeout, and its graph.
 #[must_use]
@@ -20,12 +26,8 @@ pub fn flow_json(flow: &Flow) -> Json {
 }
 
 /// A graph as JSON. What a flow's version is a hash of; closures stand in it by their version.
-pub(crate) fn json(graph: &Graph) -> Json {
-    let nodes: Vec<_> = graph
-        .nodes
-        .iter()
-        .map(|node| node_json(graph, node))
-        .collect();
+fn json(graph: &Graph) -> Json {
+    let nodes: Vec<_> = graph.nodes.iter().map(node_json).collect();
     let output = match &graph.output {
         Output::Node(ix) => object!(graph.nodes[*ix].id.as_str()),
         Output::Sinks(sinks) => {
@@ -40,12 +42,8 @@ pub(crate) fn json(graph: &Graph) -> Json {
     object!({ "nodes": nodes, "output": output })
 }
 
-fn node_json(graph: &Graph, node: &Vertex) -> Json {
-    let after: Vec<_> = node
-        .edges
-        .iter()
-        .map(|edge| edge_json(graph, edge))
-        .collect();
+fn node_json(node: &Vertex) -> Json {
+    let after: Vec<_> = node.edges.iter().map(edge_json).collect();
     let mut json = object!({
         "id": node.id.as_str(),
         "operation": node.operation.name(),
@@ -83,7 +81,7 @@ fn node_json(graph: &Graph, node: &Vertex) -> Json {
     json
 }
 
-fn edge_json(_graph: &Graph, edge: &Edge) -> Json {
+fn edge_json(edge: &Edge) -> Json {
     let mut json = object!({ "from": &*edge.name });
     if let Some(case) = edge.case {
         json["case"] = object!(case);
@@ -94,139 +92,42 @@ fn edge_json(_graph: &Graph, edge: &Edge) -> Json {
     json
 }
 
-/// A picture language.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Language {
-    Dot,
-    Mermaid,
+/// A hash of a graph and its time limit: the first 64 bits of a SHA-256, in hexadecimal.
+pub(crate) fn fingerprint(graph: &Graph, timeout: Duration) -> String {
+    let mut text = String::new();
+    canonical(&mut text, &json(graph));
+    text.push_str(&format_duration(timeout));
+    let hash = Sha256::digest(text.as_bytes());
+    hash.iter()
+        .take(8)
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
 }
 
-/// The flow in Graphviz's language.
-#[must_use]
-pub fn dot(flow: &Flow) -> String {
-    let mut text = format!(
-        "digraph {:?} {{\n  rankdir=LR; node [shape=box];\n",
-        flow.name().as_str()
-    );
-    text.push_str("  input [shape=oval];\n");
-    draw(&mut text, flow.graph(), Language::Dot, 1);
-    text.push_str("}\n");
-    text
-}
-
-/// The flow in Mermaid's language, for Markdown.
-#[must_use]
-pub fn mermaid(flow: &Flow) -> String {
-    let mut text = "flowchart LR\n  input([input])\n".to_owned();
-    draw(&mut text, flow.graph(), Language::Mermaid, 1);
-    text
-}
-
-/// Writes the nodes of a graph, bodies as nested boxes, then its edges. Node names are letters,
-/// digits, `-` and `_`, unique in the flow; a prefix keeps them apart from the languages' keywords.
-fn draw(text: &mut String, graph: &Graph, language: Language, depth: usize) {
-    let pad = "  ".repeat(depth);
-    for node in &graph.nodes {
-        let (id, name) = (node.id.as_str(), node.operation.name());
-        let label = match &node.operation {
-            Operation::Apply(apply) => format!("{id}: {name} {}", apply.function),
-            _ => format!("{id}: {name}"),
-        };
-        let shape = matches!(node.operation, Operation::Switch(_));
-        let _ = match (language, shape) {
-            (Language::Dot, true) => {
-                writeln!(text, "{pad}\"n_{id}\" [label={label:?},shape=diamond];")
+/// JSON with its keys in order, whichever features of its library a build has switched on.
+fn canonical(text: &mut String, json: &Json) {
+    match json {
+        Json::Object(members) => {
+            let mut members: Vec<_> = members.iter().collect();
+            members.sort_by_key(|(key, _)| *key);
+            text.push('{');
+            for (ix, (key, member)) in members.into_iter().enumerate() {
+                let comma = if ix == 0 { "" } else { "," };
+                let _ = write!(text, "{comma}\"{key}\":");
+                canonical(text, member);
             }
-            (Language::Dot, false) => writeln!(text, "{pad}\"n_{id}\" [label={label:?}];"),
-            (Language::Mermaid, true) => writeln!(text, "{pad}n_{id}{{\"{label}\"}}"),
-            (Language::Mermaid, false) => writeln!(text, "{pad}n_{id}[\"{label}\"]"),
-        };
-        if let Operation::ForEach(each) = &node.operation {
-            let _ = match language {
-                Language::Dot => writeln!(
-                    text,
-                    "{pad}subgraph \"cluster_{id}\" {{ label=\"each {id}\";"
-                ),
-                Language::Mermaid => writeln!(text, "{pad}subgraph s_{id}[\"each {id}\"]"),
-            };
-            draw(text, &each.body, language, depth + 1);
-            text.push_str(&pad);
-            text.push_str(if language == Language::Dot {
-                "}\n"
-            } else {
-                "end\n"
-            });
-            for (ix, inner) in each.body.nodes.iter().enumerate() {
-                if inner.edges.iter().any(|edge| edge.from == Source::Input) {
-                    arrow(
-                        text,
-                        language,
-                        &pad,
-                        id,
-                        each.body.nodes[ix].id.as_str(),
-                        Some("item"),
-                    );
-                }
+            text.push('}');
+        }
+        Json::Array(items) => {
+            text.push('[');
+            for (ix, item) in items.iter().enumerate() {
+                text.push_str(if ix == 0 { "" } else { "," });
+                canonical(text, item);
             }
+            text.push(']');
+        }
+        scalar => {
+            let _ = write!(text, "{scalar}");
         }
     }
-    for node in &graph.nodes {
-        for edge in node.edges.iter().filter(|edge| drawn(edge, depth)) {
-            let label = edge.case.map(|case| case_label(graph, edge, case));
-            let from = if edge.from == Source::Input {
-                ""
-            } else {
-                &*edge.name
-            };
-            arrow(
-                text,
-                language,
-                &pad,
-                from,
-                node.id.as_str(),
-                label.as_deref(),
-            );
-        }
-    }
-}
-
-/// A body's item edges are drawn from the node that owns the body, captures from where they are used.
-fn drawn(edge: &Edge, depth: usize) -> bool {
-    !edge.capture && (edge.from != Source::Input || depth == 1)
-}
-
-fn case_label(graph: &Graph, edge: &Edge, case: usize) -> String {
-    let Source::Node(from) = edge.from else {
-        return String::new();
-    };
-    let Operation::Switch(switch) = &graph.nodes[from].operation else {
-        return String::new();
-    };
-    let when = switch.cases.get(case).and_then(|case| case.when.as_ref());
-    when.map_or("default".to_owned(), |expression| {
-        expression.source().replace('"', "'")
-    })
-}
-
-fn arrow(
-    text: &mut String,
-    language: Language,
-    pad: &str,
-    from: &str,
-    to: &str,
-    label: Option<&str>,
-) {
-    let from = if from.is_empty() {
-        "input".to_owned()
-    } else {
-        format!("n_{from}")
-    };
-    let _ = match (language, label) {
-        (Language::Dot, Some(label)) => {
-            writeln!(text, "{pad}\"{from}\" -> \"n_{to}\" [label={label:?}];")
-        }
-        (Language::Dot, None) => writeln!(text, "{pad}\"{from}\" -> \"n_{to}\";"),
-        (Language::Mermaid, Some(label)) => writeln!(text, "{pad}{from} -- \"{label}\" --> n_{to}"),
-        (Language::Mermaid, None) => writeln!(text, "{pad}{from} --> n_{to}"),
-    };
 }

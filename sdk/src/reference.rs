@@ -31,7 +31,7 @@ impl fmt::Debug for Digest {
 }
 
 /// Where a value lies, with enough to notice that it is not what was put there.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ValueRef {
     /// In the event: the envelope itself, up to `TURLOUGH_INLINE_BYTES_MAX`.

@@ -3,6 +3,8 @@
 use std::ops::Range;
 use std::time::Duration;
 
+use crate::duration::{DURATION_MAX, format_duration};
+
 /// How often a step is tried, and how long it waits in between: exponential back-off from
 /// `backoff_min`, doubled each time up to `backoff_max`, each wait with jitter (half of it to all).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -52,7 +54,9 @@ impl Retry {
         let full = self
             .backoff_min
             .saturating_mul(1 << doublings)
-            .min(self.backoff_max);
+            .min(self.backoff_max)
+            .min(DURATION_MAX);
+        let jitter = if jitter.is_nan() { 1.0 } else { jitter };
         full.mul_f64(0.5 + 0.5 * jitter.clamp(0.0, 1.0))
     }
 
@@ -61,6 +65,12 @@ impl Retry {
             let found = self.attempts;
             return Some(format!(
                 "retry has {found} attempts; write 1 to {ATTEMPTS_MAX}"
+            ));
+        }
+        if self.backoff_max > DURATION_MAX {
+            let limit = format_duration(DURATION_MAX);
+            return Some(format!(
+                "retry has a back-off of over {limit}; write a shorter one"
             ));
         }
         (self.backoff_min > self.backoff_max)

@@ -4,23 +4,16 @@
 //! all problems of a draft are found in one go.
 
 mod cycle;
+mod operation;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use sha2::{Digest as _, Sha256};
-
-use crate::draft::{
-    DraftApply, DraftEdge, DraftFlow, DraftGraph, DraftNode, DraftOperation, DraftSource,
-};
-use crate::duration::{DURATION_MAX, format_duration};
-use crate::error::{FlowError, Problem};
+use crate::draft::{DraftEdge, DraftFlow, DraftGraph, DraftNode, DraftSource, Located};
+use crate::error::{FlowError, Problems, choice};
 use crate::expression::Expression;
-use crate::graph::{
-    Apply, Case, Edge, Flow, FlowVersion, ForEach, Graph, NodeIx, Operation, Output, Source,
-    Switch, Vertex,
-};
+use crate::graph::{Edge, Flow, FlowVersion, Graph, NodeIx, Output, Source, Vertex};
 use crate::ids::NodeId;
 use crate::picture;
 use crate::retry::Retry;
@@ -38,7 +31,7 @@ impl Limits {
     pub const DEPTH_MAX: usize = 8;
     /// Most cases of one switch.
     pub const CASES_MAX: usize = 1_000;
-    /// Most items of a `for_each` in progress at once, and the default.
+    /// Most items of a `for_each` in progress at once.
     pub const PARALLEL_MAX: usize = 10_000;
     /// Items in progress at once where the flow does not say.
     pub const PARALLEL_DEFAULT: usize = 64;
@@ -49,55 +42,51 @@ impl Limits {
 /// Words that name a graph's input and cannot name a node.
 const RESERVED: [&str; 2] = ["input", "item"];
 
-/// Validates a draft. The second number is how many nodes and edges were visited.
-pub(crate) fn validate(draft: DraftFlow) -> (Result<Flow, FlowError>, u64) {
+/// Validates a draft; `problems` are those that its reader found. The second number is how many
+/// nodes and edges were visited.
+pub(crate) fn validate(draft: DraftFlow, problems: Problems) -> (Result<Flow, FlowError>, u64) {
     let mut check = Check {
-        file: draft.file,
-        flow: draft.name.clone(),
-        problems: Vec::new(),
+        problems,
         names: HashSet::new(),
+        compiled: HashMap::new(),
         scopes: Vec::new(),
+        owners: Vec::new(),
         nodes: 0,
         edges: 0,
         visits: 0,
     };
-    let name = draft.name.parse().map_err(|error: crate::IdError| {
-        check.problem(None, None, error.to_string());
+    let Located { text, line } = draft.name;
+    let name = text.parse().map_err(|error: crate::IdError| {
+        check.problems.add(line, None, || error.to_string());
     });
     let timeout = draft.timeout.unwrap_or(Limits::TIMEOUT_DEFAULT);
-    check.duration(None, None, "timeout", Some(timeout));
+    check.duration(line, None, "timeout", Some(timeout));
     let (graph, _) = check.graph(draft.graph, 0);
     let visits = check.visits;
     let (Ok(name), true) = (name, check.problems.is_empty()) else {
-        return (Err(FlowError::new(check.problems)), visits);
+        return (Err(check.problems.into_error()), visits);
     };
-    let described = picture::json(&graph).to_string() + &format_duration(timeout);
-    let hash = Sha256::digest(described.as_bytes());
-    let hash: String = hash
-        .iter()
-        .take(8)
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
-    let version = FlowVersion(Arc::from(hash));
-    (
-        Ok(Flow {
-            name,
-            version,
-            timeout,
-            graph: Arc::new(graph),
-        }),
-        visits,
-    )
+    let version = FlowVersion(Arc::from(picture::fingerprint(&graph, timeout)));
+    let graph = Arc::new(graph);
+    let flow = Flow {
+        name,
+        version,
+        timeout,
+        graph,
+    };
+    (Ok(flow), visits)
 }
 
 struct Check {
-    file: Option<String>,
-    flow: String,
-    problems: Vec<Problem>,
+    problems: Problems,
     /// Names of all nodes so far: they are unique in the whole flow, bodies included.
     names: HashSet<String>,
+    /// Expressions so far: compiling one is the dearest part of validation.
+    compiled: HashMap<String, Expression>,
     /// For each open graph, outermost first, where its nodes stand.
     scopes: Vec<HashMap<String, NodeIx>>,
+    /// For each open body, outermost first, the node that owns it and its line.
+    owners: Vec<(String, Option<u64>)>,
     nodes: usize,
     edges: usize,
     visits: u64,
@@ -107,28 +96,31 @@ struct Check {
 struct Captures {
     first: usize,
     list: Vec<DraftEdge>,
-    index: HashMap<DraftEdge, usize>,
+    index: HashMap<(DraftSource, Option<usize>), usize>,
 }
 
 impl Captures {
     fn edge(&mut self, edge: &DraftEdge) -> usize {
         let next = self.first + self.list.len();
-        *self.index.entry(edge.clone()).or_insert_with(|| {
+        let key = (edge.from.clone(), edge.case);
+        *self.index.entry(key).or_insert_with(|| {
             self.list.push(edge.clone());
             next
         })
     }
 }
 
+/// The node that is being looked at.
+#[derive(Clone, Copy)]
+struct At<'a> {
+    node: &'a str,
+    line: Option<u64>,
+    depth: usize,
+}
+
 impl Check {
-    fn problem(&mut self, line: Option<u64>, node: Option<&str>, message: String) {
-        self.problems.push(Problem {
-            file: self.file.clone(),
-            line,
-            flow: self.flow.clone(),
-            node: node.map(str::to_owned),
-            message,
-        });
+    fn problem(&mut self, at: At<'_>, message: String) {
+        self.problems.add(at.line, Some(at.node), || message);
     }
 
     /// `captures_first`: edges that the owner of this body has of its own.
@@ -140,318 +132,188 @@ impl Check {
         };
         let depth = self.scopes.len();
         if !self.admit(&draft, depth) {
-            let output = Output::Sinks(Vec::new());
-            return (
-                Graph {
-                    nodes: Vec::new(),
-                    successors: Vec::new(),
-                    output,
-                },
-                Vec::new(),
-            );
+            let nothing = Graph {
+                nodes: Vec::new(),
+                successors: Vec::new(),
+                output: Output::Sinks(Vec::new()),
+            };
+            return (nothing, Vec::new());
         }
         self.scopes.push(HashMap::with_capacity(draft.nodes.len()));
         for (ix, node) in draft.nodes.iter().enumerate() {
             self.declare(ix, node, depth);
         }
         let lines: Vec<_> = draft.nodes.iter().map(|node| node.line).collect();
-        let mut nodes = Vec::with_capacity(draft.nodes.len());
-        for node in draft.nodes {
-            let vertex = self.vertex(node, depth, &mut captures);
-            nodes.push(vertex);
-        }
+        let nodes: Vec<_> = draft
+            .nodes
+            .into_iter()
+            .map(|node| self.vertex(node, depth, &mut captures))
+            .collect();
         let successors = self.successors(&nodes);
         self.refuse_cycles(&nodes, &successors, &lines);
-        let output = self.output(draft.output.as_deref(), &successors);
+        let output = self.output(draft.output.as_ref(), &successors);
         self.scopes.pop();
-        (
-            Graph {
-                nodes,
-                successors,
-                output,
-            },
-            captures.list,
-        )
+        let graph = Graph {
+            nodes,
+            successors,
+            output,
+        };
+        (graph, captures.list)
     }
 
+    /// Whether a graph is within the bounds that keep the rest of its validation short.
     fn admit(&mut self, draft: &DraftGraph, depth: usize) -> bool {
-        let before = self.problems.len();
+        let before = self.nodes;
         self.nodes += draft.nodes.len();
-        if draft.nodes.is_empty() {
-            self.problem(
-                None,
-                None,
-                "a graph has no nodes; write at least one".to_owned(),
-            );
-        }
-        if self.nodes > Limits::NODES_MAX {
-            let (found, limit) = (self.nodes, Limits::NODES_MAX);
-            let text = format!("{found} nodes, limit {limit}; split the flow, or use for_each");
-            self.problem(None, None, text);
-        }
-        if depth > Limits::DEPTH_MAX {
+        let (found, limit) = (self.nodes, Limits::NODES_MAX);
+        let problem = if draft.nodes.is_empty() {
+            "there are no nodes; write at least one".to_owned()
+        } else if found > limit && before <= limit {
+            format!("{found} nodes, limit {limit}; split the flow, or use for_each")
+        } else if depth > Limits::DEPTH_MAX {
             let limit = Limits::DEPTH_MAX;
-            self.problem(
-                None,
-                None,
-                format!("bodies are nested deeper than {limit}; flatten them"),
-            );
-        }
-        self.problems.len() == before
+            format!("bodies are nested {depth} deep, limit {limit}; flatten them")
+        } else {
+            return found <= limit;
+        };
+        let owner = self.owners.last();
+        let (node, line) = match owner {
+            Some((node, line)) => (Some(node.as_str()), *line),
+            None => (None, None),
+        };
+        self.problems.add(line, node, || problem);
+        false
     }
 
     fn declare(&mut self, ix: NodeIx, node: &DraftNode, depth: usize) {
         self.visits += 1;
+        let at = node.at(depth);
         if let Err(error) = node.id.parse::<NodeId>() {
-            self.problem(node.line, Some(&node.id), error.to_string());
+            self.problem(at, error.to_string());
         } else if RESERVED.contains(&node.id.as_str()) {
-            let text = "the name stands for a graph's input; choose another".to_owned();
-            self.problem(node.line, Some(&node.id), text);
+            let text = "the name stands for a graph's input; choose another";
+            self.problem(at, text.to_owned());
         } else if !self.names.insert(node.id.clone()) {
             let text = "the name is used twice in the flow; names are unique, bodies included";
-            self.problem(node.line, Some(&node.id), text.to_owned());
+            self.problem(at, text.to_owned());
         }
         self.scopes[depth].insert(node.id.clone(), ix);
     }
 
-    fn vertex(&mut self, draft: DraftNode, depth: usize, captures: &mut Captures) -> Vertex {
-        let DraftNode {
-            id,
-            line,
-            operation,
-            mut edges,
-            retry,
-            timeout,
-        } = draft;
+    fn vertex(&mut self, mut draft: DraftNode, depth: usize, captures: &mut Captures) -> Vertex {
+        let mut edges = std::mem::take(&mut draft.edges);
         if edges.is_empty() {
             edges.push(DraftEdge {
                 from: DraftSource::Input(depth),
                 case: None,
+                line: draft.line,
             });
         }
-        self.refuse_repeats(&id, line, &edges);
+        let (id, line) = (draft.id, draft.line);
+        let at = At {
+            node: &id,
+            line,
+            depth,
+        };
+        self.refuse_repeats(at, &edges);
         let own = edges.len();
-        let operation = self.operation(operation, &id, line, &mut edges);
+        let operation = self.operation(draft.operation, at, &mut edges);
+        let before = self.edges;
         self.edges += edges.len();
-        if self.edges > Limits::EDGES_MAX && self.edges - edges.len() <= Limits::EDGES_MAX {
-            let text = format!("over {} edges; join them in steps", Limits::EDGES_MAX);
-            self.problem(line, Some(&id), text);
+        if self.edges > Limits::EDGES_MAX && before <= Limits::EDGES_MAX {
+            let limit = Limits::EDGES_MAX;
+            self.problem(at, format!("over {limit} edges; join them in steps"));
         }
         let edges = edges
             .iter()
             .enumerate()
-            .map(|(ix, edge)| self.edge(edge, &id, line, depth, captures, ix >= own))
+            .map(|(ix, edge)| self.edge(edge, at, captures, ix >= own))
             .collect();
-        self.duration(line, Some(&id), "timeout", timeout);
-        let retry = retry.unwrap_or(Retry::never());
+        self.duration(line, Some(&id), "timeout", draft.timeout);
+        let retry = draft.retry.unwrap_or(Retry::never());
         if let Some(text) = retry.problem() {
-            self.problem(line, Some(&id), text);
+            self.problem(at, text);
         }
-        let id = id.parse().unwrap_or_else(|_| placeholder());
         Vertex {
-            id,
+            id: id.parse().unwrap_or_else(|_| placeholder()),
             operation,
             edges,
             retry,
-            timeout,
+            timeout: draft.timeout,
         }
     }
 
     fn edge(
         &mut self,
         draft: &DraftEdge,
-        node: &str,
-        line: Option<u64>,
-        depth: usize,
+        at: At<'_>,
         captures: &mut Captures,
         capture: bool,
     ) -> Edge {
         self.visits += 1;
-        let local = match &draft.from {
-            DraftSource::Input(from) if *from == depth => Some(Source::Input),
-            DraftSource::Input(_) => None,
-            DraftSource::Node(name) => self.scopes[depth].get(name).copied().map(Source::Node),
-        };
-        let outside = match &draft.from {
-            DraftSource::Input(from) => *from < depth,
-            DraftSource::Node(name) => self.scopes[..depth].iter().any(|s| s.contains_key(name)),
-        };
         let name = match &draft.from {
             DraftSource::Input(0) => "input",
+            DraftSource::Input(from) if *from < at.depth => &self.owners[*from - 1].0,
             DraftSource::Input(_) => "item",
             DraftSource::Node(name) => name,
         };
-        if name == node {
-            let text = "it comes after itself; take the edge out".to_owned();
-            self.problem(line, Some(node), text);
-        }
-        let from = match local {
-            Some(from) => from,
-            None if outside => Source::Outer(captures.edge(draft)),
-            None => {
-                let known = self.known_names(depth);
-                let text =
-                    format!("it comes after {name:?}, which is no node; write one of {known}");
-                self.problem(line, Some(node), text);
-                Source::Input
-            }
-        };
+        let name: Arc<str> = Arc::from(name);
+        let from = self.source(draft, at, captures).unwrap_or_else(|message| {
+            self.problems
+                .add(draft.line.or(at.line), Some(at.node), || message);
+            Source::Input
+        });
         Edge {
             from,
             case: draft.case,
-            name: Arc::from(name),
+            name,
             capture,
         }
     }
 
-    fn known_names(&self, depth: usize) -> String {
-        let mut names: Vec<_> = self.scopes[depth].keys().map(String::as_str).collect();
-        names.sort_unstable();
-        let more = if names.len() > 8 { ", …" } else { "" };
-        names.truncate(8);
-        names.join(", ") + more
-    }
-
-    fn refuse_repeats(&mut self, id: &str, line: Option<u64>, edges: &[DraftEdge]) {
-        let mut seen: HashMap<&DraftSource, Option<usize>> = HashMap::new();
-        for edge in edges {
-            let earlier = seen.insert(&edge.from, edge.case);
-            if earlier
-                .is_some_and(|case| case.is_none() || edge.case.is_none() || case == edge.case)
-            {
-                let text = format!("it comes twice after {:?}; write it once", edge.from.text());
-                self.problem(line, Some(id), text);
+    fn source(
+        &self,
+        draft: &DraftEdge,
+        at: At<'_>,
+        captures: &mut Captures,
+    ) -> Result<Source, String> {
+        let (here, around) = (&self.scopes[at.depth], &self.scopes[..at.depth]);
+        match &draft.from {
+            DraftSource::Input(from) if *from == at.depth => Ok(Source::Input),
+            DraftSource::Input(from) if *from < at.depth => Ok(Source::Outer(captures.edge(draft))),
+            DraftSource::Input(_) => {
+                Err("it takes the item of a body that it does not stand in".to_owned())
             }
-        }
-    }
-
-    fn operation(
-        &mut self,
-        draft: DraftOperation,
-        id: &str,
-        line: Option<u64>,
-        edges: &mut Vec<DraftEdge>,
-    ) -> Operation {
-        match draft {
-            DraftOperation::Apply(apply) => self.apply(apply, id, line),
-            DraftOperation::Map(map) => Operation::Map(map),
-            DraftOperation::Pass(text) => match self.expression(&text, id, line) {
-                Some(expression) => Operation::Pass(expression),
-                None => Operation::Switch(Switch { cases: Vec::new() }),
-            },
-            DraftOperation::Switch(cases) => self.switch(cases, id, line),
-            DraftOperation::ForEach {
-                items,
-                body,
-                parallel_max,
-            } => {
-                let items = items.and_then(|text| self.expression(&text, id, line));
-                let parallel_max = parallel_max.unwrap_or(Limits::PARALLEL_DEFAULT);
-                if parallel_max == 0 || parallel_max > Limits::PARALLEL_MAX {
-                    let limit = Limits::PARALLEL_MAX;
-                    let text = format!("max_parallel is {parallel_max}; write 1 to {limit}");
-                    self.problem(line, Some(id), text);
+            DraftSource::Node(name) if name == at.node => {
+                Err("it comes after itself; take the edge out".to_owned())
+            }
+            DraftSource::Node(name) if self.owners.iter().any(|(owner, _)| owner == name) => Err(
+                format!("it comes after {name:?}, whose body it is in; take the edge out"),
+            ),
+            DraftSource::Node(name) => match here.get(name) {
+                Some(ix) => Ok(Source::Node(*ix)),
+                None if around.iter().any(|scope| scope.contains_key(name)) => {
+                    Ok(Source::Outer(captures.edge(draft)))
                 }
-                let (body, captures) = self.graph(body, edges.len());
-                edges.extend(captures);
-                Operation::ForEach(ForEach {
-                    items,
-                    body: Arc::new(body),
-                    parallel_max,
-                })
+                None if self.problems.is_full() => Err(String::new()),
+                None => Err(format!(
+                    "it comes after {name:?}, which is no node; write one of {}",
+                    choice(here.keys().map(String::as_str))
+                )),
+            },
+        }
+    }
+
+    fn refuse_repeats(&mut self, at: At<'_>, edges: &[DraftEdge]) {
+        let mut seen: HashMap<&DraftSource, HashSet<Option<usize>>> = HashMap::new();
+        for edge in edges {
+            let cases = seen.entry(&edge.from).or_default();
+            let whole = edge.case.is_none() && !cases.is_empty();
+            if whole || cases.contains(&None) || !cases.insert(edge.case) {
+                let text = format!("it comes twice after {:?}; write it once", edge.from.text());
+                self.problems
+                    .add(edge.line.or(at.line), Some(at.node), || text);
             }
-        }
-    }
-
-    fn expression(&mut self, text: &str, id: &str, line: Option<u64>) -> Option<Expression> {
-        let compiled = Expression::compile(text);
-        compiled
-            .map_err(|error| self.problem(line, Some(id), error.to_string()))
-            .ok()
-    }
-
-    fn switch(&mut self, cases: Vec<Option<String>>, id: &str, line: Option<u64>) -> Operation {
-        if cases.is_empty() || cases.len() > Limits::CASES_MAX {
-            let (found, limit) = (cases.len(), Limits::CASES_MAX);
-            self.problem(
-                line,
-                Some(id),
-                format!("switch has {found} cases; write 1 to {limit}"),
-            );
-        }
-        let last = cases.len().saturating_sub(1);
-        let mut compiled = Vec::with_capacity(cases.len());
-        for (ix, case) in cases.into_iter().enumerate() {
-            if case.is_none() && ix != last {
-                let text = "the default stands before other cases; write it last".to_owned();
-                self.problem(line, Some(id), text);
-            }
-            let when = case.and_then(|text| self.expression(&text, id, line));
-            compiled.push(Case { when });
-        }
-        Operation::Switch(Switch { cases: compiled })
-    }
-
-    fn apply(&mut self, draft: DraftApply, id: &str, line: Option<u64>) -> Operation {
-        let function = draft.function.parse().map_err(|error: crate::IdError| {
-            self.problem(line, Some(id), error.to_string());
-        });
-        let method = draft.method.unwrap_or_else(|| "POST".to_owned());
-        if !["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"].contains(&method.as_str())
-        {
-            let text =
-                format!("method {method:?} is unknown; write POST, GET, PUT, PATCH or DELETE");
-            self.problem(line, Some(id), text);
-        }
-        let path = draft.path.unwrap_or_default();
-        let clean = path.bytes().all(|b| b.is_ascii_graphic() && b != b'#');
-        if !clean || !(path.is_empty() || path.starts_with(['/', '?'])) {
-            let text = format!("path {path:?} is no URL path; begin it with / or ?, and escape it");
-            self.problem(line, Some(id), text);
-        }
-        for (name, value) in &draft.headers {
-            let token = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
-            let shown = |b: u8| b == b'\t' || (b' '..=b'~').contains(&b);
-            if name.is_empty() || !name.bytes().all(token) || !value.bytes().all(shown) {
-                let text = format!("header {name:?} is not one line of plain text; mend it");
-                self.problem(line, Some(id), text);
-            }
-        }
-        let content_type = draft.content_type.as_deref();
-        if !matches!(
-            content_type,
-            None | Some("application/json" | "application/msgpack")
-        ) {
-            let found = content_type.unwrap_or_default();
-            let text = format!(
-                "content_type {found:?} is unknown; write application/json or application/msgpack"
-            );
-            self.problem(line, Some(id), text);
-        }
-        let msgpack = content_type == Some("application/msgpack");
-        match function {
-            Ok(function) => Operation::Apply(Apply {
-                function,
-                method,
-                path,
-                headers: draft.headers,
-                msgpack,
-            }),
-            Err(()) => Operation::Switch(Switch { cases: Vec::new() }),
-        }
-    }
-
-    fn duration(
-        &mut self,
-        line: Option<u64>,
-        node: Option<&str>,
-        what: &str,
-        found: Option<Duration>,
-    ) {
-        let Some(found) = found else { return };
-        if found.is_zero() || found > DURATION_MAX {
-            let text = format!("{what} is {}; write 1us to 366d", format_duration(found));
-            self.problem(line, node, text);
         }
     }
 
@@ -474,29 +336,30 @@ impl Check {
         successors: &[Vec<(NodeIx, usize)>],
         lines: &[Option<u64>],
     ) {
-        let found = cycle::find(nodes, successors, &mut self.visits);
-        let Some(cycle) = found.filter(|cycle| cycle.len() > 1) else {
-            return; // none, or a self-edge, already told
+        let Some(cycle) = cycle::find(nodes, successors, &mut self.visits) else {
+            return;
         };
         let names: Vec<_> = cycle.iter().map(|ix| nodes[*ix].id.as_str()).collect();
         let more = if names.len() > 12 { " → …" } else { "" };
         let path = names[..names.len().min(12)].join(" → ");
-        let text = format!(
-            "cycle {path}{more} → {}; take one of these edges out",
-            names[0]
-        );
-        self.problem(lines[cycle[0]], Some(names[0]), text);
+        let first = names[0];
+        self.problems.add(lines[cycle[0]], Some(first), || {
+            format!("cycle {path}{more} → {first}; take one of these edges out")
+        });
     }
 
-    fn output(&mut self, named: Option<&str>, successors: &[Vec<(NodeIx, usize)>]) -> Output {
-        let depth = self.scopes.len() - 1;
-        if let Some(name) = named {
-            if let Some(ix) = self.scopes[depth].get(name) {
+    fn output(&mut self, named: Option<&Located>, successors: &[Vec<(NodeIx, usize)>]) -> Output {
+        let scope = &self.scopes[self.scopes.len() - 1];
+        if let Some(Located { text: name, line }) = named {
+            if let Some(ix) = scope.get(name) {
                 return Output::Node(*ix);
             }
-            let known = self.known_names(depth);
-            let text = format!("output is {name:?}, which is no node; write one of {known}");
-            self.problem(None, None, text);
+            let owner = self.owners.last();
+            let (owner, owner_line) = owner.map_or((None, None), |(id, l)| (Some(&**id), *l));
+            self.problems.add(line.or(owner_line), owner, || {
+                let known = choice(scope.keys().map(String::as_str));
+                format!("output is {name:?}, which is no node; write one of {known}")
+            });
         }
         let sinks: Vec<_> = (0..successors.len())
             .filter(|ix| successors[*ix].is_empty())
@@ -504,6 +367,16 @@ impl Check {
         match sinks[..] {
             [only] => Output::Node(only),
             _ => Output::Sinks(sinks),
+        }
+    }
+}
+
+impl DraftNode {
+    fn at(&self, depth: usize) -> At<'_> {
+        At {
+            node: &self.id,
+            line: self.line,
+            depth,
         }
     }
 }

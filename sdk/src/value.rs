@@ -1,7 +1,10 @@
 //! A value between two steps: an envelope in MessagePack of content type, producer and body.
 //!
 //! Invariants: what a function returned keeps its bytes, bit for bit; a value is one shared buffer,
-//! so that cloning it, slicing an item out of it and putting it into the store copy nothing.
+//! so that cloning it, taking its body and putting it into the store copy nothing. What came from
+//! outside (a caller, a function) is checked before it becomes a part of a join or a list, so that
+//! a body that is not what its content type says cannot corrupt its neighbours; and nothing nested
+//! deeper than 128 is followed.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -53,14 +56,15 @@ impl ContentType {
     /// Whether the body is JSON.
     #[must_use]
     pub fn is_json(&self) -> bool {
-        self.essence() == "application/json" || self.essence().ends_with("+json")
+        let essence = self.essence().to_ascii_lowercase();
+        essence == "application/json" || essence.ends_with("+json")
     }
 
     /// Whether the body is MessagePack.
     #[must_use]
     pub fn is_msgpack(&self) -> bool {
         matches!(
-            self.essence(),
+            self.essence().to_ascii_lowercase().as_str(),
             "application/msgpack" | "application/x-msgpack" | "application/vnd.msgpack"
         )
     }
@@ -264,7 +268,10 @@ impl Value {
                 .map_err(|error: serde::de::value::Error| wrong(error.to_string()));
         }
         if self.content_type.is_msgpack() {
-            rmp_serde::from_slice(&body).map_err(|error| wrong(error.to_string()))
+            self.checked().map_err(wrong)?;
+            let mut source = rmp_serde::Deserializer::from_read_ref(&body[..]);
+            source.set_max_depth(msgpack::DEPTH_MAX);
+            T::deserialize(&mut source).map_err(|error| wrong(error.to_string()))
         } else if self.content_type.is_json() {
             serde_json::from_slice(&body).map_err(|error| wrong(error.to_string()))
         } else {
@@ -346,14 +353,20 @@ impl Value {
     pub fn leaving(&self, msgpack: bool) -> Result<(ContentType, Bytes), ValueError> {
         let ours = matches!(self.producer, Producer::Closure | Producer::Platform);
         let body = self.body();
-        if !ours || msgpack || !self.content_type.is_msgpack() || msgpack::holds_bin(&body) {
+        let wrong = |reason| ValueError::Encode {
+            wanted: "JSON of a MessagePack body",
+            reason,
+        };
+        let as_is = !ours || msgpack || !self.content_type.is_msgpack() || body.is_empty();
+        if as_is || msgpack::holds_bin(&body).map_err(wrong)? {
             return Ok((self.content_type.clone(), body));
         }
         Ok((ContentType::JSON, msgpack::to_json(&body)?))
     }
 
-    /// Splits a list into its items, each a value that shares this one's producer. Elements of a
-    /// MessagePack list are copied as they are, never decoded; a map gives its values in order.
+    /// Splits a list into its items, each a value of its own with this one's producer. Elements are
+    /// copied as they are, never decoded; a map gives its values in order; nothing is an empty
+    /// list.
     ///
     /// # Errors
     /// A body that is no list or map.
@@ -399,7 +412,12 @@ impl Value {
             let mut writer = ValueWriter::new(ContentType::JSON, Producer::Platform, size);
             for (index, item) in items.iter().enumerate() {
                 writer.put(if index == 0 { b"[" } else { b"," });
-                writer.put(&item.body());
+                if item.is_empty() {
+                    writer.put(b"null");
+                } else {
+                    item.checked().map_err(|reason| item.misfit(reason))?;
+                    writer.put(&item.body());
+                }
             }
             writer.put(b"]");
             return Ok(writer.finish());
@@ -430,11 +448,44 @@ impl Value {
         Ok(writer.finish())
     }
 
+    /// Whether the body is what its content type says, where that was not seen to by us.
+    fn checked(&self) -> Result<(), String> {
+        if matches!(self.producer, Producer::Closure | Producer::Platform) {
+            return Ok(());
+        }
+        self.sound()
+    }
+
+    /// Whether the body is what its content type says.
+    pub(crate) fn sound(&self) -> Result<(), String> {
+        if self.is_empty() {
+            Ok(())
+        } else if self.content_type.is_msgpack() {
+            msgpack::check(&self.body())
+        } else if self.content_type.is_json() {
+            serde_json::from_slice::<serde::de::IgnoredAny>(&self.body())
+                .map(|_| ())
+                .map_err(|error| error.to_string())
+        } else {
+            Ok(())
+        }
+    }
+
+    fn misfit(&self, reason: String) -> ValueError {
+        ValueError::Decode {
+            content_type: self.content_type.as_str().to_owned(),
+            size: self.body().len(),
+            wanted: "what it says it is",
+            reason,
+        }
+    }
+
     fn embed(&self, writer: &mut ValueWriter) -> Result<(), ValueError> {
         let body = self.body();
         if body.is_empty() {
             writer.put(&[0xc0]);
         } else if self.content_type.is_msgpack() {
+            self.checked().map_err(|reason| self.misfit(reason))?;
             writer.put(&body);
         } else if self.content_type.is_json() {
             msgpack::from_json(&body, writer)?;

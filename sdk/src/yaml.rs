@@ -1,14 +1,17 @@
 //! The YAML notation of a flow: the same model, no compiler needed.
 
+mod complaint;
+
 use indexmap::IndexMap;
 use serde::Deserialize;
+use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_saphyr::Spanned;
 
 use crate::draft::{
-    DraftApply, DraftEdge, DraftFlow, DraftGraph, DraftNode, DraftOperation, DraftSource,
+    DraftApply, DraftEdge, DraftFlow, DraftGraph, DraftNode, DraftOperation, DraftSource, Located,
 };
 use crate::duration::parse_duration;
-use crate::error::{FlowError, Problem};
+use crate::error::{FlowError, Problems, choice};
 use crate::graph::Flow;
 use crate::retry::Retry;
 use crate::validate::validate;
@@ -30,21 +33,19 @@ pub fn read_yaml_file_text(file: &str, text: &str) -> Result<Flow, FlowError> {
 }
 
 fn read(file: Option<String>, text: &str) -> Result<Flow, FlowError> {
-    let yaml: FlowYaml = serde_saphyr::from_str(text).map_err(|error| {
-        let line = error.location().map(|location| location.line());
-        let message = error.without_snippet().to_string();
-        FlowError::new(vec![Problem {
-            file: file.clone(),
-            line,
-            flow: String::new(),
-            node: None,
-            message,
-        }])
-    })?;
+    let yaml: FlowYaml = match text.len() {
+        size if size > TEXT_BYTES_MAX => {
+            let mut problems = Problems::new(file, "");
+            problems.add(None, None, || {
+                format!("{size} bytes, limit {TEXT_BYTES_MAX}; split the flow, or use for_each")
+            });
+            return Err(problems.into_error());
+        }
+        _ => serde_saphyr::from_str(text)
+            .map_err(|error| complaint::told(file.clone(), text, &error))?,
+    };
     let mut reader = Reader {
-        file: file.clone(),
-        flow: yaml.flow.clone(),
-        problems: Vec::new(),
+        problems: Problems::new(file, &yaml.flow.value),
     };
     let timeout = yaml
         .timeout
@@ -54,46 +55,70 @@ fn read(file: Option<String>, text: &str) -> Result<Flow, FlowError> {
         nodes: yaml.nodes,
         output: yaml.output,
     };
-    let graph = reader.graph(graph, 0);
-    let (flow, _) = validate(DraftFlow {
-        file,
-        name: yaml.flow,
+    let draft = DraftFlow {
+        name: located(yaml.flow),
         timeout,
-        graph,
-    });
-    match flow {
-        Ok(flow) if reader.problems.is_empty() => Ok(flow),
-        Ok(_) => Err(FlowError::new(reader.problems)),
-        Err(error) => {
-            reader.problems.extend(error.problems().iter().cloned());
-            Err(FlowError::new(reader.problems))
-        }
+        graph: reader.graph(graph, 0),
+    };
+    validate(draft, reader.problems).0
+}
+
+/// Longest file: room for as many nodes as a flow may have, at four hundred bytes each.
+const TEXT_BYTES_MAX: usize = 8 * 1024 * 1024;
+
+fn located(text: Spanned<String>) -> Located {
+    Located {
+        line: Some(text.referenced.line()),
+        text: text.value,
     }
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct FlowYaml {
-    flow: String,
+    flow: Spanned<String>,
     timeout: Option<Spanned<String>>,
-    nodes: IndexMap<String, Spanned<NodeYaml>>,
-    output: Option<String>,
+    nodes: NodesYaml,
+    output: Option<Spanned<String>>,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct GraphYaml {
-    nodes: IndexMap<String, Spanned<NodeYaml>>,
-    output: Option<String>,
+    nodes: NodesYaml,
+    output: Option<Spanned<String>>,
+}
+
+/// The nodes, each under its name and with the line where that stands.
+struct NodesYaml(Vec<(Spanned<String>, NodeYaml)>);
+
+impl<'de> Deserialize<'de> for NodesYaml {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        struct Nodes;
+        impl<'de> Visitor<'de> for Nodes {
+            type Value = NodesYaml;
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("a map of nodes")
+            }
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<NodesYaml, A::Error> {
+                let mut nodes = Vec::new();
+                while let Some(node) = map.next_entry()? {
+                    nodes.push(node);
+                }
+                Ok(NodesYaml(nodes))
+            }
+        }
+        from.deserialize_map(Nodes)
+    }
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct NodeYaml {
-    after: Option<Vec<String>>,
+    after: Option<Vec<Spanned<String>>>,
     // The operation: exactly one.
     apply: Option<String>,
-    pass: Option<String>,
+    pass: Option<Spanned<String>>,
     switch: Option<Vec<Spanned<CaseYaml>>>,
     for_each: Option<ForEachYaml>,
     // What goes with `apply`.
@@ -109,15 +134,15 @@ struct NodeYaml {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct CaseYaml {
-    when: Option<String>,
-    to: Option<String>,
-    default: Option<String>,
+    when: Option<Spanned<String>>,
+    to: Option<Spanned<String>>,
+    default: Option<Spanned<String>>,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct ForEachYaml {
-    items: Option<String>,
+    items: Option<Spanned<String>>,
     max_parallel: Option<usize>,
     body: GraphYaml,
 }
@@ -130,47 +155,41 @@ struct RetryYaml {
 }
 
 struct Reader {
-    file: Option<String>,
-    flow: String,
-    problems: Vec<Problem>,
+    problems: Problems,
 }
 
 impl Reader {
     fn problem(&mut self, line: u64, node: Option<&str>, message: String) {
-        let (file, flow) = (self.file.clone(), self.flow.clone());
-        let node = node.map(str::to_owned);
-        self.problems.push(Problem {
-            file,
-            line: Some(line),
-            flow,
-            node,
-            message,
-        });
+        self.problems.add(Some(line), node, || message);
     }
 
     fn graph(&mut self, yaml: GraphYaml, depth: usize) -> DraftGraph {
-        let mut nodes: IndexMap<String, DraftNode> = IndexMap::new();
+        let mut nodes: IndexMap<String, DraftNode> = IndexMap::with_capacity(yaml.nodes.0.len());
         let mut branches = Vec::new();
-        for (id, spanned) in yaml.nodes {
-            let line = spanned.referenced.line();
-            let node = self.node(&id, line, spanned.value, depth, &mut branches);
-            nodes.insert(id, node);
+        for (id, node) in yaml.nodes.0 {
+            let line = id.referenced.line();
+            let node = self.node(&id.value, line, node, depth, &mut branches);
+            nodes.insert(id.value, node);
         }
         for branch in branches {
-            let Some(target) = nodes.get_mut(&branch.to) else {
-                let text = format!("case goes to {:?}, which is no node here", branch.to);
-                self.problem(branch.line, Some(&branch.from), text);
+            let line = branch.to.referenced.line();
+            let Some(target) = nodes.get_mut(&branch.to.value) else {
+                self.problems.add(Some(line), Some(&branch.from), || {
+                    let known = choice(nodes.keys().map(String::as_str));
+                    let to = &branch.to.value;
+                    format!("case goes to {to:?}, which is no node here; write one of {known}")
+                });
                 continue;
             };
-            let from = DraftSource::Node(branch.from);
             target.edges.push(DraftEdge {
-                from,
+                from: DraftSource::Node(branch.from),
                 case: Some(branch.case),
+                line: Some(line),
             });
         }
         DraftGraph {
             nodes: nodes.into_values().collect(),
-            output: yaml.output,
+            output: yaml.output.map(located),
         }
     }
 
@@ -183,11 +202,10 @@ impl Reader {
         branches: &mut Vec<Branch>,
     ) -> DraftNode {
         let after = yaml.after.take().unwrap_or_default();
-        let edges = after.into_iter().map(|name| DraftEdge {
-            from: source(name, depth),
-            case: None,
-        });
-        let edges = edges.collect();
+        let edges = after
+            .into_iter()
+            .map(|name| self.edge(name, id, depth))
+            .collect();
         let retry = yaml.retry.take().map(|retry| self.retry(&retry, id));
         let timeout = yaml
             .timeout
@@ -201,6 +219,27 @@ impl Reader {
             edges,
             retry,
             timeout,
+        }
+    }
+
+    fn edge(&mut self, name: Spanned<String>, node: &str, depth: usize) -> DraftEdge {
+        let line = name.referenced.line();
+        let from = match name.value.as_str() {
+            "input" => DraftSource::Input(0),
+            "item" => {
+                if depth == 0 {
+                    let text = "it comes after item, which stands for the item of a for_each, and \
+                                it is in no body; write input, or a node";
+                    self.problem(line, Some(node), text.to_owned());
+                }
+                DraftSource::Input(depth)
+            }
+            _ => DraftSource::Node(name.value),
+        };
+        DraftEdge {
+            from,
+            case: None,
+            line: Some(line),
         }
     }
 
@@ -244,17 +283,23 @@ impl Reader {
                     content_type,
                 })
             }
-            (None, Some(expression), None, None) => DraftOperation::Pass(expression),
+            (None, Some(jq), None, None) => DraftOperation::Pass(located(jq)),
             (None, None, Some(cases), None) => self.switch(id, cases, branches),
             (None, None, None, Some(each)) => DraftOperation::ForEach {
-                items: each.items,
+                items: each.items.map(located),
                 body: self.graph(each.body, depth + 1),
                 parallel_max: each.max_parallel,
             },
-            _ => {
-                let text = "a node has exactly one of apply, pass, switch and for_each";
+            (None, None, None, None) => {
+                let text = "it has no operation; write one of apply, pass, switch and for_each";
                 self.problem(line, Some(id), text.to_owned());
-                DraftOperation::Pass(".".to_owned())
+                DraftOperation::Pass(".".into())
+            }
+            _ => {
+                let text = "it has two operations; write one of apply, pass, switch and for_each, \
+                            and a node for each other";
+                self.problem(line, Some(id), text.to_owned());
+                DraftOperation::Pass(".".into())
             }
         }
     }
@@ -280,17 +325,18 @@ impl Reader {
                     default: Some(to),
                 } => (None, to),
                 _ => {
-                    let text = "a case is { when: JQ, to: NODE } or { default: NODE }".to_owned();
-                    self.problem(line, Some(id), text);
+                    let text = "a case of switch is of another shape; write \
+                                { when: JQ, to: NODE } or { default: NODE }";
+                    self.problem(line, Some(id), text.to_owned());
+                    conditions.push(Some(".".into()));
                     continue;
                 }
             };
-            conditions.push(when);
+            conditions.push(when.map(located));
             branches.push(Branch {
                 from: id.to_owned(),
                 case,
                 to,
-                line,
             });
         }
         DraftOperation::Switch(conditions)
@@ -336,14 +382,5 @@ impl Reader {
 struct Branch {
     from: String,
     case: usize,
-    to: String,
-    line: u64,
-}
-
-fn source(name: String, depth: usize) -> DraftSource {
-    match name.as_str() {
-        "input" => DraftSource::Input(0),
-        "item" => DraftSource::Input(depth),
-        _ => DraftSource::Node(name),
-    }
+    to: Spanned<String>,
 }

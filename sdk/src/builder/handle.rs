@@ -75,12 +75,13 @@ impl<T, P, K> Node<T, P, K> {
         DraftEdge {
             from: self.source.clone(),
             case: self.case,
+            line: None,
         }
     }
 
-    pub(super) fn name(&self) -> Option<String> {
+    pub(super) fn name(&self) -> Option<&str> {
         match &self.source {
-            DraftSource::Node(name) => Some(name.clone()),
+            DraftSource::Node(name) => Some(name),
             DraftSource::Input(_) => None,
         }
     }
@@ -179,7 +180,7 @@ impl<T> Switch<T> {
     /// A case with a jq condition; its value is the switch's input.
     #[must_use]
     pub fn when(&self, jq: &str) -> Node<T, Maybe, Given> {
-        self.case(Some(jq.to_owned()))
+        self.case(Some(jq))
     }
 
     /// The default; declare it last.
@@ -188,12 +189,12 @@ impl<T> Switch<T> {
         self.case(None)
     }
 
-    fn case(&self, when: Option<String>) -> Node<T, Maybe, Given> {
+    fn case(&self, when: Option<&str>) -> Node<T, Maybe, Given> {
         let mut graph = self.node.graph.borrow_mut();
         let node = self.node.index.and_then(|ix| graph.nodes.get_mut(ix));
         let case = match node.map(|node| &mut node.operation) {
             Some(DraftOperation::Switch(cases)) => {
-                cases.push(when);
+                cases.push(when.map(Into::into));
                 cases.len() - 1
             }
             _ => 0,

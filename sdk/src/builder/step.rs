@@ -21,22 +21,23 @@ pub trait IntoValue {
 
 impl<T: Serialize> IntoValue for T {
     fn into_value(self) -> Result<Value, ValueError> {
-        // A unit is nothing, and nothing travels as the empty value.
-        if size_of::<T>() == 0 {
-            Ok(Value::empty())
-        } else {
-            Value::encode(&self)
-        }
+        let value = Value::encode(&self)?;
+        // A unit is nothing, and nothing travels as the empty value; an enum of one variant has no
+        // size either, but a name.
+        let nothing = size_of::<T>() == 0 && value.body()[..] == [0xc0];
+        Ok(if nothing { Value::empty() } else { value })
     }
 }
 
 impl IntoValue for Body {
     fn into_value(self) -> Result<Value, ValueError> {
-        Ok(Value::new(
-            self.content_type,
-            Producer::Closure,
-            &self.bytes,
-        ))
+        // Later steps trust what a closure made, so a body of a known format is checked here.
+        let value = Value::new(self.content_type, Producer::Closure, &self.bytes);
+        value.sound().map_err(|reason| ValueError::Encode {
+            wanted: "Body",
+            reason: format!("it is not {}: {reason}", value.content_type().as_str()),
+        })?;
+        Ok(value)
     }
 }
 
