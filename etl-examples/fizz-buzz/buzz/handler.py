@@ -1,0 +1,5 @@
+"""buzz: the answer for numbers that divide by 5 alone."""
+
+
+def handle(_number):
+    return "Buzz"

@@ -1,0 +1,5 @@
+"""fizz: the answer for numbers that divide by 3 alone."""
+
+
+def handle(_number):
+    return "Fizz"
