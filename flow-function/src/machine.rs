@@ -11,7 +11,7 @@ mod frame;
 pub(crate) use action::{Action, Conclusion, Given, Run, Work};
 pub(crate) use frame::StepState;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use turlough_sdk::{Cause, Digest, Flow, Operation, Output, Source, StepPath, ValueRef, Vertex};
@@ -152,7 +152,10 @@ impl Execution {
             }
             return vec![Action::End(conclusion.clone())];
         }
-        let fresh = std::mem::take(&mut self.fresh);
+        let mut fresh = std::mem::take(&mut self.fresh);
+        // A fold of many events opens a step once for each of its attempts; the last one stands.
+        let mut seen = HashSet::with_capacity(fresh.len());
+        fresh.retain(|path| seen.insert(path.clone()));
         let run = |path: StepPath| {
             let (frame_ix, node) = *self.open.get(&path)?;
             let frame = self.frame(frame_ix)?;

@@ -69,7 +69,10 @@ impl Stages {
 
 fn main() {
     let mut arguments = std::env::args().skip(1);
+    let here = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut job = Job::default();
+    job.data = here.join(job.data);
+    job.out = here.join(job.out);
     job.data = arguments.next().map_or(job.data, Into::into);
     job.out = arguments.next().map_or(job.out, Into::into);
     let handler = handler::Handler::start();

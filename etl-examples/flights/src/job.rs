@@ -1,7 +1,7 @@
 //! What a request asks of the pipeline. Every field has a default, so `{}` is a whole job.
 //!
 //! Paths are taken as they are: a relative one starts at the working directory of the process,
-//! which is the root of the repository for everything the `Makefile` starts.
+//! which under a gateway is the function's own folder, this one.
 
 use std::path::PathBuf;
 
@@ -22,8 +22,8 @@ pub struct Job {
 impl Default for Job {
     fn default() -> Self {
         Self {
-            data: PathBuf::from("etl-examples/flights/data"),
-            out: PathBuf::from("etl-examples/flights/out/flights.sqlite"),
+            data: PathBuf::from("data"),
+            out: PathBuf::from("out/flights.sqlite"),
             rejected_max: 100,
         }
     }

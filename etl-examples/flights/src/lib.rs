@@ -17,7 +17,7 @@
 //! the one before it; what a stage takes has been checked by the stage that made it; sums are
 //! integers, so the result does not depend on the order in which months finish.
 //!
-//! Deliberately absent: platform types, async, retries. A flow puts those around the functions.
+//! Only [`flow`] knows the platform: it puts edges, retries and timeouts around the functions.
 
 pub mod job;
 
@@ -44,6 +44,8 @@ pub mod report;
 pub mod sums;
 
 pub mod load;
+
+pub mod flow;
 
 #[cfg(test)]
 mod fixture;

@@ -1,0 +1,253 @@
+//! A gateway, functions that misbehave, and a flow-function, each real, on ports of their own.
+
+#![allow(
+    dead_code,
+    unreachable_pub,
+    clippy::unwrap_used,
+    reason = "each test file uses a part of it"
+)]
+
+use std::collections::HashMap;
+use std::net::Ipv4Addr;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{Path, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::any;
+use bytes::Bytes;
+use tokio::io::AsyncReadExt;
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use turlough_flow_function::{Engine, ServeError, Server, Settings};
+use turlough_gateway::{FunctionName, FunctionSpec, Gateway, GatewayConfig};
+use turlough_sdk::{Flow, read_yaml};
+
+/// Bytes that are no UTF-8, and would not survive being taken for text.
+pub const BINARY: &[u8] = &[0xff, 0xfe, 0x00, 0x80, b'"', b'\\', 0xc3, 0x28];
+/// What the function `large` answers with.
+pub const LARGE_BYTES: usize = 50_000_000;
+
+/// How often a function was called, and with which headers the last time.
+#[derive(Debug, Default)]
+pub struct Calls {
+    counts: Mutex<HashMap<String, Vec<HeaderMap>>>,
+}
+
+impl Calls {
+    pub fn of(&self, function: &str) -> Vec<HeaderMap> {
+        self.counts
+            .lock()
+            .unwrap()
+            .get(function)
+            .cloned()
+            .unwrap_or_default()
+    }
+}
+
+pub struct Platform {
+    pub url: String,
+    pub direct: String,
+    pub calls: Arc<Calls>,
+    pub engine: Engine,
+    pub http: reqwest::Client,
+    pub shutdown: CancellationToken,
+    pub server: Option<JoinHandle<Result<(), ServeError>>>,
+    gateway: CancellationToken,
+}
+
+impl Platform {
+    pub async fn start(flows: Vec<Flow>) -> Self {
+        Self::with(flows, |_| {}).await
+    }
+
+    /// Serves YAML flows.
+    pub async fn yaml(flows: &[&str]) -> Self {
+        Self::start(flows.iter().map(|text| read_yaml(text).unwrap()).collect()).await
+    }
+
+    pub async fn with(flows: Vec<Flow>, change: impl FnOnce(&mut Settings)) -> Self {
+        let free = (Ipv4Addr::LOCALHOST, 0).into();
+        let config = GatewayConfig {
+            listen: free,
+            metrics_listen: free,
+            ..GatewayConfig::default()
+        };
+        let gateway = Gateway::bind(config).await.unwrap();
+        let calls = Arc::new(Calls::default());
+        for name in ["echo", "fail", "hang", "large", "binary", "flaky", "refuse"] {
+            let address = function(name, Arc::clone(&calls)).await;
+            gateway.registry().add_static(spec(name), &address).unwrap();
+        }
+        gateway
+            .registry()
+            .add_static(spec("closes"), &closing_function().await)
+            .unwrap();
+
+        let mut settings = Settings::from_environment();
+        settings.gateway_url = gateway.url();
+        settings.listen = Ipv4Addr::LOCALHOST.into();
+        settings.port = 0;
+        settings.secrets = PathBuf::from("no-such-folder");
+        change(&mut settings);
+        let server = Server::bind(settings, flows).await.unwrap();
+        let direct = format!("http://{}", server.local_addr().unwrap());
+        gateway
+            .registry()
+            .add_static(spec("flows"), &direct)
+            .unwrap();
+        let url = format!("{}/function/flows", gateway.url());
+        let (engine, shutdown) = (server.engine().clone(), CancellationToken::new());
+        let serving = tokio::spawn(server.run(shutdown.clone()));
+        let stop = CancellationToken::new();
+        tokio::spawn(gateway.run(stop.clone()));
+        let http = reqwest::Client::builder().no_proxy().build().unwrap();
+        let server = Some(serving);
+        Self {
+            url,
+            direct,
+            calls,
+            engine,
+            http,
+            shutdown,
+            server,
+            gateway: stop,
+        }
+    }
+
+    pub async fn post(&self, path: &str, body: impl Into<reqwest::Body>) -> reqwest::Response {
+        let url = format!("{}{path}", self.url);
+        self.http
+            .post(url)
+            .header("content-type", "application/json")
+            .body(body)
+            .send()
+            .await
+            .unwrap()
+    }
+
+    /// Starts a flow and does not wait; its id.
+    pub async fn begin(&self, path: &str, body: &'static str) -> String {
+        let url = format!("{}{path}", self.url);
+        let call = self
+            .http
+            .post(url)
+            .header("prefer", "respond-async")
+            .body(body);
+        let answer = call.send().await.unwrap();
+        assert_eq!(answer.status(), 202);
+        answer.headers()["x-turlough-request-id"]
+            .to_str()
+            .unwrap()
+            .to_owned()
+    }
+
+    pub async fn get(&self, path: &str) -> reqwest::Response {
+        self.http
+            .get(format!("{}{path}", self.url))
+            .send()
+            .await
+            .unwrap()
+    }
+
+    pub async fn json(&self, path: &str) -> serde_json::Value {
+        self.get(path).await.json().await.unwrap()
+    }
+
+    /// Asks again until the answer satisfies `done`; the limit is for a fault, not for slowness.
+    pub async fn until(
+        &self,
+        path: &str,
+        done: impl Fn(&serde_json::Value) -> bool,
+    ) -> serde_json::Value {
+        for _ in 0..3_000 {
+            let answer = self.json(path).await;
+            if done(&answer) {
+                return answer;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        panic!(
+            "{path} never came to what was waited for: {}",
+            self.json(path).await
+        );
+    }
+
+    pub async fn ended(&self, id: &str) -> serde_json::Value {
+        self.until(&format!("/requests/{id}"), |view| view["settled"] == true)
+            .await
+    }
+}
+
+impl Drop for Platform {
+    fn drop(&mut self) {
+        self.shutdown.cancel();
+        self.gateway.cancel();
+    }
+}
+
+fn spec(name: &str) -> FunctionSpec {
+    FunctionSpec::new(FunctionName::parse(name).unwrap())
+}
+
+async fn function(name: &'static str, calls: Arc<Calls>) -> String {
+    let router = Router::new()
+        .route("/", any(behave))
+        .route("/{*path}", any(behave))
+        .layer(axum::extract::DefaultBodyLimit::disable())
+        .with_state((name, calls));
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+    let address = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    address
+}
+
+async fn behave(
+    State((name, calls)): State<(&'static str, Arc<Calls>)>,
+    path: Option<Path<String>>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
+    let count = {
+        let mut counts = calls.counts.lock().unwrap();
+        let seen = counts.entry(name.to_owned()).or_default();
+        seen.push(headers.clone());
+        seen.len()
+    };
+    let media = headers.get(header::CONTENT_TYPE).cloned();
+    let media = media.unwrap_or(header::HeaderValue::from_static("text/plain"));
+    let path = path.map(|Path(path)| path).unwrap_or_default();
+    match name {
+        "echo" if path == "where" => path.into_response(),
+        "fail" => (StatusCode::INTERNAL_SERVER_ERROR, "the disk is on fire").into_response(),
+        "refuse" => (StatusCode::UNPROCESSABLE_ENTITY, "no such customer").into_response(),
+        "flaky" if count < 3 => StatusCode::SERVICE_UNAVAILABLE.into_response(),
+        "hang" => std::future::pending().await,
+        "large" => {
+            let chunk = Bytes::from(vec![7_u8; 1_000_000]);
+            let chunks =
+                (0..LARGE_BYTES / 1_000_000).map(move |_| Ok::<_, std::io::Error>(chunk.clone()));
+            Body::from_stream(futures_util::stream::iter(chunks)).into_response()
+        }
+        "binary" => ([(header::CONTENT_TYPE, "image/x-odd")], BINARY).into_response(),
+        _ => ([(header::CONTENT_TYPE, media)], body).into_response(),
+    }
+}
+
+/// Reads a little and hangs up.
+async fn closing_function() -> String {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+    let address = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let mut buffer = [0; 16];
+            drop(stream.read(&mut buffer).await);
+        }
+    });
+    address
+}
