@@ -92,7 +92,6 @@ impl Driver {
             request,
             generation: 0,
             epoch: 1,
-            deadline_us,
             data,
             shared: Arc::clone(&shared),
         });

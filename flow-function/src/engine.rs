@@ -73,6 +73,10 @@ pub(crate) enum StartError {
         "{open} requests are open, limit {open}; try again later, or raise TURLOUGH_REQUESTS_MAX"
     )]
     Full { open: usize },
+    #[error(
+        "logs hold {held} of {limit} bytes, and the last fifth is for open requests; try again later, or raise TURLOUGH_STATE_BYTES_MAX"
+    )]
+    LogFull { held: u64, limit: u64 },
     #[error("the function is shutting down; try again")]
     Draining,
     #[error("request could not be recorded")]
@@ -214,6 +218,13 @@ impl Engine {
             return Err(StartError::InputTooLarge {
                 size: input.body().len(),
                 limit,
+            });
+        }
+        let (held, log_limit) = (shared.log.held(), shared.settings.state_bytes_max);
+        if held > log_limit / 5 * 4 {
+            return Err(StartError::LogFull {
+                held,
+                limit: log_limit,
             });
         }
         let slot = OpenSlot::take(Arc::clone(shared))?;

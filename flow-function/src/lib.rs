@@ -1,10 +1,23 @@
 //! Runs flows as an OpenFaaS function: the machine, the driver, the step runners, HTTP.
 //!
-//! An author's `main` is one call:
+//! An author depends on this crate alone; what a flow is written with comes along from the sdk. An
+//! author's `main` is one call:
 //! ```no_run
-//! # fn flights() -> Result<turlough_sdk::Flow, turlough_sdk::FlowError> { unimplemented!() }
+//! use turlough_flow_function::{Flow, FlowError, StepError, serve};
+//!
+//! async fn greet(name: String) -> Result<String, StepError> {
+//!     Ok(format!("good day, {name}"))
+//! }
+//!
+//! fn greeting() -> Result<Flow, FlowError> {
+//!     let flow = Flow::builder("greeting");
+//!     let name = flow.input::<String>();
+//!     let greeting = flow.map("greet", &name, greet);
+//!     flow.output(&greeting).build()
+//! }
+//!
 //! fn main() -> std::process::ExitCode {
-//!     turlough_flow_function::serve(flights())
+//!     serve(greeting())
 //! }
 //! ```
 //! Invariants: requests share nothing mutable; what a caller is told was committed before.
@@ -26,3 +39,6 @@ mod view;
 pub use engine::{Engine, RegisterError};
 pub use server::{ServeError, Server, load_folder, main_with, serve};
 pub use settings::Settings;
+pub use turlough_sdk::{
+    self as sdk, Body, ContentType, Flow, FlowBuilder, FlowError, Node, RequestId, Retry, StepError,
+};

@@ -27,7 +27,6 @@ pub(crate) struct Context {
     pub(crate) request: RequestId,
     pub(crate) generation: u32,
     pub(crate) epoch: u64,
-    pub(crate) deadline_us: u64,
     pub(crate) data: RequestData,
     pub(crate) shared: Arc<Shared>,
 }
@@ -38,7 +37,8 @@ pub(crate) async fn run(context: Arc<Context>, run: Run) -> StepEnded {
         tokio::time::sleep(until(run.not_before_us)).await;
     }
     let begin_us = now_us();
-    let limit = time_limit(&context, &run);
+    // Without a timeout of its own a step may take what is left of the flow's; the driver sees to that.
+    let limit = run.graph.nodes[run.node].timeout.unwrap_or(Duration::MAX);
     let attempt = AssertUnwindSafe(attempt(&context, &run)).catch_unwind();
     let end = match tokio::time::timeout(limit, attempt).await {
         Ok(Ok(Ok(end))) => end,
@@ -87,13 +87,6 @@ pub(crate) fn lost(
         end_us: now,
         end: failed(&error),
     }
-}
-
-fn time_limit(context: &Context, run: &Run) -> Duration {
-    let left = until(context.deadline_us);
-    run.graph.nodes[run.node]
-        .timeout
-        .map_or(left, |timeout| timeout.min(left))
 }
 
 fn what(run: &Run) -> String {

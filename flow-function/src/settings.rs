@@ -62,6 +62,10 @@ pub struct Settings {
     #[arg(long, env = "TURLOUGH_DATA_BYTES_MAX", default_value_t = 4 << 30)]
     pub data_bytes_max: u64,
 
+    /// Bytes that all logs may take; from 80 % of it on no request is accepted, and open ones go on
+    #[arg(long, env = "TURLOUGH_STATE_BYTES_MAX", default_value_t = 1 << 30)]
+    pub state_bytes_max: u64,
+
     /// Ended requests that stay listed; the oldest are forgotten past it
     #[arg(long, env = "TURLOUGH_ENDED_MAX", default_value_t = 10_000)]
     pub ended_max: usize,

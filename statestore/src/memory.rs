@@ -18,6 +18,7 @@ const SHARDS: usize = 64;
 pub struct MemoryLog {
     shards: Vec<Mutex<HashMap<RequestId, Log>>>,
     last: AtomicU64,
+    held: AtomicU64,
 }
 
 #[derive(Debug)]
@@ -32,6 +33,7 @@ impl Default for MemoryLog {
         Self {
             shards,
             last: AtomicU64::new(0),
+            held: AtomicU64::new(0),
         }
     }
 }
@@ -62,6 +64,7 @@ impl MemoryLog {
             records: Vec::new(),
             tail: watch::Sender::new(Seq::START),
         });
+        self.held.fetch_add(encoded.len() as u64, Ordering::Relaxed);
         log.records.push((seq, encoded));
         log.tail.send_replace(seq);
         Ok(seq)
@@ -101,13 +104,20 @@ impl MemoryLog {
     /// Size of a log in bytes.
     #[must_use]
     pub fn bytes(&self, request: RequestId) -> u64 {
-        let sum = |log: &Log| log.records.iter().map(|(_, bytes)| bytes.len() as u64).sum();
-        self.shard(request).get(&request).map_or(0, sum)
+        self.shard(request).get(&request).map_or(0, Log::bytes)
+    }
+
+    /// Size of all logs in bytes.
+    #[must_use]
+    pub fn held(&self) -> u64 {
+        self.held.load(Ordering::Relaxed)
     }
 
     /// Forgets a log.
     pub fn expire(&self, request: RequestId) {
-        self.shard(request).remove(&request);
+        let log = self.shard(request).remove(&request);
+        self.held
+            .fetch_sub(log.map_or(0, |log| log.bytes()), Ordering::Relaxed);
     }
 
     fn shard(&self, request: RequestId) -> std::sync::MutexGuard<'_, HashMap<RequestId, Log>> {
@@ -120,6 +130,13 @@ impl MemoryLog {
 }
 
 impl Log {
+    fn bytes(&self) -> u64 {
+        self.records
+            .iter()
+            .map(|(_, bytes)| bytes.len() as u64)
+            .sum()
+    }
+
     fn last(&self) -> Seq {
         self.records.last().map_or(Seq::START, |(seq, _)| *seq)
     }
@@ -179,6 +196,10 @@ mod tests {
         );
         assert_eq!(log.read(request(1), first).await.unwrap().len(), 1);
         assert_eq!(*log.tail(request(1)).unwrap().borrow(), second);
+        assert_eq!(log.held(), log.bytes(request(1)) + log.bytes(request(2)));
+        log.expire(request(1));
+        assert_eq!(log.held(), log.bytes(request(2)));
+        assert!(log.read(request(1), Seq::START).await.unwrap().is_empty());
     }
 
     #[tokio::test]

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use turlough_sdk::{Flow, FlowError, RequestId, Retry, StepError};
+use turlough_flow_function::{Flow, FlowError, RequestId, Retry, StepError};
 
 use crate::flights::{FlightMonth, extract_flights};
 use crate::job::Job;

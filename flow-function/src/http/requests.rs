@@ -88,7 +88,7 @@ pub(super) async fn result(
         } => Some(kept(id, at, &records)?),
         _ => None,
     };
-    Ok(answer(id, outcome, output.as_ref(), &headers))
+    Ok(answer(id, outcome, output.as_ref(), &headers).await)
 }
 
 pub(super) async fn cancel(
@@ -105,7 +105,7 @@ pub(super) async fn cancel(
 }
 
 /// What a caller gets at the end: the output, or why there is none.
-pub(super) fn answer(
+pub(super) async fn answer(
     request: RequestId,
     outcome: &Outcome,
     output: Option<&Value>,
@@ -129,12 +129,18 @@ pub(super) fn answer(
                 .get(header::ACCEPT)
                 .and_then(|value| value.to_str().ok());
             let msgpack = accept.is_some_and(|accept| accept.contains("msgpack"));
-            match output.leaving(msgpack) {
+            let output = output.clone();
+            // A large output takes the processor for a while.
+            let leaving = tokio::task::spawn_blocking(move || output.leaving(msgpack)).await;
+            match leaving
+                .map_err(|error| error.to_string())
+                .and_then(|l| l.map_err(|e| e.to_string()))
+            {
                 Ok((_, body)) if body.is_empty() => return StatusCode::OK.into_response(),
                 Ok((media, body)) => {
                     return ([(header::CONTENT_TYPE, media.as_str())], body).into_response();
                 }
-                Err(error) => problem(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string()),
+                Err(error) => problem(StatusCode::INTERNAL_SERVER_ERROR, &error),
             }
         }
         Outcome::Failed {

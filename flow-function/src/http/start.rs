@@ -68,7 +68,7 @@ async fn start(
         accepted(&engine, request, headers)
     } else {
         match tokio::time::timeout(engine.shared.settings.sync_wait, &mut finished).await {
-            Ok(Ok(end)) => answer(request, &end.outcome, end.output.as_ref(), headers),
+            Ok(Ok(end)) => answer(request, &end.outcome, end.output.as_ref(), headers).await,
             Ok(Err(_)) => {
                 let text = "the request's driver stopped; see its status";
                 Problem::new(StatusCode::INTERNAL_SERVER_ERROR, text)

@@ -1,15 +1,19 @@
 //! Calls an OpenFaaS function through the gateway.
 
+use bytes::Bytes;
 use futures_util::TryStreamExt;
 use reqwest::header::{CONTENT_TYPE, HeaderName, HeaderValue};
 use turlough_sdk::value::ValueWriter;
 use turlough_sdk::{Apply, ContentType, Digest, Inputs, Producer, StepError, Value};
 
-use super::Context;
+use super::{Context, blocking};
 use crate::machine::Run;
 
 /// How much of an error answer is quoted, in bytes.
 const QUOTE_BYTES_MAX: usize = 300;
+
+/// Values up to this size are turned into JSON on the spot: some 100 µs.
+const INLINE_WORK_BYTES_MAX: usize = 64 * 1024;
 
 /// One call. Statuses from 400 on are failures: 408, 429 and 5xx may pass, others will not.
 pub(super) async fn call(
@@ -18,8 +22,7 @@ pub(super) async fn call(
     apply: &Apply,
     inputs: &Inputs,
 ) -> Result<Value, StepError> {
-    let input = inputs.joined().map_err(StepError::permanent)?;
-    let (content_type, body) = input.leaving(apply.msgpack).map_err(StepError::permanent)?;
+    let (content_type, body) = leaving(inputs, apply.msgpack).await?;
     let key = idempotency_key(context, run, &body);
     let shared = &context.shared;
     let url = format!(
@@ -57,6 +60,25 @@ pub(super) async fn call(
         ))
     })?;
     read(context, apply, answer).await
+}
+
+/// The inputs as they are sent. Turning much MessagePack into JSON takes the processor for a while.
+async fn leaving(inputs: &Inputs, msgpack: bool) -> Result<(ContentType, Bytes), StepError> {
+    let leave = move |inputs: &Inputs| {
+        let input = inputs.joined().map_err(StepError::permanent)?;
+        input.leaving(msgpack).map_err(StepError::permanent)
+    };
+    let size: usize = inputs
+        .members
+        .iter()
+        .flat_map(|(_, value)| value)
+        .map(|v| v.envelope().len())
+        .sum();
+    if size <= INLINE_WORK_BYTES_MAX {
+        return leave(inputs);
+    }
+    let inputs = inputs.clone();
+    blocking::run(move || leave(&inputs)).await
 }
 
 async fn read(

@@ -1,0 +1,48 @@
+# Each target does its own set-up, says what it installs, and reuses what is there.
+# What Python needs goes into .venv, tools that are built into .cache, both in this folder.
+
+CARGO ?= cargo
+PYTHON ?= python3
+TOOLS := $(CURDIR)/.cache/tools
+TURLOUGH := target/release/turlough
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-ext lint bench soak build data clean
+
+help: ## What there is to make
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+demo: build data ## Run the flights pipeline on real data, and show its report
+	etl-examples/flights/demo.sh
+
+test: data ## Every test that a user can run
+	$(CARGO) test --workspace -- --include-ignored
+
+test-ext: build ## Tests that need other people's servers and tools
+	loadtest/hey.sh
+
+lint: ## Formatting, lints, documentation links, licences
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --document-private-items
+	@command -v cargo-deny >/dev/null || [ -x $(TOOLS)/bin/cargo-deny ] || { \
+		echo "lint: installing cargo-deny into .cache/tools"; \
+		$(CARGO) install --quiet --locked --root $(TOOLS) cargo-deny@0.18.9; }
+	PATH="$(TOOLS)/bin:$$PATH" $(CARGO) deny --log-level error check bans licenses sources
+
+bench: build data ## Benchmarks, side by side with their peers; raw figures go to docs/benchmarks
+	$(PYTHON) etl-examples/flights/fetch.py --peer
+	.venv/bin/python etl-examples/flights/bench.py
+
+soak: build ## Long campaigns
+	loadtest/fizz-buzz.sh --requests 200000 --concurrency 100
+
+build:
+	$(CARGO) build --release --workspace
+
+data:
+	$(PYTHON) etl-examples/flights/fetch.py
+
+clean: ## Take away what was built and fetched
+	$(CARGO) clean
+	rm -rf .venv .cache etl-examples/flights/data etl-examples/flights/out

@@ -1,0 +1,12 @@
+#!/usr/bin/env bash
+# Runs the flights pipeline once, from the CSV files to the report, and shows both.
+# Needs what `make build data` makes; `make demo` does all of it.
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+turlough=$PWD/target/release/turlough
+
+"$turlough" dev --quiet -f etl-examples/flights/stack.yaml \
+    --gateway-listen 127.0.0.1:0 --metrics-listen 127.0.0.1:0 -- \
+    "$turlough" run flights --data '{}' --output json >etl-examples/flights/out/run.json
+
+python3 etl-examples/flights/report.py etl-examples/flights/out/flights.sqlite etl-examples/flights/out/run.json
