@@ -121,6 +121,11 @@ impl FlowBuilder {
     /// # Errors
     /// Every problem that was found.
     pub fn build(self) -> Result<Flow, FlowError> {
+        self.build_counted().0
+    }
+
+    /// `build`, with the number of nodes and edges that validation visited.
+    pub(crate) fn build_counted(self) -> (Result<Flow, FlowError>, u64) {
         let graph = self.scope.graph.take();
         let problems = Problems::new(None, &self.name);
         let draft = DraftFlow {
@@ -128,7 +133,7 @@ impl FlowBuilder {
             timeout: self.timeout,
             graph,
         };
-        validate(draft, problems).0
+        validate(draft, problems)
     }
 }
 

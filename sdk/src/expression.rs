@@ -116,7 +116,9 @@ impl Expression {
     pub fn holds(&self, input: &Value) -> Result<bool, ExpressionError> {
         let output = self.first(input)?;
         let holds = !matches!(output, None | Some(Val::Null | Val::Bool(false)));
-        output.map(output::drop_flat);
+        if let Some(output) = output {
+            output::drop_flat(output);
+        }
         Ok(holds)
     }
 

@@ -4,11 +4,13 @@
 //! all problems of a draft are found in one go.
 
 mod cycle;
+mod limits;
 mod operation;
+
+pub use limits::Limits;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
-use std::time::Duration;
 
 use crate::draft::{DraftEdge, DraftFlow, DraftGraph, DraftNode, DraftSource, Located};
 use crate::error::{FlowError, Problems, choice};
@@ -17,27 +19,6 @@ use crate::graph::{Edge, Flow, FlowVersion, Graph, NodeIx, Output, Source, Verte
 use crate::ids::NodeId;
 use crate::picture;
 use crate::retry::Retry;
-
-/// Bounds on a flow.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Limits;
-
-impl Limits {
-    /// Most nodes in a flow, bodies included: twice the longest chain that is tested.
-    pub const NODES_MAX: usize = 20_000;
-    /// Most edges in a flow, bodies included: ten for each node.
-    pub const EDGES_MAX: usize = 200_000;
-    /// Deepest nesting of bodies.
-    pub const DEPTH_MAX: usize = 8;
-    /// Most cases of one switch.
-    pub const CASES_MAX: usize = 1_000;
-    /// Most items of a `for_each` in progress at once.
-    pub const PARALLEL_MAX: usize = 10_000;
-    /// Items in progress at once where the flow does not say.
-    pub const PARALLEL_DEFAULT: usize = 64;
-    /// How long a request may take where the flow does not say.
-    pub const TIMEOUT_DEFAULT: Duration = Duration::from_secs(600);
-}
 
 /// Words that name a graph's input and cannot name a node.
 const RESERVED: [&str; 2] = ["input", "item"];
@@ -396,3 +377,6 @@ fn placeholder() -> NodeId {
     #[allow(clippy::unwrap_used, reason = "a constant that is a node name")]
     "refused".parse().unwrap()
 }
+
+#[cfg(test)]
+mod tests;

@@ -6,69 +6,21 @@
 //! a body that is not what its content type says cannot corrupt its neighbours; and nothing nested
 //! deeper than 128 is followed.
 
-use std::borrow::Cow;
+mod content_type;
+mod writer;
+
+pub use content_type::ContentType;
+pub use writer::ValueWriter;
+
 use std::fmt;
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::Bytes;
 use indexmap::IndexMap;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 
 use crate::msgpack;
-
-/// A media type, without interpretation beyond what [`Value`] needs.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ContentType(Cow<'static, str>);
-
-/// Longest content type, in bytes (the envelope's header keeps it in one length byte).
-const CONTENT_TYPE_BYTES_MAX: usize = 255;
-
-impl ContentType {
-    /// `application/json`
-    pub const JSON: Self = Self(Cow::Borrowed("application/json"));
-    /// `application/msgpack`
-    pub const MSGPACK: Self = Self(Cow::Borrowed("application/msgpack"));
-    /// `application/octet-stream`
-    pub const BYTES: Self = Self(Cow::Borrowed("application/octet-stream"));
-
-    /// Takes a media type as a header gave it; one of over 255 bytes becomes `BYTES`.
-    #[must_use]
-    pub fn new(text: &str) -> Self {
-        match text.trim() {
-            "application/json" => Self::JSON,
-            "application/msgpack" => Self::MSGPACK,
-            text if text.len() > CONTENT_TYPE_BYTES_MAX || text.is_empty() => Self::BYTES,
-            text => Self(Cow::Owned(text.to_owned())),
-        }
-    }
-
-    /// The media type as text.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-
-    fn essence(&self) -> &str {
-        self.0.split(';').next().unwrap_or_default().trim()
-    }
-
-    /// Whether the body is JSON.
-    #[must_use]
-    pub fn is_json(&self) -> bool {
-        let essence = self.essence().to_ascii_lowercase();
-        essence == "application/json" || essence.ends_with("+json")
-    }
-
-    /// Whether the body is MessagePack.
-    #[must_use]
-    pub fn is_msgpack(&self) -> bool {
-        matches!(
-            self.essence().to_ascii_lowercase().as_str(),
-            "application/msgpack" | "application/x-msgpack" | "application/vnd.msgpack"
-        )
-    }
-}
 
 /// Who made a value: it decides how the value leaves the platform.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -153,73 +105,6 @@ pub struct Body {
     pub content_type: ContentType,
     /// The bytes.
     pub bytes: Bytes,
-}
-
-/// Collects a body of unknown length into an envelope, without a second copy.
-#[derive(Debug)]
-pub struct ValueWriter {
-    buffer: BytesMut,
-    content_type: ContentType,
-    producer: Producer,
-    body_at: usize,
-}
-
-impl ValueWriter {
-    /// Starts an envelope with room for a body of about `body_bytes`.
-    #[must_use]
-    pub fn new(content_type: ContentType, producer: Producer, body_bytes: usize) -> Self {
-        let text = content_type.as_str().as_bytes();
-        let mut buffer = BytesMut::with_capacity(text.len() + 10 + body_bytes);
-        buffer.put_u8(0x93);
-        buffer.put_u8(0xd9);
-        buffer.put_u8(u8::try_from(text.len()).unwrap_or(u8::MAX));
-        buffer.put_slice(text);
-        buffer.put_u8(producer as u8);
-        buffer.put_u8(0xc6);
-        buffer.put_u32(0);
-        let body_at = buffer.len();
-        Self {
-            buffer,
-            content_type,
-            producer,
-            body_at,
-        }
-    }
-
-    /// Adds bytes to the body.
-    pub fn put(&mut self, bytes: &[u8]) {
-        self.buffer.put_slice(bytes);
-    }
-
-    /// Bytes of the body so far.
-    #[must_use]
-    pub fn body_bytes(&self) -> usize {
-        self.buffer.len() - self.body_at
-    }
-
-    /// Ends the body. Bodies are bounded far below 4 GiB by `TURLOUGH_BODY_BYTES_MAX`.
-    #[must_use]
-    pub fn finish(mut self) -> Value {
-        let size = u32::try_from(self.body_bytes()).unwrap_or(u32::MAX);
-        self.buffer[self.body_at - 4..self.body_at].copy_from_slice(&size.to_be_bytes());
-        Value {
-            envelope: self.buffer.freeze(),
-            content_type: self.content_type,
-            producer: self.producer,
-            body_at: self.body_at,
-        }
-    }
-}
-
-impl std::io::Write for ValueWriter {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.put(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
 }
 
 impl Value {
@@ -497,70 +382,4 @@ impl Value {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn json(text: &str) -> Value {
-        Value::new(ContentType::JSON, Producer::Function, text.as_bytes())
-    }
-
-    #[test]
-    fn an_envelope_reads_back() {
-        let value = Value::new(
-            ContentType::new("image/png"),
-            Producer::Function,
-            &[0xff, 0xfe],
-        );
-        let back = Value::from_envelope(value.envelope().clone()).unwrap();
-        assert_eq!(back, value);
-        assert_eq!(back.body().as_ref(), [0xff, 0xfe]);
-        for cut in 0..value.envelope().len() {
-            assert!(
-                Value::from_envelope(value.envelope().slice(..cut)).is_err(),
-                "{cut}"
-            );
-        }
-    }
-
-    #[test]
-    fn what_a_function_returned_leaves_untouched() {
-        let odd = json("{ \"a\" :1.0}");
-        assert_eq!(odd.leaving(false).unwrap().1.as_ref(), b"{ \"a\" :1.0}");
-    }
-
-    #[test]
-    fn what_a_closure_made_leaves_as_json_unless_it_holds_binary() {
-        let made = Value::encode(&vec![1, 2]).unwrap();
-        assert_eq!(
-            made.leaving(false).unwrap(),
-            (ContentType::JSON, Bytes::from_static(b"[1,2]"))
-        );
-        assert_eq!(made.leaving(true).unwrap().0, ContentType::MSGPACK);
-        let image = Value::new(ContentType::new("image/png"), Producer::Function, &[0xff]);
-        let join = Value::map(&[("made", &made), ("image", &image)]).unwrap();
-        assert_eq!(join.leaving(false).unwrap().0, ContentType::MSGPACK);
-    }
-
-    #[test]
-    fn items_and_list_are_inverse_in_both_formats() {
-        for list in [
-            json("[1, {\"a\": [2]}, \"x\"]"),
-            Value::encode(&(1, "x", [2.5])).unwrap(),
-        ] {
-            let items = list.items().unwrap();
-            assert_eq!(items.len(), 3);
-            let again: serde_json::Value = Value::list(&items).unwrap().decode().unwrap();
-            assert_eq!(again, list.decode::<serde_json::Value>().unwrap());
-        }
-        assert!(Value::empty().items().unwrap().is_empty());
-        assert!(json("3").items().is_err());
-        assert_eq!(json("{\"a\": 1, \"b\": 2}").items().unwrap()[1], json("2"));
-    }
-
-    #[test]
-    fn an_empty_body_decodes_as_nothing() {
-        assert_eq!(Value::empty().decode::<Option<u8>>().unwrap(), None);
-        Value::empty().decode::<()>().unwrap();
-        assert!(Value::empty().decode::<u8>().is_err());
-    }
-}
+mod tests;

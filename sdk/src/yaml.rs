@@ -21,6 +21,12 @@ use crate::validate::validate;
 /// # Errors
 /// Every problem that was found, each with its line.
 pub fn read_yaml(text: &str) -> Result<Flow, FlowError> {
+    read(None, text).0
+}
+
+/// [`read_yaml`] with the number of nodes and edges that validation visited.
+#[cfg(test)]
+pub(crate) fn read_counted(text: &str) -> (Result<Flow, FlowError>, u64) {
     read(None, text)
 }
 
@@ -29,20 +35,13 @@ pub fn read_yaml(text: &str) -> Result<Flow, FlowError> {
 /// # Errors
 /// As for [`read_yaml`].
 pub fn read_yaml_file_text(file: &str, text: &str) -> Result<Flow, FlowError> {
-    read(Some(file.to_owned()), text)
+    read(Some(file.to_owned()), text).0
 }
 
-fn read(file: Option<String>, text: &str) -> Result<Flow, FlowError> {
-    let yaml: FlowYaml = match text.len() {
-        size if size > TEXT_BYTES_MAX => {
-            let mut problems = Problems::new(file, "");
-            problems.add(None, None, || {
-                format!("{size} bytes, limit {TEXT_BYTES_MAX}; split the flow, or use for_each")
-            });
-            return Err(problems.into_error());
-        }
-        _ => serde_saphyr::from_str(text)
-            .map_err(|error| complaint::told(file.clone(), text, &error))?,
+fn read(file: Option<String>, text: &str) -> (Result<Flow, FlowError>, u64) {
+    let yaml = match parse(file.as_ref(), text) {
+        Ok(yaml) => yaml,
+        Err(error) => return (Err(error), 0),
     };
     let mut reader = Reader {
         problems: Problems::new(file, &yaml.flow.value),
@@ -60,7 +59,19 @@ fn read(file: Option<String>, text: &str) -> Result<Flow, FlowError> {
         timeout,
         graph: reader.graph(graph, 0),
     };
-    validate(draft, reader.problems).0
+    validate(draft, reader.problems)
+}
+
+fn parse(file: Option<&String>, text: &str) -> Result<FlowYaml, FlowError> {
+    let size = text.len();
+    if size > TEXT_BYTES_MAX {
+        let mut problems = Problems::new(file.cloned(), "");
+        problems.add(None, None, || {
+            format!("{size} bytes, limit {TEXT_BYTES_MAX}; split the flow, or use for_each")
+        });
+        return Err(problems.into_error());
+    }
+    serde_saphyr::from_str(text).map_err(|error| complaint::told(file.cloned(), text, &error))
 }
 
 /// Longest file: room for as many nodes as a flow may have, at four hundred bytes each.

@@ -60,6 +60,9 @@ pub trait Runs {}
 impl Runs for Step {}
 impl Runs for Call {}
 
+/// Types without values of them.
+type Types<T, P, K> = PhantomData<fn() -> (T, P, K)>;
+
 /// A handle of something that gives a `T`.
 #[derive(Debug)]
 pub struct Node<T, P = Always, K = Step> {
@@ -67,7 +70,7 @@ pub struct Node<T, P = Always, K = Step> {
     pub(super) index: Option<usize>,
     pub(super) source: DraftSource,
     pub(super) case: Option<usize>,
-    pub(super) types: PhantomData<fn() -> (T, P, K)>,
+    pub(super) types: Types<T, P, K>,
 }
 
 impl<T, P, K> Node<T, P, K> {

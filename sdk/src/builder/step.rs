@@ -50,6 +50,11 @@ pub struct Blocking;
 pub struct Asynchronous<R>(PhantomData<R>);
 
 /// A function that a `map` can run on the input `I`.
+#[diagnostic::on_unimplemented(
+    message = "this closure does not take what the step's input `{I}` gives",
+    label = "wants another argument, or is no `fn(argument) -> Result<_, _>`",
+    note = "a handle of `T` gives a `T`, a tuple of handles a tuple, and in a tuple a handle below a switch an `Option`"
+)]
 pub trait IntoClosure<I: Input, O, M> {
     /// Erases its types.
     fn into_closure(self) -> Closure;

@@ -19,7 +19,7 @@ pub fn dot(flow: &Flow) -> String {
         flow.name()
     );
     drawing.graph(flow.graph(), None, 1);
-    drawing.text + "}\n"
+    drawing.text + &drawing.arrows + "}\n"
 }
 
 /// The flow in Mermaid's language, for Markdown.
@@ -28,7 +28,7 @@ pub fn mermaid(flow: &Flow) -> String {
     let mut drawing = Drawing::new(&Mermaid);
     drawing.text = "flowchart LR\n  input([input])\n".to_owned();
     drawing.graph(flow.graph(), None, 1);
-    drawing.text
+    drawing.text + &drawing.arrows
 }
 
 /// How a language writes what a drawing is made of.
@@ -42,19 +42,24 @@ trait Language {
 struct Drawing<'a> {
     language: &'a dyn Language,
     text: String,
+    /// Written last, outside all boxes: an arrow inside a box would pull both its ends into it.
+    arrows: String,
 }
 
 impl<'a> Drawing<'a> {
     fn new(language: &'a dyn Language) -> Self {
-        let text = String::new();
-        Self { language, text }
+        Self {
+            language,
+            text: String::new(),
+            arrows: String::new(),
+        }
     }
 
     fn line(&mut self, depth: usize, line: &str) {
         let _ = writeln!(self.text, "{:1$}{line}", "", depth * 2);
     }
 
-    /// The nodes of a graph, bodies as nested boxes, then its edges. An item comes from the node
+    /// The nodes of a graph, bodies as nested boxes, and its edges. An item comes from the node
     /// that owns the body, a captured value from its source straight to where it is used.
     fn graph(&mut self, graph: &Graph, owner: Option<&str>, depth: usize) {
         for node in &graph.nodes {
@@ -70,7 +75,7 @@ impl<'a> Drawing<'a> {
                 let arrow = self
                     .language
                     .arrow(from, node.id.as_str(), label.as_deref());
-                self.line(depth, &arrow);
+                let _ = writeln!(self.arrows, "  {arrow}");
             }
         }
     }

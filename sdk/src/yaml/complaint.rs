@@ -10,14 +10,18 @@ use crate::error::{FlowError, Problems};
 /// The parser stops at its first error, so there is one problem.
 pub(super) fn told(file: Option<String>, text: &str, error: &Error) -> FlowError {
     let error = error.without_snippet();
+    let empty = text.trim().is_empty();
     let line = error.location().map(|location| location.line());
+    let line = line.filter(|_| !empty);
     let outline = Outline::of(text);
     let mut problems = Problems::new(file, outline.flow.as_deref().unwrap_or_default());
     let message = match error {
-        _ if text.trim().is_empty() => "the file is empty; write flow: NAME and nodes:".to_owned(),
+        _ if empty => "the file is empty; write flow: NAME and nodes:".to_owned(),
         error => remedy(error),
     };
-    let node = line.and_then(|line| outline.node_at(line));
+    let node = error
+        .location()
+        .and_then(|at| outline.node_at(at.line(), at.column()));
     problems.add(line, node, || message);
     problems.into_error()
 }
@@ -105,10 +109,14 @@ impl Outline {
         serde_saphyr::from_str_with_options(text, options).unwrap_or_default()
     }
 
-    fn node_at(&self, line: u64) -> Option<&str> {
-        let before = |name: &&Spanned<String>| name.referenced.line() <= line;
-        let name = self.nodes.0.iter().take_while(before).last()?;
-        Some(&name.value)
+    /// The last node that begins before a place, unless the place stands further out than it.
+    fn node_at(&self, line: u64, column: u64) -> Option<&str> {
+        let place = |name: &Spanned<String>| (name.referenced.line(), name.referenced.column());
+        let names = self.nodes.0.iter();
+        let name = names.rev().find(|name| place(name) <= (line, column))?;
+        let (name_line, name_column) = place(name);
+        let within = line == name_line || column >= name_column;
+        within.then_some(name.value.as_str())
     }
 }
 
