@@ -82,6 +82,11 @@ impl Stack {
     pub fn functions(&self) -> &[StackFunction] {
         &self.functions
     }
+
+    /// To add what only the one who starts them knows, such as an environment variable.
+    pub fn functions_mut(&mut self) -> &mut [StackFunction] {
+        &mut self.functions
+    }
 }
 
 fn function(

@@ -1,0 +1,233 @@
+//! The platform of one machine: it starts in the order in which things need one another, and stops
+//! in the reverse one.
+
+use std::io::IsTerminal;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+use anyhow::{Context, anyhow};
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+use turlough_flow_function::{ServeError, Server, Settings};
+use turlough_gateway::{
+    FunctionName, FunctionSpec, Gateway, GatewayConfig, GatewayError, Stack, Started,
+};
+
+use super::DevArguments;
+use super::plan::{FLOWS_FUNCTION, Plan};
+use crate::amount;
+use crate::exit::Failure;
+use crate::platform::FLOW_FUNCTION_LABEL;
+use crate::terminal::Terminal;
+
+/// What a flow-function may need to close its connections once its requests have ended; who follows
+/// the events of a request that has not may hold one for ever.
+const CLOSE_GRACE: Duration = Duration::from_secs(1);
+
+#[derive(Debug)]
+pub(super) struct Local {
+    pub(super) gateway_url: String,
+    pub(super) metrics_addr: SocketAddr,
+    pub(super) started: Vec<Started>,
+    gateway: GatewayState,
+    flows: Option<FlowsFunction>,
+}
+
+/// The gateway serves from the moment that it is bound; once its functions run it is handed to a task.
+#[derive(Debug)]
+enum GatewayState {
+    Bound(Box<Gateway>),
+    Running {
+        task: JoinHandle<Result<(), GatewayError>>,
+        stop: CancellationToken,
+    },
+    Ended,
+}
+
+/// What serves the YAML flows, in this process.
+#[derive(Debug)]
+struct FlowsFunction {
+    task: JoinHandle<Result<(), ServeError>>,
+    stop: CancellationToken,
+}
+
+impl Local {
+    /// Takes the addresses, and serves the YAML flows behind the gateway.
+    pub(super) async fn bind(arguments: &DevArguments, plan: &Plan) -> Result<Self, Failure> {
+        let config = GatewayConfig {
+            listen: arguments.gateway_listen,
+            metrics_listen: arguments.metrics_listen,
+            log_dir: arguments.log_dir.clone(),
+            ..GatewayConfig::default()
+        };
+        let gateway = Gateway::bind(config).await.map_err(Failure::platform)?;
+        let flows = if plan.flows.is_empty() {
+            None
+        } else {
+            Some(FlowsFunction::start(&gateway, plan, arguments.drain).await?)
+        };
+        Ok(Self {
+            gateway_url: gateway.url(),
+            metrics_addr: gateway.metrics_addr(),
+            started: Vec::new(),
+            gateway: GatewayState::Bound(Box::new(gateway)),
+            flows,
+        })
+    }
+
+    /// Starts the functions of the stack, and tells of each. False when it was stopped meanwhile.
+    pub(super) async fn start_functions(
+        &mut self,
+        terminal: Terminal,
+        plan: &Plan,
+        stop: &CancellationToken,
+    ) -> Result<bool, Failure> {
+        let GatewayState::Bound(gateway) = &self.gateway else {
+            return Ok(true);
+        };
+        let started = &mut self.started;
+        if let Some(stack) = plan.stack.clone() {
+            let stack = with_loopback(stack);
+            let all = stack.functions().len();
+            terminal.progress(&format!("starting {}", amount::count(all, "function")));
+            let starting = gateway.start_stack(&stack, |function| {
+                let after = amount::duration(function.ready_after.as_secs_f64() * 1e3);
+                terminal.progress(&format!("{} is ready after {after}", function.function));
+                started.push(function);
+            });
+            tokio::select! {
+                ended = starting => ended.map_err(Failure::platform)?,
+                () = stop.cancelled() => return Ok(false),
+            }
+        }
+        self.started.sort_by(|a, b| a.function.cmp(&b.function));
+        self.run_gateway();
+        Ok(true)
+    }
+
+    /// Returns when the gateway or the flow-function ends without being told to.
+    pub(super) async fn broken(&mut self) -> Failure {
+        let gateway = async {
+            match &mut self.gateway {
+                GatewayState::Running { task, .. } => {
+                    let ended = task.await;
+                    self.gateway = GatewayState::Ended;
+                    broken_off("the gateway", ended)
+                }
+                _ => std::future::pending().await,
+            }
+        };
+        let flows = async {
+            match &mut self.flows {
+                Some(flows) => {
+                    let ended = (&mut flows.task).await;
+                    self.flows = None;
+                    broken_off("the flow-function", ended)
+                }
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            failure = gateway => failure,
+            failure = flows => failure,
+        }
+    }
+
+    /// First the flow-function, whose requests need the functions; then the gateway, which stops
+    /// them. Each has a bound.
+    pub(super) async fn stop(mut self, drain: Duration) {
+        if let Some(mut flows) = self.flows.take() {
+            flows.stop.cancel();
+            if timeout(drain + CLOSE_GRACE, &mut flows.task).await.is_err() {
+                flows.task.abort();
+            }
+        }
+        self.run_gateway();
+        if let GatewayState::Running { task, stop } = self.gateway {
+            stop.cancel();
+            if let Err(error) | Ok(Err(error)) = task
+                .await
+                .map(|r| r.map_err(|e| anyhow!(e)))
+                .map_err(|e| anyhow!(e))
+            {
+                tracing::error!("the gateway did not stop well: {error:#}");
+            }
+        }
+    }
+
+    fn run_gateway(&mut self) {
+        match std::mem::replace(&mut self.gateway, GatewayState::Ended) {
+            GatewayState::Bound(gateway) => {
+                let stop = CancellationToken::new();
+                let task = tokio::spawn(gateway.run(stop.clone()));
+                self.gateway = GatewayState::Running { task, stop };
+            }
+            other => self.gateway = other,
+        }
+    }
+}
+
+impl FlowsFunction {
+    async fn start(gateway: &Gateway, plan: &Plan, drain: Duration) -> Result<Self, Failure> {
+        let name = FLOWS_FUNCTION;
+        let mut settings = Settings::from_environment();
+        settings.function = name.parse().map_err(Failure::platform)?;
+        settings.gateway_url = gateway.url();
+        settings.listen = Ipv4Addr::LOCALHOST.into();
+        settings.port = 0;
+        settings.drain = drain;
+        let server = Server::bind(settings, plan.flows.clone()).await;
+        let server = server.map_err(|error| match error {
+            ServeError::Register(_) => Failure::input(error),
+            _ => Failure::platform(error),
+        })?;
+        let address = server
+            .local_addr()
+            .context("cannot tell where the flow-function listens")
+            .map_err(Failure::platform)?;
+        let mut spec = FunctionSpec::new(FunctionName::parse(name).map_err(Failure::platform)?);
+        spec.labels
+            .insert(FLOW_FUNCTION_LABEL.to_owned(), "true".to_owned());
+        let registered = gateway
+            .registry()
+            .add_static(spec, &format!("http://{address}"));
+        registered.map_err(Failure::platform)?;
+        let stop = CancellationToken::new();
+        let task = tokio::spawn(server.run(stop.clone()));
+        Ok(Self { task, stop })
+    }
+}
+
+/// Flow-functions listen on all addresses, as containers must; here on this machine's alone.
+fn with_loopback(mut stack: Stack) -> Stack {
+    let plain = !std::io::stderr().is_terminal();
+    for function in stack.functions_mut() {
+        let label = function.spec.labels.get(FLOW_FUNCTION_LABEL);
+        if label.is_some_and(|value| value == "true") {
+            let environment = &mut function.process.environment;
+            let mut default = |name: &str, value: &str| {
+                environment
+                    .entry(name.to_owned())
+                    .or_insert_with(|| value.to_owned());
+            };
+            default("TURLOUGH_LISTEN", "127.0.0.1");
+            if plain {
+                default("NO_COLOR", "1");
+            }
+        }
+    }
+    stack
+}
+
+fn broken_off<E: Into<anyhow::Error>>(
+    what: &str,
+    ended: Result<Result<(), E>, tokio::task::JoinError>,
+) -> Failure {
+    let cause = match ended {
+        Ok(Ok(())) => anyhow!("it ended"),
+        Ok(Err(error)) => error.into(),
+        Err(error) => error.into(),
+    };
+    Failure::platform(cause.context(format!("{what} broke off")))
+}

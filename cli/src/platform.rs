@@ -1,0 +1,203 @@
+//! The platform over HTTP, as any caller sees it: a gateway, and flow-functions behind it.
+
+mod catalog;
+mod events;
+mod follow;
+
+use std::time::Duration;
+
+use anyhow::{Context, anyhow};
+use bytes::Bytes;
+use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue};
+use reqwest::{Method, RequestBuilder, Response, StatusCode, Url};
+use serde::de::DeserializeOwned;
+
+pub(crate) use catalog::{Catalog, FLOW_FUNCTION_LABEL, FlowRef, Held, ServedFlow};
+pub(crate) use follow::{Ended, Follower, Happening, StepEnded};
+
+use crate::exit::Failure;
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Between two pieces of an answer. Event streams say something every 15 s.
+const READ_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// How much of an answer that is no problem document is quoted.
+const QUOTE_CHARS_MAX: usize = 200;
+
+#[derive(Clone, Debug)]
+pub(crate) struct Platform {
+    base: String,
+    authorization: Option<HeaderValue>,
+    http: reqwest::Client,
+}
+
+/// An answer that was read to its end.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Bytes,
+}
+
+impl Platform {
+    pub(crate) fn new(gateway: &Url, token: Option<&str>) -> Result<Self, Failure> {
+        let authorization = token.map(|token| {
+            let mut value = HeaderValue::from_str(&format!("Bearer {token}"))?;
+            value.set_sensitive(true);
+            Ok::<_, anyhow::Error>(value)
+        });
+        let authorization = authorization
+            .transpose()
+            .context("the token holds characters that no header may hold")
+            .map_err(Failure::input)?;
+        let mut http = reqwest::Client::builder()
+            .connect_timeout(CONNECT_TIMEOUT)
+            .read_timeout(READ_TIMEOUT)
+            .redirect(reqwest::redirect::Policy::none());
+        if is_loopback(gateway) {
+            http = http.no_proxy();
+        }
+        let http = http
+            .build()
+            .context("cannot make an HTTP client")
+            .map_err(Failure::platform)?;
+        Ok(Self {
+            base: gateway.as_str().trim_end_matches('/').to_owned(),
+            authorization,
+            http,
+        })
+    }
+
+    /// The gateway, without a `/` at its end.
+    pub(crate) fn base(&self) -> &str {
+        &self.base
+    }
+
+    pub(crate) async fn get(&self, path: &str) -> Result<Answer, Failure> {
+        let request = self.request(Method::GET, path);
+        self.read(path, self.send(path, request).await?).await
+    }
+
+    pub(crate) async fn post(
+        &self,
+        path: &str,
+        headers: HeaderMap,
+        body: Bytes,
+    ) -> Result<Answer, Failure> {
+        let request = self.request(Method::POST, path).headers(headers).body(body);
+        self.read(path, self.send(path, request).await?).await
+    }
+
+    fn request(&self, method: Method, path: &str) -> RequestBuilder {
+        let request = self.http.request(method, format!("{}{path}", self.base));
+        match &self.authorization {
+            Some(value) => request.header(AUTHORIZATION, value.clone()),
+            None => request,
+        }
+    }
+
+    async fn send(&self, path: &str, request: RequestBuilder) -> Result<Response, Failure> {
+        request.send().await.map_err(|error| {
+            let remedy = if error.is_connect() {
+                "; is `turlough dev` running? --gateway or TURLOUGH_GATEWAY_URL names another gateway"
+            } else {
+                ""
+            };
+            let text = format!("cannot ask {}{path}: {}{remedy}", self.base, innermost(&error));
+            Failure::platform(anyhow!(text))
+        })
+    }
+
+    async fn read(&self, path: &str, response: Response) -> Result<Answer, Failure> {
+        let (status, headers) = (response.status(), response.headers().clone());
+        let body = response.bytes().await.map_err(|error| {
+            let text = format!(
+                "answer of {}{path} broke off: {}",
+                self.base,
+                innermost(&error)
+            );
+            Failure::platform(anyhow!(text))
+        })?;
+        Ok(Answer {
+            status,
+            headers,
+            body,
+        })
+    }
+}
+
+impl Answer {
+    /// The body as JSON, of an answer that succeeded.
+    pub(crate) fn json<T: DeserializeOwned>(&self, what: &str) -> Result<T, Failure> {
+        if !self.status.is_success() {
+            return Err(self.refused(what));
+        }
+        serde_json::from_slice(&self.body)
+            .with_context(|| {
+                format!("cannot {what}: the answer is not what a Turlough platform sends")
+            })
+            .map_err(Failure::platform)
+    }
+
+    /// What an answer that did not succeed means for a command that wanted to do `what`.
+    pub(crate) fn refused(&self, what: &str) -> Failure {
+        let said = self.problem();
+        let text = match self.status {
+            StatusCode::UNAUTHORIZED => {
+                format!(
+                    "cannot {what}: {said} (--token, --token-file or TURLOUGH_TOKEN gives the token)"
+                )
+            }
+            status => format!("cannot {what}: {said} (status {})", status.as_u16()),
+        };
+        match self.status {
+            StatusCode::UNAUTHORIZED
+            | StatusCode::REQUEST_TIMEOUT
+            | StatusCode::TOO_MANY_REQUESTS => Failure::platform(anyhow!(text)),
+            status if status.is_client_error() => Failure::input(anyhow!(text)),
+            _ => Failure::platform(anyhow!(text)),
+        }
+    }
+
+    /// The detail of a problem document, or the beginning of what came instead.
+    pub(crate) fn problem(&self) -> String {
+        let detail = serde_json::from_slice::<serde_json::Value>(&self.body).ok();
+        let detail = detail.and_then(|problem| Some(problem.get("detail")?.as_str()?.to_owned()));
+        detail.unwrap_or_else(|| {
+            let text = String::from_utf8_lossy(&self.body);
+            let text: String = text.trim().chars().take(QUOTE_CHARS_MAX).collect();
+            if text.is_empty() {
+                self.status
+                    .canonical_reason()
+                    .unwrap_or("no answer")
+                    .to_lowercase()
+            } else {
+                text
+            }
+        })
+    }
+
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name)?.to_str().ok()
+    }
+}
+
+/// The cause at the bottom, which names what happened; those above it name URLs and layers.
+fn innermost(error: &reqwest::Error) -> String {
+    if error.is_timeout() {
+        return format!("no answer in {READ_TIMEOUT:?}");
+    }
+    let mut cause: &dyn std::error::Error = error;
+    while let Some(source) = cause.source() {
+        cause = source;
+    }
+    cause.to_string()
+}
+
+fn is_loopback(url: &Url) -> bool {
+    url.host_str().is_some_and(|host| {
+        let address = host.trim_matches(['[', ']']).parse::<std::net::IpAddr>();
+        host == "localhost" || address.is_ok_and(|address| address.is_loopback())
+    })
+}

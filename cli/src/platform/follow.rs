@@ -1,0 +1,202 @@
+//! Follows a request's events to its end, over connections that may break.
+
+use std::time::Duration;
+
+use anyhow::{Context, anyhow};
+use futures_util::StreamExt;
+use reqwest::{Method, StatusCode};
+use serde::Deserialize;
+use tokio::time::{Instant, sleep, timeout_at};
+
+use super::events::{EventReader, ServerEvent};
+use super::{Answer, Platform, innermost};
+use crate::exit::Failure;
+
+/// Connections in a row that brought nothing new, before the request is given up: about ten
+/// seconds, in which a gateway may restart.
+const FRUITLESS_MAX: u32 = 7;
+const FIRST_WAIT: Duration = Duration::from_millis(100);
+const LONGEST_WAIT: Duration = Duration::from_secs(3);
+
+/// After its end a request is settled, which takes milliseconds; what comes then is only about data.
+const SETTLING_MAX: Duration = Duration::from_secs(2);
+
+/// What a follower tells of.
+#[derive(Debug)]
+pub(crate) enum Happening {
+    Step(StepEnded),
+    Reconnecting,
+}
+
+#[derive(Debug, Deserialize)]
+pub(crate) struct StepEnded {
+    pub(crate) step: String,
+    pub(crate) status: String,
+    pub(crate) attempt: u32,
+    pub(crate) duration_ms: f64,
+    /// Of a `for_each`, once it is split.
+    pub(crate) items: Option<usize>,
+    pub(crate) error: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+pub(crate) struct Ended {
+    pub(crate) status: String,
+    pub(crate) step: Option<String>,
+    pub(crate) error: Option<String>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Follower<'a> {
+    platform: &'a Platform,
+    path: String,
+    request: &'a str,
+    seen: Option<String>,
+    ended: Option<Ended>,
+}
+
+/// Why a connection brought no more.
+enum Break {
+    Settled,
+    Lost { cause: String, fruitful: bool },
+}
+
+impl<'a> Follower<'a> {
+    pub(crate) fn new(platform: &'a Platform, function: &str, request: &'a str) -> Self {
+        Self {
+            platform,
+            path: format!("/function/{function}/requests/{request}/events"),
+            request,
+            seen: None,
+            ended: None,
+        }
+    }
+
+    /// Returns when the request has ended, and what it left in the store is gone.
+    pub(crate) async fn until_ended(
+        mut self,
+        mut tell: impl FnMut(Happening),
+    ) -> Result<Ended, Failure> {
+        let mut fruitless = 0;
+        loop {
+            let lost = self.connection(&mut tell).await?;
+            if let Some(ended) = self.ended.take() {
+                return Ok(ended);
+            }
+            let (cause, fruitful) = match lost {
+                Break::Settled => ("the request was settled without an end".to_owned(), false),
+                Break::Lost { cause, fruitful } => (cause, fruitful),
+            };
+            fruitless = if fruitful { 0 } else { fruitless + 1 };
+            if fruitless > FRUITLESS_MAX {
+                let text = format!(
+                    "cannot follow request {} at {}: {cause}; it may go on, see `turlough request {}`",
+                    self.request,
+                    self.platform.base(),
+                    self.request
+                );
+                return Err(Failure::platform(anyhow!(text)));
+            }
+            if fruitless == 1 {
+                tell(Happening::Reconnecting);
+            }
+            sleep(wait(fruitless)).await;
+        }
+    }
+
+    async fn connection(&mut self, tell: &mut impl FnMut(Happening)) -> Result<Break, Failure> {
+        let mut request = self.platform.request(Method::GET, &self.path);
+        if let Some(seen) = &self.seen {
+            request = request.header("last-event-id", seen);
+        }
+        let lost = |cause, fruitful| Ok(Break::Lost { cause, fruitful });
+        let response = match request.send().await {
+            Ok(response) => response,
+            Err(error) => return lost(innermost(&error), false),
+        };
+        if response.status() != StatusCode::OK {
+            let answer = self.platform.read(&self.path, response).await?;
+            return self.refused(&answer);
+        }
+        let mut pieces = response.bytes_stream();
+        let mut reader = EventReader::default();
+        let mut fruitful = false;
+        let mut settling: Option<Instant> = None;
+        loop {
+            let piece = match settling {
+                None => pieces.next().await,
+                Some(until) => match timeout_at(until, pieces.next()).await {
+                    Ok(piece) => piece,
+                    Err(_) => return Ok(Break::Settled),
+                },
+            };
+            let piece = match piece {
+                Some(Ok(piece)) => piece,
+                Some(Err(error)) => return lost(innermost(&error), fruitful),
+                None => return lost("the event stream ended".to_owned(), fruitful),
+            };
+            for event in reader.push(&piece).map_err(Failure::platform)? {
+                fruitful = true;
+                self.take(event, tell)?;
+            }
+            if self.ended.is_some() && settling.is_none() {
+                settling = Some(Instant::now() + SETTLING_MAX);
+            }
+        }
+    }
+
+    fn take(
+        &mut self,
+        event: ServerEvent,
+        tell: &mut impl FnMut(Happening),
+    ) -> Result<(), Failure> {
+        let unreadable = || {
+            format!(
+                "cannot read event `{}` of request {}",
+                event.name, self.request
+            )
+        };
+        match event.name.as_str() {
+            "step_ended" => {
+                let step = serde_json::from_str(&event.data).with_context(unreadable);
+                tell(Happening::Step(step.map_err(Failure::platform)?));
+            }
+            "ended" => {
+                let ended = serde_json::from_str(&event.data).with_context(unreadable);
+                self.ended = Some(ended.map_err(Failure::platform)?);
+            }
+            // Events that do not concern who waits, and those of later versions.
+            _ => {}
+        }
+        if event.id.is_some() {
+            self.seen = event.id;
+        }
+        Ok(())
+    }
+
+    /// A gateway whose function restarts answers 5xx for a while; a function that has restarted
+    /// answers 404, since it knows the request no more.
+    fn refused(&self, answer: &Answer) -> Result<Break, Failure> {
+        match answer.status {
+            StatusCode::NOT_FOUND => {
+                let text = format!(
+                    "request {} is gone: {}; its function has restarted, and its log was in memory",
+                    self.request,
+                    answer.problem()
+                );
+                Err(Failure::platform(anyhow!(text)))
+            }
+            status if status.is_server_error() => Ok(Break::Lost {
+                cause: answer.problem(),
+                fruitful: false,
+            }),
+            _ => Err(answer.refused(&format!("follow request {}", self.request))),
+        }
+    }
+}
+
+fn wait(fruitless: u32) -> Duration {
+    FIRST_WAIT
+        .saturating_mul(2_u32.saturating_pow(fruitless))
+        .min(LONGEST_WAIT)
+}
