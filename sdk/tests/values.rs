@@ -242,6 +242,8 @@ fn what_is_nested_too_deeply_is_an_error() {
     }
     let made = Value::new(ContentType::MSGPACK, Producer::Closure, &[0x91; 500]);
     assert!(made.leaving(false).is_err());
+    let text = Value::new(ContentType::JSON, Producer::Caller, deep(128).as_bytes());
+    assert_eq!(jq(".", &text).unwrap(), deep(128));
     let shallow = json_value(&json!([[1]]));
     assert_eq!(jq(".", &shallow).unwrap(), "[[1]]");
     let error = jq("reduce range(100000) as $x (null; [.])", &shallow).unwrap_err();
