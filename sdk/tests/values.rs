@@ -1,4 +1,5 @@
 //! Values: what goes in comes out, whatever the bytes.
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
 use bytes::Bytes;
 use proptest::prelude::*;
@@ -118,7 +119,7 @@ proptest! {
             prop_assert_eq!(join.items().unwrap().len(), 2);
             prop_assert_eq!(&join.items().unwrap()[1].body(), &good.body());
         }
-        if let Ok(list) = Value::list(&[value, good.clone()]) {
+        if let Ok(list) = Value::list(&[value, good]) {
             prop_assert_eq!(list.items().unwrap().len(), 2);
         }
     }
