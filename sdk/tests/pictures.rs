@@ -183,21 +183,7 @@ fn a_version_differs_by_all_that_matters() {
         flow.build().unwrap().version().to_string()
     };
     versions.extend([built(1), built(2)]);
-    let nested = |outer: bool| {
-        let flow = Flow::builder("f");
-        flow.for_each("a", &flow.input::<Vec<Vec<u32>>>(), |body, list| {
-            body.for_each("b", list, |body, item| {
-                let same = |n: serde_json::Value| -> Result<_, StepError> { Ok(n) };
-                let taken = body.pass::<serde_json::Value, _>("c", item, ".");
-                let list = body.pass::<serde_json::Value, _>("d", list, ".");
-                let both = (&taken, &list);
-                let _ = both;
-                body.map("e", if outer { &list } else { &taken }, same)
-            })
-        });
-        flow.build().unwrap().version().to_string()
-    };
-    versions.extend([nested(true), nested(false)]);
+    versions.extend([nested_version(true), nested_version(false)]);
     let mut seen = std::collections::HashSet::new();
     let mut twice = String::new();
     for (ix, version) in versions.iter().enumerate() {
@@ -209,4 +195,18 @@ fn a_version_differs_by_all_that_matters() {
         twice, "",
         "these changes gave a version that was there before"
     );
+}
+
+/// A body that takes the outer item, or its own.
+fn nested_version(outer: bool) -> String {
+    let flow = Flow::builder("f");
+    flow.for_each("a", &flow.input::<Vec<Vec<u32>>>(), |body, list| {
+        body.for_each("b", list, |body, item| {
+            let same = |n: serde_json::Value| -> Result<_, StepError> { Ok(n) };
+            let taken = body.pass::<serde_json::Value, _>("c", item, ".");
+            let list = body.pass::<serde_json::Value, _>("d", list, ".");
+            body.map("e", if outer { &list } else { &taken }, same)
+        })
+    });
+    flow.build().unwrap().version().to_string()
 }
