@@ -313,3 +313,6 @@ impl Driver {
 fn random() -> u128 {
     Uuid::new_v4().as_u128()
 }
+
+#[cfg(test)]
+mod tests;

@@ -34,7 +34,7 @@ mod handle;
 mod input;
 mod step;
 
-pub use handle::{Always, Call, Each, Given, Maybe, Node, Presence, Step, Switch};
+pub use handle::{Always, Call, Each, Given, Maybe, Node, Presence, Step, Switch, Vertex};
 pub use input::{FromValue, Input, Members, RequestInput, Wiring};
 pub use step::{Asynchronous, Blocking, IntoClosure, IntoValue};
 
@@ -111,7 +111,7 @@ impl FlowBuilder {
     /// Names the node whose value is the flow's output; without it, it is the single sink, or a map
     /// of the sinks.
     #[must_use]
-    pub fn output<T, P, K>(self, node: &Node<T, P, K>) -> Self {
+    pub fn output<T, P, K: Vertex>(self, node: &Node<T, P, K>) -> Self {
         self.scope.graph.borrow_mut().output = node.name().map(Into::into);
         self
     }
@@ -154,8 +154,14 @@ impl Scope {
         self.node(id, DraftOperation::Map(map), &input)
     }
 
-    /// A step that calls an OpenFaaS function, `name` or `name.namespace`, and reads its answer as `O`.
-    pub fn apply<O>(&self, id: &str, input: impl Input, function: &str) -> Node<O, Always, Call> {
+    /// A step that calls an OpenFaaS function, `name` or `name.namespace`, and reads its answer as `O`:
+    /// `flow.apply::<Hours, _>("weather", &tables, "clean-weather")`.
+    pub fn apply<O, I: Input>(
+        &self,
+        id: &str,
+        input: I,
+        function: &str,
+    ) -> Node<O, I::Presence, Call> {
         let function = function.to_owned();
         let apply = DraftApply {
             function,
@@ -187,6 +193,7 @@ impl Scope {
     where
         P: Presence,
         Q: Presence,
+        L: Vertex,
     {
         let scope = Scope {
             graph: Rc::default(),

@@ -44,7 +44,7 @@ pub fn flow() -> Result<Flow, FlowError> {
     });
 
     let clean = flow
-        .apply::<CleanWeather>("clean-weather", &weather, "clean-weather")
+        .apply::<CleanWeather, _>("clean-weather", &weather, "clean-weather")
         .retry(Retry::exponential(
             3,
             Duration::from_millis(100)..Duration::from_secs(2),

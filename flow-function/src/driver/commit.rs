@@ -172,7 +172,7 @@ impl Driver {
 
     /// One append. An answer that is lost looks like a conflict with itself: its own id in the log
     /// means that it was stored.
-    async fn store(&mut self, append: &Append) -> Result<bool, DriveError> {
+    pub(super) async fn store(&mut self, append: &Append) -> Result<bool, DriveError> {
         let begin = Instant::now();
         let stored = self.shared.log.append(self.request, self.seq, append).await;
         self.shared.metrics.append(begin.elapsed());

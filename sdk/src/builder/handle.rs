@@ -55,6 +55,16 @@ pub struct Call;
 #[derive(Debug)]
 pub struct Each;
 
+/// A kind that is a node of the graph, and so can be its output.
+#[diagnostic::on_unimplemented(
+    message = "an input, an item or a case of a switch is no node, and so cannot be an output",
+    note = "give it to a step, such as `pass` with the expression `.`, and name that"
+)]
+pub trait Vertex {}
+impl Vertex for Step {}
+impl Vertex for Call {}
+impl Vertex for Each {}
+
 /// A kind that runs, and so has retries and a timeout.
 pub trait Runs {}
 impl Runs for Step {}

@@ -41,7 +41,7 @@ fn flights() -> Result<Flow, FlowError> {
     let job = flow.input::<Job>();
     let months = flow.map("extract", &job, extract);
     let hours = flow
-        .apply::<Hours>("weather", &months, "clean-weather.etl")
+        .apply::<Hours, _>("weather", &months, "clean-weather.etl")
         .method("PUT")
         .path("/v1?all=1")
         .header("X-Source", "flights")
@@ -63,7 +63,7 @@ fn flights() -> Result<Flow, FlowError> {
             5,
             Duration::from_millis(100)..Duration::from_secs(5),
         ));
-    let image = flow.apply::<Body>("image", &total, "render");
+    let image = flow.apply::<Body, _>("image", &total, "render");
     flow.map("raw", &image, raw);
     flow.output(&saved).build()
 }
