@@ -88,7 +88,7 @@ pub(crate) async fn dev(terminal: Terminal, arguments: &DevArguments) -> Result<
         if stop.is_cancelled() {
             terminal.progress("stopping; Ctrl-C again stops at once");
         }
-        local.stop(arguments.drain).await;
+        local.stop().await;
         ran.map(|()| Exit::Ok)
     };
     tokio::select! {

@@ -13,6 +13,7 @@ use turlough_flow_function::{ServeError, Server, Settings};
 use turlough_gateway::{
     FunctionName, FunctionSpec, Gateway, GatewayConfig, GatewayError, Stack, Started,
 };
+use turlough_sdk::format_duration;
 
 use super::DevArguments;
 use super::plan::{FLOWS_FUNCTION, Plan};
@@ -30,6 +31,8 @@ pub(super) struct Local {
     pub(super) gateway_url: String,
     pub(super) metrics_addr: SocketAddr,
     pub(super) started: Vec<Started>,
+    /// How long open requests may go on once it stops.
+    drain: Duration,
     gateway: GatewayState,
     flows: Option<FlowsFunction>,
 }
@@ -55,11 +58,15 @@ struct FlowsFunction {
 impl Local {
     /// Takes the addresses, and serves the YAML flows behind the gateway.
     pub(super) async fn bind(arguments: &DevArguments, plan: &Plan) -> Result<Self, Failure> {
+        let defaults = GatewayConfig::default();
         let config = GatewayConfig {
             listen: arguments.gateway_listen,
             metrics_listen: arguments.metrics_listen,
             log_dir: arguments.log_dir.clone(),
-            ..GatewayConfig::default()
+            drain_grace: arguments.drain,
+            // A function may need all of the drain time, and then a little to close.
+            stop_grace: defaults.stop_grace.max(arguments.drain + CLOSE_GRACE),
+            ..defaults
         };
         let gateway = Gateway::bind(config).await.map_err(Failure::platform)?;
         let flows = if plan.flows.is_empty() {
@@ -71,6 +78,7 @@ impl Local {
             gateway_url: gateway.url(),
             metrics_addr: gateway.metrics_addr(),
             started: Vec::new(),
+            drain: arguments.drain,
             gateway: GatewayState::Bound(Box::new(gateway)),
             flows,
         })
@@ -88,7 +96,7 @@ impl Local {
         };
         let started = &mut self.started;
         if let Some(stack) = plan.stack.clone() {
-            let stack = with_loopback(stack);
+            let stack = for_this_machine(stack, self.drain);
             let all = stack.functions().len();
             terminal.progress(&format!("starting {}", amount::count(all, "function")));
             let starting = gateway.start_stack(&stack, |function| {
@@ -136,21 +144,24 @@ impl Local {
 
     /// First the flow-function, whose requests need the functions; then the gateway, which stops
     /// them. Each has a bound.
-    pub(super) async fn stop(mut self, drain: Duration) {
+    pub(super) async fn stop(mut self) {
         if let Some(mut flows) = self.flows.take() {
             flows.stop.cancel();
-            if timeout(drain + CLOSE_GRACE, &mut flows.task).await.is_err() {
+            if timeout(self.drain + CLOSE_GRACE, &mut flows.task)
+                .await
+                .is_err()
+            {
                 flows.task.abort();
             }
         }
         self.run_gateway();
         if let GatewayState::Running { task, stop } = self.gateway {
             stop.cancel();
-            if let Err(error) | Ok(Err(error)) = task
-                .await
-                .map(|r| r.map_err(|e| anyhow!(e)))
-                .map_err(|e| anyhow!(e))
-            {
+            let ended = match task.await {
+                Ok(ended) => ended.map_err(anyhow::Error::from),
+                Err(error) => Err(error.into()),
+            };
+            if let Err(error) = ended {
                 tracing::error!("the gateway did not stop well: {error:#}");
             }
         }
@@ -199,8 +210,9 @@ impl FlowsFunction {
     }
 }
 
-/// Flow-functions listen on all addresses, as containers must; here on this machine's alone.
-fn with_loopback(mut stack: Stack) -> Stack {
+/// Flow-functions listen on all addresses, as containers must; here on this machine's alone. They
+/// have as long for their open requests as the one in this process.
+fn for_this_machine(mut stack: Stack, drain: Duration) -> Stack {
     let plain = !std::io::stderr().is_terminal();
     for function in stack.functions_mut() {
         let label = function.spec.labels.get(FLOW_FUNCTION_LABEL);
@@ -212,6 +224,7 @@ fn with_loopback(mut stack: Stack) -> Stack {
                     .or_insert_with(|| value.to_owned());
             };
             default("TURLOUGH_LISTEN", "127.0.0.1");
+            default("TURLOUGH_DRAIN", &format_duration(drain));
             if plain {
                 default("NO_COLOR", "1");
             }

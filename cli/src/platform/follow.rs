@@ -200,3 +200,94 @@ fn wait(fruitless: u32) -> Duration {
         .saturating_mul(2_u32.saturating_pow(fruitless))
         .min(LONGEST_WAIT)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+
+    const STEP: &str = "event: step_ended\ndata: {\"step\":\"a\",\"status\":\"succeeded\",\"attempt\":1,\
+                        \"duration_ms\":1.0}\nid: 7\n\n";
+    const ENDED: &str = "event: ended\ndata: {\"status\":\"succeeded\"}\nid: 9\n\n";
+    const OK: &str = "200 OK";
+
+    /// Follows a request at a server that gives one answer to each connection, and then refuses
+    /// them. Gives what came of it, what was told, and the heads of the calls.
+    async fn follow(
+        answers: &[(&str, &str)],
+    ) -> (Result<Ended, Failure>, Vec<String>, Vec<String>) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap())
+            .parse()
+            .unwrap();
+        let answers: Vec<_> = answers
+            .iter()
+            .map(|(status, body)| {
+                // Without a length, the body ends with the connection.
+                format!("HTTP/1.1 {status}\r\nConnection: close\r\n\r\n{body}")
+            })
+            .collect();
+        let server = tokio::spawn(async move {
+            let mut heads = Vec::new();
+            for answer in answers {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                let mut head = Vec::new();
+                while !head.ends_with(b"\r\n\r\n") {
+                    head.push(stream.read_u8().await.unwrap());
+                }
+                heads.push(String::from_utf8(head).unwrap());
+                stream.write_all(answer.as_bytes()).await.unwrap();
+            }
+            heads
+        });
+        let platform = Platform::new(&url, None).unwrap_or_else(|f| panic!("{}", f.cause));
+        let mut told = Vec::new();
+        let follower = Follower::new(&platform, "flows", "id");
+        let ended = follower.until_ended(|happening| {
+            told.push(match happening {
+                Happening::Step(step) => step.step,
+                Happening::Reconnecting => "reconnecting".to_owned(),
+            });
+        });
+        let ended = ended.await;
+        (ended, told, server.await.unwrap())
+    }
+
+    #[tokio::test]
+    async fn broken_connection_is_taken_up_where_it_broke() {
+        let answers = [(OK, STEP), ("502 Bad Gateway", ""), (OK, ENDED)];
+        let (ended, told, heads) = follow(&answers).await;
+        assert_eq!(
+            ended.unwrap_or_else(|f| panic!("{}", f.cause)).status,
+            "succeeded"
+        );
+        assert_eq!(told, ["a", "reconnecting"]);
+        assert!(heads[0].starts_with("GET /function/flows/requests/id/events HTTP/1.1\r\n"));
+        assert!(!heads[0].contains("last-event-id"), "{}", heads[0]);
+        assert!(heads[2].contains("last-event-id: 7\r\n"), "{}", heads[2]);
+    }
+
+    #[tokio::test]
+    async fn request_that_its_function_forgot_is_given_up_at_once() {
+        let (ended, ..) = follow(&[(OK, STEP), ("404 Not Found", "no request id here")]).await;
+        let failure = ended.unwrap_err();
+        assert_eq!(failure.exit, crate::exit::Exit::Platform);
+        let text = failure.cause.to_string();
+        assert!(text.contains("is gone: no request id here"), "{text}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn gateway_that_stays_away_is_given_up_with_what_to_do() {
+        let (ended, told, _) = follow(&[(OK, STEP)]).await;
+        let failure = ended.unwrap_err();
+        assert_eq!(failure.exit, crate::exit::Exit::Platform);
+        assert!(
+            failure
+                .cause
+                .to_string()
+                .ends_with("see `turlough request id`")
+        );
+        assert_eq!(told, ["a", "reconnecting"]);
+    }
+}

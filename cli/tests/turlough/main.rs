@@ -1,0 +1,12 @@
+//! `turlough` as users have it: the real binary, real functions, ports that were free.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on must fail")]
+
+mod harness;
+
+mod answers;
+mod commands;
+mod faults;
+mod several;
+mod stop;
+mod waiting;
