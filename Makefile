@@ -27,7 +27,7 @@ lint: ## Formatting, lints, documentation links, licences
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --document-private-items
 	@command -v cargo-deny >/dev/null || [ -x $(TOOLS)/bin/cargo-deny ] || { \
 		echo "lint: installing cargo-deny into .cache/tools"; \
-		$(CARGO) install --quiet --locked --root $(TOOLS) cargo-deny@0.18.9; }
+		$(CARGO) install --quiet --locked --root $(TOOLS) cargo-deny@0.20.2; }
 	PATH="$(TOOLS)/bin:$$PATH" $(CARGO) deny --log-level error check bans licenses sources
 
 bench: build data ## Benchmarks, side by side with their peers; raw figures go to docs/benchmarks

@@ -137,7 +137,7 @@ impl Driver {
         }
         let mut events = Vec::new();
         loop {
-            let (actions, finished) = self.decide(&mut events).await?;
+            let (actions, finished) = self.decide(&events).await?;
             if let Some(finished) = finished {
                 return self.finish(finished).await;
             }
@@ -154,10 +154,10 @@ impl Driver {
     /// appended first, the state is folded anew and everything is asked again.
     async fn decide(
         &mut self,
-        events: &mut Vec<Event>,
+        events: &[Event],
     ) -> Result<(Vec<Action>, Option<Finished>), DriveError> {
         loop {
-            let mut decided = events.clone();
+            let mut decided = events.to_vec();
             for event in &decided {
                 self.execution.apply(event);
             }

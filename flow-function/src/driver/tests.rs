@@ -86,8 +86,8 @@ async fn what_came_in_between_is_folded_and_everything_is_asked_again() {
     let actions = fixture.driver.execution.next_actions();
     assert_eq!(names(&actions), ["a"]);
     fixture.engine.cancel(fixture.request).await.unwrap();
-    let mut events = vec![fixture.end_of_a()];
-    let (_, finished) = fixture.driver.decide(&mut events).await.unwrap();
+    let events = [fixture.end_of_a()];
+    let (_, finished) = fixture.driver.decide(&events).await.unwrap();
     assert_eq!(finished.unwrap().outcome, Outcome::Cancelled);
     let log = fixture.log().await;
     assert!(matches!(log[1].events[..], [Event::CancelAsked { .. }]));
@@ -124,8 +124,8 @@ async fn a_driver_under_a_newer_claim_stops_and_writes_nothing() {
         .append(fixture.request, fixture.driver.seq, &claim)
         .await
         .unwrap();
-    let mut events = vec![fixture.end_of_a()];
-    let error = fixture.driver.decide(&mut events).await.unwrap_err();
+    let events = [fixture.end_of_a()];
+    let error = fixture.driver.decide(&events).await.unwrap_err();
     assert!(matches!(error, DriveError::Superseded), "{error}");
     assert_eq!(fixture.log().await.len(), 2);
 }
