@@ -1,5 +1,7 @@
 //! The clean-weather function as a real process, and the least of an HTTP client to talk to it.
 
+#![allow(dead_code, reason = "each test and example uses a part of it")]
+
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::process::{Child, Command, ExitStatus};
@@ -45,14 +47,17 @@ impl Handler {
         BufReader::new(TcpStream::connect(("127.0.0.1", self.port)).unwrap())
     }
 
+    /// Where it listens.
+    pub(crate) fn address(&self) -> String {
+        format!("http://127.0.0.1:{}", self.port)
+    }
+
     /// Its process.
-    #[allow(dead_code, reason = "only the example asks for it")]
     pub(crate) fn id(&self) -> u32 {
         self.process.id()
     }
 
     /// Sends SIGTERM and waits for the end.
-    #[allow(dead_code, reason = "the example does not stop the handler this way")]
     pub(crate) fn terminate(mut self) -> ExitStatus {
         let id = self.process.id().to_string();
         assert!(
