@@ -57,7 +57,7 @@ async fn unknown_flow_function_or_request_is_404_and_bad_input() {
 
 #[test]
 fn nobody_at_the_gateway_is_told_with_the_remedy() {
-    // Bound and not listening: refused, and nobody else gets the port meanwhile.
+    // A port that was free a moment ago.
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap();
     drop(taken);
@@ -221,7 +221,7 @@ async fn result_that_was_too_large_to_keep_is_explained() {
     for told in [
         "TURLOUGH_DURABLE_BYTES_MAX",
         "too large to keep",
-        "/function/flows/bytes",
+        &dev.url("/function/flows/bytes"),
     ] {
         assert!(ran.stderr.contains(told), "no {told} in {}", ran.stderr);
     }

@@ -34,7 +34,7 @@ const SETTINGS: [&str; 12] = [
 pub(crate) struct Dev {
     child: Child,
     ready: Json,
-    stderr: Option<JoinHandle<String>>,
+    stderr: Option<JoinHandle<Vec<u8>>>,
 }
 
 /// A command that has ended.
@@ -64,13 +64,15 @@ pub(crate) fn turlough(arguments: &[&str]) -> Command {
     command
 }
 
-/// Runs a command that needs no platform.
+/// Runs a command to its end.
 pub(crate) fn ended(mut command: Command) -> Ended {
-    let output = command.output().unwrap();
+    let mut child = command.spawn().unwrap();
+    let stdout = all(child.stdout.take().unwrap());
+    let stderr = all(child.stderr.take().unwrap());
     Ended {
-        code: output.status.code(),
-        stdout: output.stdout,
-        stderr: String::from_utf8(output.stderr).unwrap(),
+        code: wait(&mut child).code(),
+        stdout: stdout.join().unwrap(),
+        stderr: text(stderr),
     }
 }
 
@@ -120,17 +122,12 @@ impl Dev {
         command.args(more).args(["--output", "json"]);
         command.envs(settings.iter().copied());
         let mut child = command.spawn().unwrap();
-        let mut stderr = child.stderr.take().unwrap();
-        let stderr = std::thread::spawn(move || {
-            let mut text = String::new();
-            stderr.read_to_string(&mut text).unwrap();
-            text
-        });
+        let stderr = all(child.stderr.take().unwrap());
         let lines = lines(child.stdout.take().unwrap());
         let Ok(ready) = lines.recv_timeout(LONG) else {
             child.kill().unwrap();
             child.wait().unwrap();
-            panic!("dev was never ready:\n{}", stderr.join().unwrap());
+            panic!("dev was never ready:\n{}", text(stderr));
         };
         Self {
             child,
@@ -185,7 +182,7 @@ impl Dev {
     /// Waits for its end; gives its status and what it wrote to stderr.
     pub(crate) fn wait(mut self) -> (ExitStatus, String) {
         let status = wait(&mut self.child);
-        (status, self.stderr.take().unwrap().join().unwrap())
+        (status, text(self.stderr.take().unwrap()))
     }
 }
 
@@ -272,10 +269,24 @@ fn wait(child: &mut Child) -> ExitStatus {
         }
         if begun.elapsed() > LONG {
             child.kill().unwrap();
+            child.wait().unwrap();
             panic!("did not end in {LONG:?}");
         }
         std::thread::sleep(POLL);
     }
+}
+
+/// Reads to the end beside what else goes on, so that nobody waits for a full pipe.
+fn all(mut from: impl Read + Send + 'static) -> JoinHandle<Vec<u8>> {
+    std::thread::spawn(move || {
+        let mut bytes = Vec::new();
+        from.read_to_end(&mut bytes).unwrap();
+        bytes
+    })
+}
+
+fn text(read: JoinHandle<Vec<u8>>) -> String {
+    String::from_utf8(read.join().unwrap()).unwrap()
 }
 
 fn lines(from: impl Read + Send + 'static) -> Receiver<String> {
