@@ -9,11 +9,12 @@ mod report;
 
 use std::time::Duration;
 
-use anyhow::anyhow;
+use anyhow::{Context, anyhow};
 use clap::Args;
 use reqwest::StatusCode;
 use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
 use serde_json::json;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use turlough_sdk::parse_duration;
 
 use crate::exit::{Exit, Failure};
@@ -75,16 +76,27 @@ pub(crate) async fn run(
     let input = Input::read(arguments.data.as_deref(), arguments.content_type.as_deref())?;
     let catalog = Catalog::read(platform).await?;
     let flow = catalog.find(&arguments.flow)?;
+    // Listened to from before there is a request, so that there is no moment in which Ctrl-C leaves
+    // one without a word.
+    let listening = signal(SignalKind::interrupt()).context("cannot listen for Ctrl-C");
+    let mut interrupt = listening.map_err(Failure::platform)?;
+    let request = tokio::select! {
+        request = start(platform, flow, input) => request?,
+        _ = interrupt.recv() => {
+            terminal.note("interrupted; the request may have been started, see `turlough requests`");
+            return Ok(Exit::Interrupted);
+        }
+    };
     let run = Run {
         platform,
         terminal,
         flow,
-        request: start(platform, flow, input).await?,
+        request,
     };
     if arguments.detached {
         return run.tell_started();
     }
-    match run.wait(arguments.timeout).await? {
+    match run.wait(arguments.timeout, &mut interrupt).await? {
         Waited::Ended(ended) => report::report(&run, &ended).await,
         Waited::TooLong => {
             let limit = arguments.timeout.unwrap_or_default();
@@ -138,7 +150,11 @@ impl Run<'_> {
         Ok(Exit::Ok)
     }
 
-    async fn wait(&self, limit: Option<Duration>) -> Result<Waited, Failure> {
+    async fn wait(
+        &self,
+        limit: Option<Duration>,
+        interrupt: &mut Signal,
+    ) -> Result<Waited, Failure> {
         let mut progress = Progress::new(self.terminal, self.platform, self.flow).await;
         progress.started(&self.request);
         let follower = Follower::new(self.platform, &self.flow.function, &self.request);
@@ -153,8 +169,7 @@ impl Run<'_> {
                 ended.map(Waited::Ended)
             }
             () = too_long => Ok(Waited::TooLong),
-            // An error means that there is no such signal here to wait for.
-            Ok(()) = tokio::signal::ctrl_c() => Ok(Waited::Interrupted),
+            _ = interrupt.recv() => Ok(Waited::Interrupted),
         };
         progress.finish();
         waited
