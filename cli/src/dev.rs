@@ -4,10 +4,12 @@
 //! Invariant: when the command has ended, nothing that it started is left.
 
 mod announcement;
+mod guest;
 mod local;
 mod log;
 mod plan;
 
+use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -29,11 +31,13 @@ use plan::Plan;
   turlough dev -f etl/stack.yaml --flows etl/flows --flows more/nightly.yaml
   turlough dev --gateway-listen 127.0.0.1:9080 --metrics-listen 127.0.0.1:9082
   turlough dev --output json --gateway-listen 127.0.0.1:0 --metrics-listen 127.0.0.1:0
+  turlough dev --quiet -- ./integration-test.sh
 
 Functions of the stack run as the command in their annotation turlough.process. Those with the label
 turlough.flow-function: \"true\" serve flows of their own. YAML flows are served by the function
 `flows`, whose settings are the variables of a flow-function (TURLOUGH_CAPACITY and so on).
-Ctrl-C or SIGTERM stops all of it; a second one at once.")]
+Ctrl-C or SIGTERM stops all of it; a second one at once. With a COMMAND, it runs once everything is
+ready, with TURLOUGH_GATEWAY_URL set; all of it stops when the command ends, with its exit code.")]
 pub(crate) struct DevArguments {
     /// Stack file with the functions [default: stack.yaml or stack.yml, if it is there]
     #[arg(short = 'f', long = "file", value_name = "FILE")]
@@ -68,6 +72,10 @@ pub(crate) struct DevArguments {
     /// How long open requests may go on after Ctrl-C
     #[arg(long, env = "TURLOUGH_DRAIN", default_value = "3s", value_name = "DURATION", value_parser = parse_duration)]
     drain: Duration,
+
+    /// Runs once everything is ready; all of it stops when the command ends
+    #[arg(last = true, value_name = "COMMAND")]
+    command: Vec<OsString>,
 }
 
 pub(crate) async fn dev(terminal: Terminal, arguments: &DevArguments) -> Result<Exit, Failure> {
@@ -81,15 +89,16 @@ pub(crate) async fn dev(terminal: Terminal, arguments: &DevArguments) -> Result<
         let mut local = Local::bind(arguments, &plan).await?;
         let begun = local.start_functions(terminal, &plan, &stop).await;
         let ran = match begun {
-            Ok(true) => serve(terminal, &mut local, &stop).await,
-            Ok(false) => Ok(()),
+            Ok(true) if arguments.command.is_empty() => serve(terminal, &mut local, &stop).await,
+            Ok(true) => guest::run(&arguments.command, &mut local, &stop).await,
+            Ok(false) => Ok(Exit::Ok),
             Err(failure) => Err(failure),
         };
         if stop.is_cancelled() {
             terminal.progress("stopping; Ctrl-C again stops at once");
         }
         local.stop().await;
-        ran.map(|()| Exit::Ok)
+        ran
     };
     tokio::select! {
         ran = Box::pin(ran) => ran,
@@ -102,10 +111,10 @@ async fn serve(
     terminal: Terminal,
     local: &mut Local,
     stop: &CancellationToken,
-) -> Result<(), Failure> {
+) -> Result<Exit, Failure> {
     announcement::announce(terminal, local).await?;
     tokio::select! {
-        () = stop.cancelled() => Ok(()),
+        () = stop.cancelled() => Ok(Exit::Ok),
         failure = local.broken() => Err(failure),
     }
 }

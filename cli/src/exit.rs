@@ -5,17 +5,19 @@ use std::process::ExitCode;
 /// Listed in `--help`; change both together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Exit {
-    Ok = 0,
+    Ok,
     /// The gateway or a flow-function cannot be reached, refuses, or breaks off.
-    Platform = 1,
+    Platform,
     /// What the user gave is wrong; clap ends with it too.
-    BadInput = 2,
+    BadInput,
     /// The request ran, and failed.
-    Failed = 3,
+    Failed,
     /// The request timed out, was cancelled, or has not ended yet.
-    NotDone = 4,
+    NotDone,
     /// Ctrl-C: 128 and the signal's number, as shells have it.
-    Interrupted = 130,
+    Interrupted,
+    /// What the command after `dev --` ended with.
+    Guest(u8),
 }
 
 pub(crate) const HELP: &str = "Exit codes:
@@ -24,7 +26,8 @@ pub(crate) const HELP: &str = "Exit codes:
   2    bad input: usage, an invalid flow or stack, an unknown flow, function or request
   3    the request failed
   4    the request timed out or was cancelled, or has not ended in the time given
-  130  Ctrl-C while waiting; the request goes on";
+  130  Ctrl-C while waiting; the request goes on
+  dev -- COMMAND ends with the command's own code";
 
 /// Why a command did not do what it was asked.
 #[derive(Debug)]
@@ -51,6 +54,14 @@ impl Failure {
 
 impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> Self {
-        Self::from(exit as u8)
+        Self::from(match exit {
+            Exit::Ok => 0,
+            Exit::Platform => 1,
+            Exit::BadInput => 2,
+            Exit::Failed => 3,
+            Exit::NotDone => 4,
+            Exit::Interrupted => 130,
+            Exit::Guest(code) => code,
+        })
     }
 }

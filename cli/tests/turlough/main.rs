@@ -7,6 +7,7 @@ mod harness;
 mod answers;
 mod commands;
 mod faults;
+mod guest;
 mod several;
 mod stop;
 mod waiting;
