@@ -4,6 +4,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 turlough=$PWD/target/release/turlough
+mkdir -p etl-examples/flights/out
 
 "$turlough" dev --quiet -f etl-examples/flights/stack.yaml \
     --gateway-listen 127.0.0.1:0 --metrics-listen 127.0.0.1:0 -- \

@@ -2,17 +2,29 @@
 //! must outlive the store in the log.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use bytes::Bytes;
 use turlough_datastore::{GetError, MemoryStore, PutError};
-use turlough_sdk::{Digest, Inputs, RequestId, StepPath, Value, ValueError, ValueRef};
+use turlough_sdk::{
+    ContentType, Digest, Inputs, Producer, RequestId, StepPath, Value, ValueError, ValueRef,
+};
 
 use crate::machine::Given;
 
 /// Longest step path in a store key; a longer one is replaced by its hash.
 const PATH_BYTES_MAX: usize = 400;
+/// Deepest join of joins that is put together: below the 128 that JSON's readers follow, and far
+/// below what a thread's stack holds.
+const JOIN_DEPTH_MAX: usize = 100;
+/// Most bytes of a step's inputs together: an envelope holds up to 4 GiB, and whoever reads them as
+/// JSON needs several times as much. A stack of joins doubles with each, so that it needs a bound.
+const INPUT_BYTES_MAX: u64 = 1 << 30;
+/// What a member of a join is counted for beside its value and name.
+const MEMBER_BYTES: u64 = 32;
+/// Items that are kept in one go before other tasks have their turn: some 100 µs.
+const ITEMS_PER_TURN: usize = 128;
 /// First and longest wait before a put that found the store full is tried again.
 const PUT_WAIT_MIN: Duration = Duration::from_millis(5);
 const PUT_WAIT_MAX: Duration = Duration::from_secs(1);
@@ -28,6 +40,17 @@ pub(crate) struct RequestData {
     input: (ValueRef, Value),
     /// Manifests that were read: their items are looked up one by one.
     manifests: Mutex<HashMap<ValueRef, Arc<Vec<ValueRef>>>>,
+    /// Whether the request's bucket was dropped: a put after that would bring it to life again.
+    closed: RwLock<bool>,
+}
+
+/// How a step reads its inputs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Reading {
+    /// As they are.
+    Raw,
+    /// As data: a body that nobody gave a type is JSON where it reads as JSON.
+    Typed,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -42,6 +65,12 @@ pub(crate) enum DataError {
     Item { index: u32, items: usize },
     #[error("value in the log of request {0} cannot be read here")]
     Elsewhere(RequestId),
+    #[error("inputs are joins of joins, deeper than {JOIN_DEPTH_MAX}; put a step between them")]
+    TooDeep,
+    #[error("inputs are over {INPUT_BYTES_MAX} bytes together; hand on less")]
+    TooLarge,
+    #[error("request {0} has ended, and its data is dropped")]
+    Closed(RequestId),
 }
 
 impl RequestData {
@@ -59,7 +88,15 @@ impl RequestData {
             inline_bytes_max,
             input,
             manifests: Mutex::default(),
+            closed: RwLock::new(false),
         }
+    }
+
+    /// Drops the request's data. Attempts that still run keep nothing any more.
+    pub(crate) fn close(&self) {
+        let mut closed = self.closed.write().unwrap_or_else(PoisonError::into_inner);
+        *closed = true;
+        self.store.drop_bucket(self.request, self.epoch);
     }
 
     /// Reads what lies at a reference.
@@ -80,19 +117,13 @@ impl RequestData {
         match given {
             Given::Empty => Ok(Value::empty()),
             Given::Value(at) => self.load(at),
-            Given::Item { manifest, index } => {
-                let items = self.manifest(manifest)?;
-                let missing = DataError::Item {
-                    index: *index,
-                    items: items.len(),
-                };
-                self.load(items.get(*index as usize).ok_or(missing)?)
-            }
+            Given::Item { manifest, index } => self.load(&self.item(manifest, *index)?),
             Given::Map(members) => {
-                let load = |(name, given): &(Arc<str>, Given)| {
-                    Ok::<_, DataError>((Arc::clone(name), self.resolve(given)?))
+                self.measure(given, 0, &mut INPUT_BYTES_MAX.clone())?;
+                let read = |(name, given): &(Arc<str>, Given)| {
+                    Ok::<_, DataError>((Arc::clone(name), typed(self.resolve(given)?)))
                 };
-                let members = members.iter().map(load).collect::<Result<Vec<_>, _>>()?;
+                let members = members.iter().map(read).collect::<Result<Vec<_>, _>>()?;
                 let view: Vec<_> = members
                     .iter()
                     .map(|(name, value)| (&**name, value))
@@ -102,23 +133,68 @@ impl RequestData {
         }
     }
 
+    /// The members of a list, as data.
+    pub(crate) fn members(&self, given: &[Given]) -> Result<Vec<Value>, DataError> {
+        let mut room = INPUT_BYTES_MAX;
+        let read = |given: &Given| {
+            self.measure(given, 0, &mut room)?;
+            Ok(typed(self.resolve(given)?))
+        };
+        given.iter().map(read).collect()
+    }
+
+    /// Size of a step's inputs, in bytes, about.
+    pub(crate) fn size(&self, members: &[(Arc<str>, Option<Given>)]) -> Result<u64, DataError> {
+        let mut room = INPUT_BYTES_MAX;
+        for given in members.iter().flat_map(|(_, given)| given) {
+            self.measure(given, 0, &mut room)?;
+        }
+        Ok(INPUT_BYTES_MAX - room)
+    }
+
     /// The inputs of a step, member by member.
     pub(crate) fn inputs(
         &self,
         members: &[(Arc<str>, Option<Given>)],
+        reading: Reading,
     ) -> Result<Inputs, DataError> {
+        self.size(members)?;
+        let read = |given: &Given| {
+            let value = self.resolve(given)?;
+            Ok::<_, DataError>(match reading {
+                Reading::Raw => value,
+                Reading::Typed => typed(value),
+            })
+        };
         let load = |(name, given): &(Arc<str>, Option<Given>)| {
-            let value = given
-                .as_ref()
-                .map(|given| self.resolve(given))
-                .transpose()?;
-            Ok::<_, DataError>((Arc::clone(name), value))
+            Ok::<_, DataError>((Arc::clone(name), given.as_ref().map(read).transpose()?))
         };
         let members = members.iter().map(load).collect::<Result<Vec<_>, _>>()?;
         Ok(Inputs {
             request: self.request.to_string(),
             members,
         })
+    }
+
+    /// Takes the size of a value out of `room` before anything of it is read: a join of joins is
+    /// deep and large before it is long.
+    fn measure(&self, given: &Given, depth: usize, room: &mut u64) -> Result<(), DataError> {
+        let size = match given {
+            _ if depth > JOIN_DEPTH_MAX => return Err(DataError::TooDeep),
+            Given::Empty => 0,
+            Given::Value(at) => at.size(),
+            Given::Item { manifest, index } => self.item(manifest, *index)?.size(),
+            Given::Map(members) => {
+                for (name, member) in members.iter() {
+                    let size = name.len() as u64 + MEMBER_BYTES;
+                    *room = room.checked_sub(size).ok_or(DataError::TooLarge)?;
+                    self.measure(member, depth + 1, room)?;
+                }
+                0
+            }
+        };
+        *room = room.checked_sub(size).ok_or(DataError::TooLarge)?;
+        Ok(())
     }
 
     /// Keeps what an attempt made: in its event where it is small, otherwise in the store. A full
@@ -136,17 +212,25 @@ impl RequestData {
         let key = self.key(step, attempt);
         let mut wait = PUT_WAIT_MIN;
         loop {
-            match self
-                .store
-                .put(self.request, self.epoch, &key, envelope.clone())
-            {
-                Err(PutError::Full { .. }) => {
+            match self.put(&key, envelope) {
+                Err(DataError::Put(PutError::Full { limit, size, .. })) if size <= limit => {
                     tokio::time::sleep(wait).await;
                     wait = (wait * 2).min(PUT_WAIT_MAX);
                 }
-                kept => return Ok(kept?),
+                kept => return kept,
             }
         }
+    }
+
+    fn put(&self, key: &str, envelope: &Bytes) -> Result<ValueRef, DataError> {
+        let closed = self.closed.read().unwrap_or_else(PoisonError::into_inner);
+        if *closed {
+            return Err(DataError::Closed(self.request));
+        }
+        let kept = self
+            .store
+            .put(self.request, self.epoch, key, envelope.clone());
+        Ok(kept?)
     }
 
     /// `{request}generation/step/attempt.epoch.nonce`: a late attempt never overwrites another.
@@ -169,6 +253,9 @@ impl RequestData {
     ) -> Result<ValueRef, DataError> {
         let mut kept = Vec::with_capacity(items.len());
         for (index, item) in items.iter().enumerate() {
+            if index % ITEMS_PER_TURN == ITEMS_PER_TURN - 1 {
+                tokio::task::yield_now().await;
+            }
             kept.push(
                 self.keep(&format!("{step}[{index}]"), attempt, item)
                     .await?,
@@ -179,6 +266,15 @@ impl RequestData {
             .await?;
         self.remember(manifest.clone(), Arc::new(kept));
         Ok(manifest)
+    }
+
+    fn item(&self, manifest: &ValueRef, index: u32) -> Result<ValueRef, DataError> {
+        let items = self.manifest(manifest)?;
+        let found = items.get(index as usize).cloned();
+        found.ok_or(DataError::Item {
+            index,
+            items: items.len(),
+        })
     }
 
     fn manifest(&self, at: &ValueRef) -> Result<Arc<Vec<ValueRef>>, DataError> {
@@ -202,4 +298,27 @@ impl RequestData {
             .unwrap_or_else(PoisonError::into_inner)
             .insert(at, items);
     }
+}
+
+/// Media types that clients and frameworks write where nobody said what the body is.
+const UNSAID: [&str; 4] = [
+    "application/octet-stream",
+    "application/x-www-form-urlencoded",
+    "text/html",
+    "text/plain",
+];
+
+/// A body from outside whose type nobody gave is JSON where it reads as JSON; its bytes stay.
+pub(crate) fn typed(value: Value) -> Value {
+    if matches!(value.producer(), Producer::Closure | Producer::Platform) || value.is_empty() {
+        return value;
+    }
+    let essence = value.content_type().as_str().split(';').next();
+    let essence = essence.unwrap_or_default().trim();
+    let unsaid = UNSAID.iter().any(|name| name.eq_ignore_ascii_case(essence));
+    let body = value.body();
+    if unsaid && serde_json::from_slice::<serde::de::IgnoredAny>(&body).is_ok() {
+        return Value::new(ContentType::JSON, value.producer(), &body);
+    }
+    value
 }

@@ -7,6 +7,7 @@ mod commit;
 
 use std::collections::{HashMap, HashSet};
 use std::panic::AssertUnwindSafe;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -50,7 +51,9 @@ pub(crate) struct Driver {
 enum DriveError {
     #[error("a newer claim counts")]
     Superseded,
-    #[error("the log is gone")]
+    #[error("it has ended already")]
+    Ended,
+    #[error("its log is gone")]
     Gone,
     #[error(transparent)]
     Log(#[from] AppendError),
@@ -69,24 +72,17 @@ impl Driver {
         let timeout_us = u64::try_from(flow.timeout().as_micros()).unwrap_or(u64::MAX);
         let deadline_us = accepted_us.saturating_add(timeout_us);
         let (finished, receiver) = oneshot::channel();
-        let mut start = commit::Start::new(&shared, &flow, request, deadline_us);
-        let at = start.keep_input(&input).await?;
+        let start = commit::Start::new(&shared, &flow, request, deadline_us);
+        let (at, began) = start.accept(&input, accepted_us, claim).await?;
+        let (execution, seq, tail) = began;
         let data = RequestData::new(
             request,
             1,
             Arc::clone(&shared.store),
             shared.settings.inline_bytes_max,
-            (at.clone(), input),
+            (at, input),
         );
         let summary = Summary::accepted(flow.name(), flow.version(), accepted_us);
-        let accepted = Event::Accepted {
-            flow: flow.name().clone(),
-            version: flow.version().as_str().to_owned(),
-            tenant: shared.settings.tenant.clone(),
-            input: at,
-            at_us: accepted_us,
-        };
-        let (execution, seq, tail) = start.commit(accepted, claim).await?;
         shared.index.insert(request, summary);
         let context = Arc::new(Context {
             request,
@@ -115,20 +111,44 @@ impl Driver {
     /// Drives to the end. Whatever goes wrong here is logged, and is no other request's concern.
     pub(crate) async fn run(mut self, permit: Option<OwnedSemaphorePermit>) {
         let _permit = match permit {
-            Some(permit) => permit,
-            None => match Arc::clone(&self.shared.capacity).acquire_owned().await {
-                Ok(permit) => permit,
-                Err(_) => return,
-            },
+            Some(permit) => Some(permit),
+            None => self.wait_for_room().await,
         };
         let (shared, request) = (Arc::clone(&self.shared), self.request);
         shared.metrics.driving.inc();
-        match AssertUnwindSafe(self.drive()).catch_unwind().await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => warn!(%request, %error, "driver stopped before the request's end"),
-            Err(_) => error!(%request, "driver panicked; its request is left as it is"),
+        let why = match AssertUnwindSafe(self.drive()).catch_unwind().await {
+            Ok(Ok(())) => None,
+            Ok(Err(error)) => {
+                warn!(%request, %error, "driver stopped before the request's end");
+                Some(error.to_string())
+            }
+            Err(_) => {
+                error!(%request, "driver panicked; its request fails");
+                Some("its driver panicked".to_owned())
+            }
+        };
+        if let Some(why) = why {
+            self.give_up(&why).await;
         }
         shared.metrics.driving.dec();
+    }
+
+    /// Waits for room to drive. None where the request ends without: an end needs no room.
+    async fn wait_for_room(&mut self) -> Option<OwnedSemaphorePermit> {
+        let mut room = pin!(Arc::clone(&self.shared.capacity).acquire_owned());
+        while !self.execution.is_concluded() {
+            tokio::select! {
+                permit = &mut room => return permit.ok(),
+                () = tokio::time::sleep(until(self.deadline_us)) => return None,
+                changed = self.tail.changed() => {
+                    // An error shows again as soon as the request is driven, and is handled there.
+                    if changed.is_err() || self.read_external().await.is_err() {
+                        return None;
+                    }
+                }
+            }
+        }
+        None
     }
 
     async fn drive(&mut self) -> Result<(), DriveError> {
@@ -136,6 +156,10 @@ impl Driver {
             self.claim().await?;
         }
         let mut events = Vec::new();
+        if until(self.deadline_us).is_zero() {
+            // It waited for room until now: nothing of it is started any more.
+            events.push(Event::DeadlinePassed { at_us: now_us() });
+        }
         loop {
             let (actions, finished) = self.decide(&events).await?;
             if let Some(finished) = finished {
@@ -164,7 +188,10 @@ impl Driver {
             let actions = self.execution.next_actions();
             let mut finished = None;
             if let Some(Action::End(conclusion)) = actions.first() {
-                let end = self.conclude(conclusion.clone()).await?;
+                let Some(end) = self.conclude(conclusion.clone()).await? else {
+                    self.refold().await?;
+                    continue;
+                };
                 let at_us = now_us();
                 decided.push(Event::Ended {
                     outcome: end.outcome.clone(),
@@ -206,6 +233,11 @@ impl Driver {
     async fn wait(&mut self) -> Result<Vec<Event>, DriveError> {
         let mut events = Vec::new();
         while events.is_empty() {
+            // Another's append may have come beside our own: its place tells, not the wake-up.
+            let tail = *self.tail.borrow_and_update();
+            if tail > self.seq && self.read_external().await? {
+                break;
+            }
             tokio::select! {
                 Some(ended) = self.running.join_next_with_id() => events.push(self.ended(ended)),
                 () = tokio::time::sleep(until(self.deadline_us)) => {
@@ -214,9 +246,6 @@ impl Driver {
                 changed = self.tail.changed() => {
                     if changed.is_err() {
                         return Err(DriveError::Gone);
-                    }
-                    if self.read_external().await? {
-                        break;
                     }
                 }
             }
@@ -240,25 +269,30 @@ impl Driver {
         })
     }
 
-    /// What a conclusion means for the caller, its output kept where it fits.
-    async fn conclude(&mut self, conclusion: Conclusion) -> Result<Finished, DriveError> {
+    /// What a conclusion means for the caller, its output kept where it fits. None where somebody
+    /// else appended first: it may be that the request ends otherwise.
+    async fn conclude(&mut self, conclusion: Conclusion) -> Result<Option<Finished>, DriveError> {
         let outcome = match conclusion {
             Conclusion::Succeeded(given) => {
-                let context = Arc::clone(&self.context);
-                match context.data.resolve(&given) {
+                match runner::resolve(&self.context, given).await {
                     Ok(value) => {
-                        let output = self.keep_output(&value).await?;
+                        let Some(output) = self.keep_output(&value).await? else {
+                            return Ok(None);
+                        };
                         let size = value.envelope().len() as u64;
-                        let outcome = Outcome::Succeeded { output, size };
-                        return Ok(Finished {
+                        let outcome = Outcome::Succeeded {
+                            output: output.place(),
+                            size,
+                        };
+                        return Ok(Some(Finished {
                             outcome,
                             output: Some(value),
-                        });
+                        }));
                     }
                     Err(error) => Outcome::Failed {
                         step: StepPath::from("output"),
-                        message: error.to_string(),
-                        cause: Cause::Permanent,
+                        message: error.message,
+                        cause: error.cause,
                     },
                 }
             }
@@ -274,39 +308,65 @@ impl Driver {
             Conclusion::TimedOut => Outcome::TimedOut,
             Conclusion::Cancelled => Outcome::Cancelled,
         };
-        Ok(Finished {
+        Ok(Some(Finished {
             outcome,
             output: None,
-        })
+        }))
     }
 
     /// After the end is stored: the caller is told, the data dropped, the request settled.
     async fn finish(&mut self, finished: Finished) -> Result<(), DriveError> {
         self.running.abort_all();
-        let ended_us = now_us();
-        self.shared
-            .index
-            .end(self.request, &finished.outcome, ended_us);
-        let accepted_us = self
-            .shared
-            .index
-            .get(self.request)
-            .map_or(ended_us, |s| s.accepted_us);
-        let took = Duration::from_micros(ended_us.saturating_sub(accepted_us));
-        self.shared
-            .metrics
-            .request(&self.flow, finished.outcome.status(), took);
-        if let Some(waiting) = self.finished.take() {
-            // A caller who went away needs no answer.
-            drop(waiting.send(finished));
-        }
-        self.shared
-            .store
-            .drop_bucket(self.request, self.execution.epoch());
-        let log_bytes = self.settle().await?;
+        self.tell(finished);
+        self.context.data.close();
+        let settled = self.settle().await;
+        let log_bytes = self.shared.log.bytes(self.request);
         self.shared.index.settle(self.request, log_bytes);
         self.shared.forget_oldest();
-        Ok(())
+        settled
+    }
+
+    /// Shows the end, and tells the caller, once.
+    fn tell(&mut self, finished: Finished) {
+        let Some(waiting) = self.finished.take() else {
+            return;
+        };
+        let (index, ended_us) = (&self.shared.index, now_us());
+        index.end(self.request, &finished.outcome, ended_us);
+        let about = index.get(self.request);
+        let accepted_us = about.map_or(ended_us, |about| about.accepted_us);
+        let took = Duration::from_micros(ended_us.saturating_sub(accepted_us));
+        let outcome = finished.outcome.status();
+        self.shared.metrics.request(&self.flow, outcome, took);
+        // A caller who went away needs no answer.
+        drop(waiting.send(finished));
+    }
+
+    /// The last resort, where driving came to nothing: the request fails, and lets go of what it
+    /// holds. With this log there is no other replica that could take it over.
+    async fn give_up(&mut self, why: &str) {
+        let outcome = match self.record_failure(why).await {
+            Ok(outcome) => outcome,
+            Err(DriveError::Superseded) => return,
+            Err(error) => {
+                let request = self.request;
+                error!(%request, %error, "end of a request could not be recorded");
+                failure(why)
+            }
+        };
+        let output = None;
+        if let Err(error) = self.finish(Finished { outcome, output }).await {
+            warn!(request = %self.request, %error, "request could not be settled");
+        }
+    }
+}
+
+/// How a request ends that could not be driven.
+fn failure(why: &str) -> Outcome {
+    Outcome::Failed {
+        step: StepPath::from("driver"),
+        message: format!("the request could not be driven on: {why}"),
+        cause: Cause::Permanent,
     }
 }
 

@@ -20,7 +20,7 @@ use crate::clock::now_us;
 use crate::driver::Driver;
 use crate::index::{Index, Summary};
 use crate::metrics::Metrics;
-use crate::settings::Settings;
+use crate::settings::{INLINE_BYTES_LIMIT, Settings};
 
 /// Paths of the API, which a flow's name would hide.
 const RESERVED_NAMES: [&str; 4] = ["flows", "requests", "callbacks", "metrics"];
@@ -46,6 +46,8 @@ pub(crate) struct Shared {
     pub(crate) metrics: Metrics,
     pub(crate) capacity: Arc<Semaphore>,
     pub(crate) draining: CancellationToken,
+    /// The grace time is over: who still waits or follows is sent away.
+    pub(crate) closing: CancellationToken,
     flows: RwLock<BTreeMap<FlowName, Arc<Flow>>>,
     open: AtomicUsize,
     tasks: TaskTracker,
@@ -81,6 +83,8 @@ pub(crate) enum StartError {
     Draining,
     #[error("request could not be recorded")]
     Log(#[from] AppendError),
+    #[error("the request's task was lost while it was recorded")]
+    Lost,
 }
 
 /// Why a request was not cancelled.
@@ -117,7 +121,8 @@ impl Engine {
     ///
     /// # Errors
     /// An HTTP client that cannot be made.
-    pub fn new(settings: Settings) -> Result<Self, reqwest::Error> {
+    pub fn new(mut settings: Settings) -> Result<Self, reqwest::Error> {
+        settings.inline_bytes_max = settings.inline_bytes_max.min(INLINE_BYTES_LIMIT);
         let client = reqwest::Client::builder()
             .tcp_nodelay(true)
             .connect_timeout(Duration::from_secs(5))
@@ -137,6 +142,7 @@ impl Engine {
                 settings.capacity.clamp(1, Semaphore::MAX_PERMITS),
             )),
             draining: CancellationToken::new(),
+            closing: CancellationToken::new(),
             flows: RwLock::default(),
             open: AtomicUsize::new(0),
             tasks: TaskTracker::new(),
@@ -210,15 +216,14 @@ impl Engine {
     /// Accepts a request: when this returns, it is in the log.
     pub(crate) async fn start(&self, flow: Arc<Flow>, input: Value) -> Result<Started, StartError> {
         let shared = &self.shared;
+        // Held from here on, so that a drain waits for what is accepted beside it.
+        let open = shared.tasks.token();
         if shared.draining.is_cancelled() {
             return Err(StartError::Draining);
         }
-        let (size, limit) = (input.envelope().len(), shared.settings.durable_bytes_max);
+        let (size, limit) = (input.body().len(), shared.settings.durable_bytes_max);
         if size > limit {
-            return Err(StartError::InputTooLarge {
-                size: input.body().len(),
-                limit,
-            });
+            return Err(StartError::InputTooLarge { size, limit });
         }
         let (held, log_limit) = (shared.log.held(), shared.settings.state_bytes_max);
         if held > log_limit / 5 * 4 {
@@ -230,12 +235,20 @@ impl Engine {
         let slot = OpenSlot::take(Arc::clone(shared))?;
         let request = RequestId::from_uuid(Uuid::now_v7());
         let permit = Arc::clone(&shared.capacity).try_acquire_owned().ok();
-        let (driver, finished) =
-            Driver::accept(Arc::clone(shared), flow, request, input, permit.is_some()).await?;
-        shared.tasks.spawn(async move {
-            let _slot = slot;
-            driver.run(permit).await;
+        let (answer, accepted) = oneshot::channel();
+        let shared = Arc::clone(shared);
+        // In a task of its own: a caller who goes away meanwhile leaves nothing half done.
+        tokio::spawn(async move {
+            let _held = (slot, open);
+            match Driver::accept(shared, flow, request, input, permit.is_some()).await {
+                Ok((driver, finished)) => {
+                    drop(answer.send(Ok(finished)));
+                    driver.run(permit).await;
+                }
+                Err(error) => drop(answer.send(Err(error))),
+            }
         });
+        let finished = accepted.await.map_err(|_| StartError::Lost)??;
         Ok(Started { request, finished })
     }
 
@@ -243,18 +256,10 @@ impl Engine {
     pub(crate) async fn cancel(&self, request: RequestId) -> Result<(), ControlError> {
         let log = &self.shared.log;
         for _ in 0..EXTERNAL_TRIES_MAX {
-            let records = self.records(request).await?;
-            let ended = self
-                .shared
-                .index
-                .get(request)
-                .and_then(|summary| summary.ended_status());
-            if let Some(status) = ended {
-                return Err(ControlError::Ended { request, status });
-            }
-            let Some(last) = records.last() else {
-                return Err(ControlError::Unknown(request));
-            };
+            let last = log.last(request).await;
+            let last = last.map_err(|error| ControlError::Log(request, error))?;
+            let last = last.ok_or(ControlError::Unknown(request))?;
+            self.refuse_ended(request, &last).await?;
             let seq = last.seq;
             let envelope = Envelope {
                 id: AppendId(Uuid::new_v4().as_u128()),
@@ -275,6 +280,28 @@ impl Engine {
             last: Seq::START,
         };
         Err(ControlError::Log(request, error))
+    }
+
+    /// Whether a request has ended is what its log says. Nothing follows an end but its settling, so
+    /// that its last append tells.
+    async fn refuse_ended(&self, request: RequestId, last: &Record) -> Result<(), ControlError> {
+        let is_end = |event: &Event| {
+            matches!(
+                event,
+                Event::Ended { .. } | Event::Closing { .. } | Event::Settled { .. }
+            )
+        };
+        if !last.append.events.iter().any(is_end) {
+            return Ok(());
+        }
+        let records = self.records(request).await?;
+        let mut events = records.iter().flat_map(|record| &record.append.events);
+        let status = events.find_map(|event| match event {
+            Event::Ended { outcome, .. } => Some(outcome.status()),
+            _ => None,
+        });
+        let status = status.unwrap_or("ended");
+        Err(ControlError::Ended { request, status })
     }
 
     /// The log of a request.
@@ -338,3 +365,6 @@ impl Drop for OpenSlot {
         self.0.open.fetch_sub(1, Ordering::Relaxed);
     }
 }
+
+#[cfg(test)]
+mod tests;

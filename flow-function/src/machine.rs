@@ -82,6 +82,11 @@ impl Execution {
         self.last
     }
 
+    /// Whether its end is decided, though it may not be stored yet.
+    pub(crate) const fn is_concluded(&self) -> bool {
+        !matches!(self.phase, Phase::New | Phase::Open)
+    }
+
     pub(crate) const fn is_ended(&self) -> bool {
         matches!(self.phase, Phase::Ended | Phase::Settled)
     }

@@ -12,10 +12,12 @@ use turlough_sdk::{Cause, Closure, Inputs, Operation, ReplicaId, RequestId, Step
 use turlough_statestore::event::{StepEnd, StepEnded};
 
 use crate::clock::{now_us, until};
-use crate::data::RequestData;
+use crate::data::{Reading, RequestData};
 use crate::engine::Shared;
 use crate::machine::{Given, Run, Work};
 
+/// Values up to this size are turned into JSON, joined or looked into on the spot: some 100 µs.
+const INLINE_WORK_BYTES_MAX: u64 = 64 * 1024;
 /// Longest error message that goes into the log, in bytes.
 const MESSAGE_BYTES_MAX: usize = 4096;
 /// Most items of one `for_each`.
@@ -117,16 +119,17 @@ async fn attempt(context: &Arc<Context>, run: &Run) -> Result<StepEnd, StepError
     let output = match (&run.work, &run.graph.nodes[run.node].operation) {
         (Work::Gather(results), _) => gather(context, results).await?,
         (Work::Operation, Operation::Switch(_)) => {
-            let inputs = inputs(context, run)?;
+            let inputs = inputs(context, run).await?;
             return blocking::run(move || blocking::take_case(&graph, node, &inputs)).await;
         }
         (Work::Operation, Operation::ForEach(_)) => {
-            let inputs = inputs(context, run)?;
+            let inputs = inputs(context, run).await?;
             let items = blocking::run(move || blocking::items(&graph, node, &inputs)).await?;
             return split(context, run, &items).await;
         }
         (Work::Operation, operation) => {
-            output(context, run, operation, inputs(context, run)?).await?
+            let inputs = inputs(context, run).await?;
+            output(context, run, operation, inputs).await?
         }
     };
     let kept = context
@@ -138,11 +141,36 @@ async fn attempt(context: &Arc<Context>, run: &Run) -> Result<StepEnd, StepError
     })
 }
 
-fn inputs(context: &Context, run: &Run) -> Result<Inputs, StepError> {
-    context
-        .data
-        .inputs(&run.inputs)
-        .map_err(StepError::permanent)
+/// What a step is given. Joining, and telling whether a text is JSON, may take the processor.
+async fn inputs(context: &Arc<Context>, run: &Run) -> Result<Inputs, StepError> {
+    // A function gets the bytes of its only input as they are.
+    let operation = &run.graph.nodes[run.node].operation;
+    let reading = match operation {
+        Operation::Apply(_) if run.inputs.len() == 1 => Reading::Raw,
+        _ => Reading::Typed,
+    };
+    let joined = |given: &Given| matches!(given, Given::Map(_));
+    let heavy = run.inputs.iter().flat_map(|(_, given)| given).any(joined)
+        || context.data.size(&run.inputs).map_err(StepError::permanent)? > INLINE_WORK_BYTES_MAX;
+    if !heavy {
+        let inputs = context.data.inputs(&run.inputs, reading);
+        return inputs.map_err(StepError::permanent);
+    }
+    let (context, members) = (Arc::clone(context), run.inputs.clone());
+    blocking::run(move || {
+        let inputs = context.data.inputs(&members, reading);
+        inputs.map_err(StepError::permanent)
+    })
+    .await
+}
+
+/// Reads what the machine names, off the reactor where it has to be joined.
+pub(crate) async fn resolve(context: &Arc<Context>, given: Given) -> Result<Value, StepError> {
+    if !matches!(given, Given::Map(_)) {
+        return context.data.resolve(&given).map_err(StepError::permanent);
+    }
+    let context = Arc::clone(context);
+    blocking::run(move || context.data.resolve(&given).map_err(StepError::permanent)).await
 }
 
 async fn output(
@@ -178,9 +206,9 @@ async fn output(
 async fn gather(context: &Arc<Context>, results: &Arc<Vec<Given>>) -> Result<Value, StepError> {
     let (context, results) = (Arc::clone(context), Arc::clone(results));
     blocking::run(move || {
-        let items = results.iter().map(|given| context.data.resolve(given));
-        let items = items
-            .collect::<Result<Vec<_>, _>>()
+        let items = context
+            .data
+            .members(&results)
             .map_err(StepError::permanent)?;
         Value::list(&items).map_err(StepError::permanent)
     })

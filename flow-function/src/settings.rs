@@ -6,6 +6,10 @@ use std::time::Duration;
 
 use turlough_sdk::{FunctionName, TenantId, parse_duration};
 
+/// Most that `TURLOUGH_INLINE_BYTES_MAX` may be: an append of 512 KiB holds the last step's value and
+/// the same one as the request's output, with room for what an event has beside its value.
+pub(crate) const INLINE_BYTES_LIMIT: usize = 128 * 1024;
+
 /// How a flow-function runs.
 #[derive(Debug, Clone, clap::Args)]
 #[command(next_help_heading = "Flow-function")]
@@ -55,7 +59,7 @@ pub struct Settings {
     pub durable_bytes_max: usize,
 
     /// Largest value that travels inside its event, in bytes
-    #[arg(long, env = "TURLOUGH_INLINE_BYTES_MAX", default_value_t = 4096)]
+    #[arg(long, env = "TURLOUGH_INLINE_BYTES_MAX", default_value_t = 4096, value_parser = inline_bytes)]
     pub inline_bytes_max: usize,
 
     /// What the in-memory store may hold, in bytes
@@ -104,4 +108,16 @@ impl Settings {
     pub const fn address(&self) -> SocketAddr {
         SocketAddr::new(self.listen, self.port)
     }
+}
+
+fn inline_bytes(text: &str) -> Result<usize, String> {
+    let bytes: usize = text
+        .parse()
+        .map_err(|_| format!("{text:?} is not a number of bytes"))?;
+    if bytes > INLINE_BYTES_LIMIT {
+        return Err(format!(
+            "{bytes} bytes do not fit into an event; write up to {INLINE_BYTES_LIMIT}"
+        ));
+    }
+    Ok(bytes)
 }

@@ -92,6 +92,23 @@ impl MemoryLog {
         records.into_iter().map(decode).collect()
     }
 
+    /// The last append; nothing for a log that does not exist.
+    ///
+    /// # Errors
+    /// A record of a newer version.
+    pub async fn last(&self, request: RequestId) -> Result<Option<Record>, AppendError> {
+        let last = {
+            let logs = self.shard(request);
+            logs.get(&request)
+                .and_then(|log| log.records.last().cloned())
+        };
+        let decode = |(seq, bytes): (Seq, Bytes)| {
+            let append = Append::decode(request, seq, &bytes)?;
+            Ok(Record { seq, append })
+        };
+        last.map(decode).transpose()
+    }
+
     /// Where the log ends, now and whenever it grows; none where there is no log. The channel closes
     /// when the log expires.
     #[must_use]
@@ -195,6 +212,8 @@ mod tests {
             }
         );
         assert_eq!(log.read(request(1), first).await.unwrap().len(), 1);
+        assert_eq!(log.last(request(1)).await.unwrap().as_ref(), all.last());
+        assert_eq!(log.last(request(3)).await.unwrap(), None);
         assert_eq!(*log.tail(request(1)).unwrap().borrow(), second);
         assert_eq!(log.held(), log.bytes(request(1)) + log.bytes(request(2)));
         log.expire(request(1));

@@ -5,10 +5,10 @@ use std::time::Instant;
 
 use tokio::sync::watch;
 use turlough_sdk::{Digest, Flow, RequestId, Value, ValueRef};
-use turlough_statestore::event::{StepEnd, StepEnded};
-use turlough_statestore::{Append, AppendError, AppendId, Envelope, Event, Kind, Seq};
+use turlough_statestore::event::{Outcome, StepEnd, StepEnded};
+use turlough_statestore::{Append, AppendError, AppendId, Envelope, Event, Kind, Record, Seq};
 
-use super::{DriveError, Driver, random};
+use super::{DriveError, Driver, failure, random};
 use crate::clock::now_us;
 use crate::engine::Shared;
 use crate::machine::Execution;
@@ -21,6 +21,26 @@ const APPEND_BYTES_AIM: usize = 384 * 1024;
 const EVENT_BYTES: usize = 512;
 /// The claim of whoever accepts; there is no other with this backend.
 const FIRST_EPOCH: u64 = 1;
+
+/// What a new log comes to: its fold, where it ends, and the way to hear of more.
+type Began = (Execution, Seq, watch::Receiver<Seq>);
+
+/// Where a request's output is kept.
+#[derive(Debug)]
+pub(super) enum Kept {
+    Here(ValueRef),
+    /// It is too large for the log: the waiting caller alone gets it.
+    Nowhere,
+}
+
+impl Kept {
+    pub(super) fn place(self) -> Option<ValueRef> {
+        match self {
+            Self::Here(at) => Some(at),
+            Self::Nowhere => None,
+        }
+    }
+}
 
 /// A log that begins.
 pub(super) struct Start<'a> {
@@ -52,19 +72,36 @@ impl<'a> Start<'a> {
         }
     }
 
+    /// Records the input and `accepted`, with the claim where there is room to drive; or nothing.
+    pub(super) async fn accept(
+        mut self,
+        input: &Value,
+        at_us: u64,
+        claim: bool,
+    ) -> Result<(ValueRef, Began), AppendError> {
+        let stored = match self.keep_input(input).await {
+            Ok(at) => self.commit(at.clone(), at_us, claim).await.map(|b| (at, b)),
+            Err(error) => Err(error),
+        };
+        if stored.is_err() {
+            // Parts that nothing names, a value that nobody reads.
+            self.shared.log.expire(self.request);
+            self.shared.store.drop_bucket(self.request, FIRST_EPOCH);
+        }
+        stored
+    }
+
     /// Keeps the input where it outlives the store: in `accepted`, or in parts before it. With an
     /// inline limit of 0 no payload goes into the log.
-    pub(super) async fn keep_input(&mut self, input: &Value) -> Result<ValueRef, AppendError> {
+    async fn keep_input(&mut self, input: &Value) -> Result<ValueRef, AppendError> {
         let envelope = input.envelope();
         let inline_bytes_max = self.shared.settings.inline_bytes_max;
         if inline_bytes_max == 0 {
             let key = format!("{{{}}}input", self.request);
-            let kept = self
-                .shared
-                .store
-                .put(self.request, FIRST_EPOCH, &key, envelope.clone());
-            // The store is empty for a new request and admission bounds it; where it is full, the
-            // reference names a value that the request's data holds in memory anyway.
+            let store = &self.shared.store;
+            let kept = store.put(self.request, FIRST_EPOCH, &key, envelope.clone());
+            // Where the store is full, the reference names a value that the request's data holds in
+            // memory anyway.
             return Ok(kept.unwrap_or_else(|_| reference_only(envelope)));
         }
         if envelope.len() <= inline_bytes_max {
@@ -73,46 +110,49 @@ impl<'a> Start<'a> {
         let (at, parts) = parts_of(input);
         for part in parts {
             let append = Append::new(self.envelope(0), vec![part]);
-            self.seq = self
-                .shared
-                .log
-                .append(self.request, self.seq, &append)
-                .await?;
+            self.store(&append).await?;
             self.after = Some(append.envelope.id);
             self.parts.push(append);
         }
         Ok(at)
     }
 
-    /// Appends `accepted`, with the claim where there is room to drive.
-    pub(super) async fn commit(
-        self,
-        accepted: Event,
+    async fn commit(
+        &mut self,
+        input: ValueRef,
+        at_us: u64,
         claim: bool,
-    ) -> Result<(Execution, Seq, watch::Receiver<Seq>), AppendError> {
-        let mut events = vec![accepted];
+    ) -> Result<Began, AppendError> {
+        let mut events = vec![Event::Accepted {
+            flow: self.flow.name().clone(),
+            version: self.flow.version().as_str().to_owned(),
+            tenant: self.shared.settings.tenant.clone(),
+            input,
+            at_us,
+        }];
         if claim {
             events.push(claimed(self.shared));
         }
         let append = Append::new(self.envelope(if claim { FIRST_EPOCH } else { 0 }), events);
-        let seq = self
-            .shared
-            .log
-            .append(self.request, self.seq, &append)
-            .await?;
+        self.store(&append).await?;
         let mut execution = Execution::new(Arc::clone(self.flow));
         for append in self.parts.iter().chain([&append]) {
             execution.fold(append);
         }
-        let (request, last) = (self.request, seq);
+        let (request, seq) = (self.request, self.seq);
         let gone = AppendError::Conflict {
             request,
-            expected: last,
+            expected: seq,
             last: Seq::START,
         };
-        let mut tail = self.shared.log.tail(request).ok_or(gone)?;
-        tail.mark_unchanged();
+        let tail = self.shared.log.tail(request).ok_or(gone)?;
         Ok((execution, seq, tail))
+    }
+
+    async fn store(&mut self, append: &Append) -> Result<(), AppendError> {
+        let log = &self.shared.log;
+        self.seq = log.append(self.request, self.seq, append).await?;
+        Ok(())
     }
 
     fn envelope(&self, epoch: u64) -> Envelope {
@@ -179,15 +219,14 @@ impl Driver {
         match stored {
             Ok(seq) => {
                 self.seq = seq;
-                self.tail.mark_unchanged();
                 Ok(true)
             }
             Err(AppendError::Conflict { .. }) => {
                 let records = self.shared.log.read(self.request, self.seq).await?;
-                let own = records
-                    .last()
-                    .filter(|r| r.append.envelope.id == append.envelope.id);
+                let is_own = |record: &&Record| record.append.envelope.id == append.envelope.id;
+                let own = records.iter().find(is_own);
                 if let Some(record) = own {
+                    // What others appended after it is read when it is looked for.
                     self.seq = record.seq;
                 }
                 Ok(own.is_some())
@@ -212,55 +251,80 @@ impl Driver {
 
     /// Folds the log from its start; a newer claim, or an end, means that this driver is done.
     pub(super) async fn refold(&mut self) -> Result<(), DriveError> {
-        let own = self.execution.epoch();
-        let records = self.shared.log.read(self.request, Seq::START).await?;
-        let mut execution = Execution::new(Arc::clone(&self.flow));
-        for record in &records {
-            execution.fold(&record.append);
-            self.seq = record.seq;
+        match self.fold_log().await? {
+            None => Ok(()),
+            Some(_) => Err(DriveError::Ended),
         }
-        if records.is_empty() {
-            return Err(DriveError::Gone);
-        }
-        if execution.epoch() > own || execution.is_ended() {
-            return Err(DriveError::Superseded);
-        }
-        self.execution = execution;
-        Ok(())
     }
 
-    /// Keeps the output where it outlives the store; nothing where it is too large for the log.
-    pub(super) async fn keep_output(
-        &mut self,
-        value: &Value,
-    ) -> Result<Option<ValueRef>, DriveError> {
-        let settings = &self.shared.settings;
-        let size = value.envelope().len();
-        if size <= settings.inline_bytes_max {
-            return Ok(Some(ValueRef::Inline(value.envelope().clone())));
+    /// Folds the log from its start, and gives the end that stands in it.
+    async fn fold_log(&mut self) -> Result<Option<Outcome>, DriveError> {
+        let own = self.execution.epoch();
+        let records = self.shared.log.read(self.request, Seq::START).await?;
+        let Some(last) = records.last() else {
+            return Err(DriveError::Gone);
+        };
+        let mut execution = Execution::new(Arc::clone(&self.flow));
+        let mut ended = None;
+        for record in &records {
+            let counts = execution.fold(&record.append);
+            let end = record.append.events.iter().find_map(|event| match event {
+                Event::Ended { outcome, .. } => Some(outcome.clone()),
+                _ => None,
+            });
+            ended = ended.or(end.filter(|_| counts));
         }
-        if size > settings.durable_bytes_max || settings.inline_bytes_max == 0 {
-            return Ok(None);
+        if execution.epoch() > own {
+            return Err(DriveError::Superseded);
+        }
+        self.seq = last.seq;
+        self.execution = execution;
+        Ok(ended)
+    }
+
+    /// Appends that the request failed, unless its end stands in the log already; gives the end
+    /// that does.
+    pub(super) async fn record_failure(&mut self, why: &str) -> Result<Outcome, DriveError> {
+        loop {
+            if let Some(outcome) = self.fold_log().await? {
+                return Ok(outcome);
+            }
+            let (outcome, at_us) = (failure(why), now_us());
+            let ended = Event::Ended {
+                outcome: outcome.clone(),
+                at_us,
+            };
+            if self.commit(vec![ended, Event::Closing { at_us }]).await? {
+                return Ok(outcome);
+            }
+        }
+    }
+
+    /// Keeps the output where it outlives the store. None where somebody else appended first.
+    pub(super) async fn keep_output(&mut self, value: &Value) -> Result<Option<Kept>, DriveError> {
+        let settings = &self.shared.settings;
+        if value.envelope().len() <= settings.inline_bytes_max {
+            return Ok(Some(Kept::Here(ValueRef::Inline(value.envelope().clone()))));
+        }
+        if value.body().len() > settings.durable_bytes_max || settings.inline_bytes_max == 0 {
+            return Ok(Some(Kept::Nowhere));
         }
         let (at, parts) = parts_of(value);
         for part in parts {
-            loop {
-                let append = Append::new(self.envelope(self.execution.epoch()), vec![part.clone()]);
-                if self.store(&append).await? {
-                    self.execution.stored(append.envelope.id, &append.events);
-                    break;
-                }
-                self.read_external().await?;
+            if !self.commit(vec![part]).await? {
+                return Ok(None);
             }
         }
-        Ok(Some(at))
+        Ok(Some(Kept::Here(at)))
     }
 
-    /// Appends `settled`; the size of the log tells how long it may stay.
-    pub(super) async fn settle(&mut self) -> Result<u64, DriveError> {
-        self.commit(vec![Event::Settled { at_us: now_us() }])
-            .await?;
-        Ok(self.shared.log.bytes(self.request))
+    /// Appends `settled`, after whatever others appended meanwhile, which counts for nothing.
+    pub(super) async fn settle(&mut self) -> Result<(), DriveError> {
+        let settled = vec![Event::Settled { at_us: now_us() }];
+        while !self.commit(settled.clone()).await? {
+            self.read_external().await?;
+        }
+        Ok(())
     }
 }
 
@@ -315,7 +379,9 @@ fn split(events: Vec<Event>) -> Vec<Vec<Event>> {
     let mut size = 0;
     for event in events {
         let bytes = EVENT_BYTES + payload_bytes(&event);
-        if size + bytes > APPEND_BYTES_AIM && size > 0 {
+        // An end and its closing are one decision, and small beside what the aim leaves free.
+        let apart = !matches!(event, Event::Closing { .. });
+        if size + bytes > APPEND_BYTES_AIM && size > 0 && apart {
             appends.push(Vec::new());
             size = 0;
         }
@@ -343,6 +409,14 @@ fn payload_bytes(event: &Event) -> usize {
             };
             value + step.as_str().len()
         }
+        Event::Ended { outcome, .. } => match outcome {
+            Outcome::Succeeded {
+                output: Some(ValueRef::Inline(bytes)),
+                ..
+            } => bytes.len(),
+            Outcome::Failed { step, message, .. } => step.as_str().len() + message.len(),
+            _ => 0,
+        },
         _ => 0,
     }
 }

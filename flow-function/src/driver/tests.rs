@@ -153,3 +153,132 @@ async fn ends_that_come_together_are_spread_over_appends_that_fit() {
     );
     assert!(log.len() > 3, "{} appends", log.len());
 }
+
+/// Long enough for anything that is not stuck.
+async fn soon<T>(what: impl Future<Output = T>) -> T {
+    tokio::time::timeout(Duration::from_secs(20), what)
+        .await
+        .expect("stuck")
+}
+
+#[tokio::test]
+async fn an_append_of_another_beside_our_own_is_noticed_without_a_wake_up() {
+    let mut fixture = fixture().await;
+    fixture.engine.cancel(fixture.request).await.unwrap();
+    // As if it had come between our append and the look at the channel.
+    fixture.driver.tail.mark_unchanged();
+    assert!(soon(fixture.driver.wait()).await.unwrap().is_empty());
+    let actions = fixture.driver.execution.next_actions();
+    assert_eq!(names(&actions), ["end"]);
+}
+
+#[tokio::test]
+async fn a_cancel_after_the_end_is_refused_though_nobody_was_told_of_it_yet() {
+    let mut fixture = fixture().await;
+    let deadline = [Event::DeadlinePassed { at_us: 5 }];
+    let (_, finished) = fixture.driver.decide(&deadline).await.unwrap();
+    let error = fixture.engine.cancel(fixture.request).await.unwrap_err();
+    assert!(error.to_string().ends_with("is timed_out already"), "{error}");
+    fixture.driver.finish(finished.unwrap()).await.unwrap();
+}
+
+#[tokio::test]
+async fn what_is_appended_after_the_end_does_not_keep_a_request_from_settling() {
+    let mut fixture = fixture().await;
+    let deadline = [Event::DeadlinePassed { at_us: 5 }];
+    let (_, finished) = fixture.driver.decide(&deadline).await.unwrap();
+    let last = fixture.log().await.pop().unwrap();
+    let mut envelope = last.envelope.clone();
+    envelope.after = Some(envelope.id);
+    (envelope.id, envelope.kind) = (AppendId(1), Kind::External);
+    let stray = Append::new(envelope, vec![Event::CancelAsked { at_us: 6 }]);
+    let log = &fixture.engine.shared.log;
+    log.append(fixture.request, fixture.driver.seq, &stray)
+        .await
+        .unwrap();
+    fixture.driver.finish(finished.unwrap()).await.unwrap();
+    let log = fixture.log().await;
+    assert!(
+        matches!(log.last().unwrap().events[..], [Event::Settled { .. }]),
+        "{log:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_step_that_outlives_its_request_leaves_nothing_in_the_store() {
+    let mut fixture = fixture().await;
+    let context = Arc::clone(&fixture.driver.context);
+    let deadline = [Event::DeadlinePassed { at_us: 5 }];
+    let (_, finished) = fixture.driver.decide(&deadline).await.unwrap();
+    fixture.driver.finish(finished.unwrap()).await.unwrap();
+    let large = Value::new(ContentType::BYTES, Producer::Closure, &[7; 10_000]);
+    assert!(context.data.keep("a", 1, &large).await.is_err());
+    assert_eq!(fixture.engine.store_bytes(), 0);
+}
+
+#[tokio::test]
+async fn a_driver_whose_log_is_gone_lets_go_of_everything() {
+    let fixture = fixture().await;
+    let Fixture {
+        engine,
+        driver,
+        request,
+    } = fixture;
+    let large = Value::new(ContentType::BYTES, Producer::Closure, &[7; 10_000]);
+    driver.context.data.keep("a", 1, &large).await.unwrap();
+    engine.shared.log.expire(request);
+    soon(driver.run(None)).await;
+    assert_eq!(engine.store_bytes(), 0);
+    assert_eq!(engine.summary(request).unwrap().status(), "failed");
+    assert_eq!(engine.shared.metrics.driving.get(), 0);
+}
+
+#[tokio::test]
+async fn the_largest_values_that_travel_in_events_fit_into_appends() {
+    let mut settings = Settings::from_environment();
+    settings.inline_bytes_max = 600 * 1024;
+    let engine = Engine::new(settings).unwrap();
+    let text = "flow: two\nnodes: { a: { pass: '. + .' }, b: { after: [a], pass: '.[1:]' } }";
+    engine.register(read_yaml(text).unwrap()).unwrap();
+    for size in [100_000, 190_000, 280_000, 550_000] {
+        let body = format!("\"{}\"", "x".repeat(size));
+        let input = Value::new(ContentType::JSON, Producer::Caller, body.as_bytes());
+        let started = engine.start(engine.flow("two").unwrap(), input).await;
+        let finished = soon(started.unwrap().finished).await.unwrap();
+        assert_eq!(finished.outcome.status(), "succeeded", "{size}");
+    }
+}
+
+#[tokio::test]
+async fn a_cancel_before_the_end_counts_though_the_output_takes_appends_of_its_own() {
+    let mut fixture = fixture().await;
+    let Event::StepEnded(mut b) = fixture.end_of_a() else {
+        panic!("no end")
+    };
+    b.step = "b".into();
+    let large = Value::new(ContentType::BYTES, Producer::Closure, &[7; 10_000]);
+    b.end = StepEnd::Succeeded {
+        value: turlough_sdk::ValueRef::Inline(large.envelope().clone()),
+    };
+    fixture.engine.cancel(fixture.request).await.unwrap();
+    let events = [fixture.end_of_a(), Event::StepEnded(b)];
+    let (_, finished) = fixture.driver.decide(&events).await.unwrap();
+    assert_eq!(finished.unwrap().outcome, Outcome::Cancelled);
+}
+
+#[tokio::test]
+async fn a_request_whose_driver_failed_is_told_so_and_settles() {
+    let Fixture {
+        engine,
+        mut driver,
+        request,
+    } = fixture().await;
+    let (sender, receiver) = oneshot::channel();
+    driver.finished = Some(sender);
+    driver.give_up("for a test").await;
+    assert_eq!(receiver.await.unwrap().outcome.status(), "failed");
+    let records = engine.records(request).await.unwrap();
+    let last = &records.last().unwrap().append.events[..];
+    assert!(matches!(last, [Event::Settled { .. }]), "{records:?}");
+    assert!(engine.summary(request).unwrap().ended.unwrap().settled);
+}

@@ -69,6 +69,10 @@ impl From<StartError> for Problem {
             StartError::Full { .. } | StartError::LogFull { .. } | StartError::Draining => {
                 Self::new(StatusCode::SERVICE_UNAVAILABLE, &text).retry_after(1)
             }
+            StartError::Lost => {
+                error!("a request's task was lost while it was recorded");
+                Self::new(StatusCode::INTERNAL_SERVER_ERROR, &text)
+            }
             StartError::Log(cause) => {
                 error!(%cause, "request could not be recorded");
                 Self::new(StatusCode::SERVICE_UNAVAILABLE, &text).retry_after(1)

@@ -6,14 +6,11 @@ use reqwest::header::{CONTENT_TYPE, HeaderName, HeaderValue};
 use turlough_sdk::value::ValueWriter;
 use turlough_sdk::{Apply, ContentType, Digest, Inputs, Producer, StepError, Value};
 
-use super::{Context, blocking};
+use super::{Context, INLINE_WORK_BYTES_MAX, blocking};
 use crate::machine::Run;
 
 /// How much of an error answer is quoted, in bytes.
 const QUOTE_BYTES_MAX: usize = 300;
-
-/// Values up to this size are turned into JSON on the spot: some 100 µs.
-const INLINE_WORK_BYTES_MAX: usize = 64 * 1024;
 
 /// One call. Statuses from 400 on are failures: 408, 429 and 5xx may pass, others will not.
 pub(super) async fn call(
@@ -68,12 +65,8 @@ async fn leaving(inputs: &Inputs, msgpack: bool) -> Result<(ContentType, Bytes),
         let input = inputs.joined().map_err(StepError::permanent)?;
         input.leaving(msgpack).map_err(StepError::permanent)
     };
-    let size: usize = inputs
-        .members
-        .iter()
-        .flat_map(|(_, value)| value)
-        .map(|v| v.envelope().len())
-        .sum();
+    let values = inputs.members.iter().flat_map(|(_, value)| value);
+    let size: u64 = values.map(|value| value.envelope().len() as u64).sum();
     if size <= INLINE_WORK_BYTES_MAX {
         return leave(inputs);
     }
@@ -103,11 +96,10 @@ async fn read(
         .get(CONTENT_TYPE)
         .and_then(|value| value.to_str().ok());
     let media = media.map_or(ContentType::BYTES, ContentType::new);
-    let mut writer = ValueWriter::new(
-        media,
-        Producer::Function,
-        usize::try_from(announced).unwrap_or(0),
-    );
+    // Of an error answer only a little is read, whatever it announces.
+    let room = if status.is_success() { announced } else { 0 };
+    let room = usize::try_from(room).unwrap_or(0);
+    let mut writer = ValueWriter::new(media, Producer::Function, room);
     let mut chunks = answer.bytes_stream();
     loop {
         let chunk = chunks.try_next().await.map_err(|error| {
