@@ -273,29 +273,27 @@ impl Driver {
     /// else appended first: it may be that the request ends otherwise.
     async fn conclude(&mut self, conclusion: Conclusion) -> Result<Option<Finished>, DriveError> {
         let outcome = match conclusion {
-            Conclusion::Succeeded(given) => {
-                match runner::resolve(&self.context, given).await {
-                    Ok(value) => {
-                        let Some(output) = self.keep_output(&value).await? else {
-                            return Ok(None);
-                        };
-                        let size = value.envelope().len() as u64;
-                        let outcome = Outcome::Succeeded {
-                            output: output.place(),
-                            size,
-                        };
-                        return Ok(Some(Finished {
-                            outcome,
-                            output: Some(value),
-                        }));
-                    }
-                    Err(error) => Outcome::Failed {
-                        step: StepPath::from("output"),
-                        message: error.message,
-                        cause: error.cause,
-                    },
+            Conclusion::Succeeded(given) => match runner::resolve(&self.context, given).await {
+                Ok(value) => {
+                    let Some(output) = self.keep_output(&value).await? else {
+                        return Ok(None);
+                    };
+                    let size = value.envelope().len() as u64;
+                    let outcome = Outcome::Succeeded {
+                        output: output.place(),
+                        size,
+                    };
+                    return Ok(Some(Finished {
+                        outcome,
+                        output: Some(value),
+                    }));
                 }
-            }
+                Err(error) => Outcome::Failed {
+                    step: StepPath::from("output"),
+                    message: error.message,
+                    cause: error.cause,
+                },
+            },
             Conclusion::Failed {
                 step,
                 message,

@@ -151,7 +151,11 @@ async fn inputs(context: &Arc<Context>, run: &Run) -> Result<Inputs, StepError> 
     };
     let joined = |given: &Given| matches!(given, Given::Map(_));
     let heavy = run.inputs.iter().flat_map(|(_, given)| given).any(joined)
-        || context.data.size(&run.inputs).map_err(StepError::permanent)? > INLINE_WORK_BYTES_MAX;
+        || context
+            .data
+            .size(&run.inputs)
+            .map_err(StepError::permanent)?
+            > INLINE_WORK_BYTES_MAX;
     if !heavy {
         let inputs = context.data.inputs(&run.inputs, reading);
         return inputs.map_err(StepError::permanent);

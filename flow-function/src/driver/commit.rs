@@ -322,7 +322,9 @@ impl Driver {
     pub(super) async fn settle(&mut self) -> Result<(), DriveError> {
         let settled = vec![Event::Settled { at_us: now_us() }];
         while !self.commit(settled.clone()).await? {
-            self.read_external().await?;
+            if !self.read_external().await? {
+                return Err(DriveError::Gone);
+            }
         }
         Ok(())
     }

@@ -178,7 +178,10 @@ async fn a_cancel_after_the_end_is_refused_though_nobody_was_told_of_it_yet() {
     let deadline = [Event::DeadlinePassed { at_us: 5 }];
     let (_, finished) = fixture.driver.decide(&deadline).await.unwrap();
     let error = fixture.engine.cancel(fixture.request).await.unwrap_err();
-    assert!(error.to_string().ends_with("is timed_out already"), "{error}");
+    assert!(
+        error.to_string().ends_with("is timed_out already"),
+        "{error}"
+    );
     fixture.driver.finish(finished.unwrap()).await.unwrap();
 }
 

@@ -1,0 +1,221 @@
+//! Requests from start to settling, raced: whatever happens when, each settles and leaves nothing.
+
+use std::time::Duration;
+
+use turlough_sdk::{ContentType, Producer, StepError, read_yaml};
+
+use super::*;
+use crate::machine::Execution;
+
+fn engine(change: impl FnOnce(&mut Settings)) -> Engine {
+    let mut settings = Settings::from_environment();
+    settings.gateway_url = "http://127.0.0.1:9".to_owned();
+    change(&mut settings);
+    Engine::new(settings).unwrap()
+}
+
+fn json(text: &str) -> Value {
+    Value::new(ContentType::JSON, Producer::Caller, text.as_bytes())
+}
+
+async fn soon<T>(what: impl Future<Output = T>) -> T {
+    tokio::time::timeout(Duration::from_secs(30), what)
+        .await
+        .expect("stuck")
+}
+
+/// Values over the inline limit, on the pool and on the reactor, one after another and side by side.
+fn busy() -> Flow {
+    let flow = Flow::builder("busy");
+    let n = flow.input::<u32>();
+    let list = flow.map("list", &n, |n: u32| -> Result<Vec<String>, StepError> {
+        Ok(vec!["x".repeat(5_000); n as usize])
+    });
+    let each = flow.for_each("each", &list, |body, item| {
+        body.map("turn", item, |text: String| async move {
+            tokio::task::yield_now().await;
+            Ok::<_, StepError>(text + "y")
+        })
+    });
+    let sum = flow.map(
+        "sum",
+        &each,
+        |all: Vec<String>| -> Result<usize, StepError> { Ok(all.iter().map(String::len).sum()) },
+    );
+    flow.output(&sum).build().unwrap()
+}
+
+impl Engine {
+    async fn is_settled_with_one_end(&self, request: RequestId) {
+        let records = self.records(request).await.unwrap();
+        let events: Vec<_> = records.iter().flat_map(|r| &r.append.events).collect();
+        let count = |is: fn(&Event) -> bool| events.iter().filter(|event| is(event)).count();
+        assert_eq!(count(|event| matches!(event, Event::Ended { .. })), 1);
+        assert_eq!(count(|event| matches!(event, Event::Settled { .. })), 1);
+        let summary = self.summary(request).unwrap();
+        let mut execution = Execution::new(self.flow(summary.flow.as_str()).unwrap());
+        for record in &records {
+            execution.fold(&record.append);
+        }
+        assert!(execution.is_ended() && execution.next_actions().is_empty());
+        assert!(summary.ended.unwrap().settled);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cancel_at_any_moment_ends_a_request_once_and_leaves_nothing() {
+    let engine = engine(|s| s.capacity = 4);
+    engine.register(busy()).unwrap();
+    let mut cancels = Vec::new();
+    for pause in 0..400_u32 {
+        let started = engine.start(engine.flow("busy").unwrap(), json("3")).await;
+        let Started { request, finished } = started.unwrap();
+        let canceller = engine.clone();
+        cancels.push(tokio::spawn(async move {
+            for _ in 0..pause % 100 {
+                tokio::task::yield_now().await;
+            }
+            let cancelled = canceller.cancel(request).await;
+            let finished = soon(finished).await.unwrap();
+            if cancelled.is_ok() {
+                assert_eq!(finished.outcome.status(), "cancelled");
+            } else {
+                assert_eq!(finished.outcome.status(), "succeeded");
+            }
+            request
+        }));
+    }
+    let mut requests = Vec::new();
+    for cancel in cancels {
+        requests.push(soon(cancel).await.unwrap());
+    }
+    assert!(engine.drain(Duration::from_secs(30)).await);
+    for request in requests {
+        engine.is_settled_with_one_end(request).await;
+    }
+    assert_eq!(engine.store_bytes(), 0);
+    assert_eq!(engine.shared.open.load(Ordering::Relaxed), 0);
+    assert_eq!(engine.shared.metrics.driving.get(), 0);
+    assert_eq!(engine.shared.capacity.available_permits(), 4);
+}
+
+const WAITS: &str = "
+flow: waits
+timeout: 200ms
+nodes: { a: { pass: . } }
+";
+
+#[tokio::test]
+async fn a_request_that_waits_for_room_ends_at_its_deadline_and_starts_nothing() {
+    let engine = engine(|s| s.capacity = 1);
+    engine.register(read_yaml(WAITS).unwrap()).unwrap();
+    let _room = engine.shared.capacity.clone().acquire_owned().await;
+    let started = engine.start(engine.flow("waits").unwrap(), json("1")).await;
+    let Started { request, finished } = started.unwrap();
+    let finished = soon(finished).await.unwrap();
+    assert_eq!(finished.outcome, Outcome::TimedOut);
+    assert!(engine.drain(Duration::from_secs(20)).await);
+    engine.is_settled_with_one_end(request).await;
+    let records = engine.records(request).await.unwrap();
+    let mut events = records.iter().flat_map(|r| &r.append.events);
+    assert!(!events.any(|event| matches!(event, Event::StepEnded(_))));
+}
+
+#[tokio::test]
+async fn a_request_that_waits_for_room_can_be_cancelled() {
+    let engine = engine(|s| s.capacity = 1);
+    engine
+        .register(read_yaml(&WAITS.replace("200ms", "1h")).unwrap())
+        .unwrap();
+    let _room = engine.shared.capacity.clone().acquire_owned().await;
+    let started = engine.start(engine.flow("waits").unwrap(), json("1")).await;
+    let Started { request, finished } = started.unwrap();
+    engine.cancel(request).await.unwrap();
+    let finished = soon(finished).await.unwrap();
+    assert_eq!(finished.outcome, Outcome::Cancelled);
+    assert!(engine.drain(Duration::from_secs(20)).await);
+    engine.is_settled_with_one_end(request).await;
+}
+
+#[tokio::test]
+async fn a_put_into_a_full_store_waits_no_longer_than_the_request() {
+    let engine = engine(|s| s.data_bytes_max = 100_000);
+    let other = RequestId::from_uuid(Uuid::now_v7());
+    engine
+        .shared
+        .store
+        .put(other, 1, "k", vec![0; 99_000].into())
+        .unwrap();
+    let text = "flow: big\ntimeout: 300ms\nnodes: { a: { pass: '[range(2000)]' }, b: { after: [a], pass: . } }";
+    engine.register(read_yaml(text).unwrap()).unwrap();
+    let started = engine.start(engine.flow("big").unwrap(), json("1")).await;
+    let finished = soon(started.unwrap().finished).await.unwrap();
+    assert_eq!(finished.outcome, Outcome::TimedOut);
+    assert!(engine.drain(Duration::from_secs(20)).await);
+    assert_eq!(engine.store_bytes(), 99_000);
+}
+
+#[tokio::test]
+async fn a_value_that_the_store_can_never_hold_is_refused_at_once() {
+    let engine = engine(|s| s.data_bytes_max = 5_000);
+    let text = "flow: big\ntimeout: 1h\nnodes: { a: { pass: '[range(2000)]' } }";
+    engine.register(read_yaml(text).unwrap()).unwrap();
+    let started = engine.start(engine.flow("big").unwrap(), json("1")).await;
+    let finished = soon(started.unwrap().finished).await.unwrap();
+    let Outcome::Failed { message, .. } = finished.outcome else {
+        panic!("{:?}", finished.outcome)
+    };
+    assert!(
+        message.contains("raise TURLOUGH_DATA_BYTES_MAX"),
+        "{message}"
+    );
+}
+
+#[tokio::test]
+async fn a_caller_who_goes_away_while_it_starts_leaves_a_whole_request_or_none() {
+    let engine = engine(|_| {});
+    engine.register(read_yaml(WAITS).unwrap()).unwrap();
+    for _ in 0..50 {
+        let starting = engine.start(engine.flow("waits").unwrap(), json("1"));
+        // Polled once, then dropped.
+        drop(futures_util::FutureExt::now_or_never(starting));
+    }
+    assert!(engine.drain(Duration::from_secs(20)).await);
+    for (request, _) in engine.shared.index.list(&crate::index::Filter {
+        limit: 100,
+        ..Default::default()
+    }) {
+        engine.is_settled_with_one_end(request).await;
+    }
+    assert_eq!(engine.shared.open.load(Ordering::Relaxed), 0);
+}
+
+#[tokio::test]
+async fn with_an_inline_limit_of_0_no_payload_goes_into_the_log() {
+    let engine = engine(|s| s.inline_bytes_max = 0);
+    let text = "
+flow: secret
+nodes:
+  a: { pass: '[., .]' }
+  route: { after: [a], switch: [{ when: 'true', to: each }] }
+  each: { for_each: { body: { nodes: { b: { after: [item, a], pass: '.item' } } } } }
+  c: { after: [each], pass: . }
+";
+    engine.register(read_yaml(text).unwrap()).unwrap();
+    let started = engine
+        .start(engine.flow("secret").unwrap(), json("\"hush-hush\""))
+        .await;
+    let Started { request, finished } = started.unwrap();
+    let finished = soon(finished).await.unwrap();
+    let output: Vec<String> = finished.output.unwrap().decode().unwrap();
+    assert_eq!(output, ["hush-hush", "hush-hush"]);
+    assert!(engine.drain(Duration::from_secs(20)).await);
+    for record in engine.records(request).await.unwrap() {
+        let bytes = record.append.encode(request).unwrap();
+        assert!(
+            !bytes.windows(4).any(|window| window == b"hush"),
+            "{record:?}"
+        );
+    }
+    assert_eq!(engine.store_bytes(), 0);
+}
