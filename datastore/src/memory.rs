@@ -17,6 +17,7 @@ pub struct MemoryStore {
     boot: u64,
     bytes_max: u64,
     bytes: AtomicU64,
+    refusals: AtomicU64,
     shards: Vec<Mutex<HashMap<RequestId, Bucket>>>,
 }
 
@@ -105,6 +106,7 @@ impl MemoryStore {
             boot,
             bytes_max,
             bytes: AtomicU64::new(0),
+            refusals: AtomicU64::new(0),
             shards,
         }
     }
@@ -124,24 +126,30 @@ impl MemoryStore {
         let (size, digest) = (envelope.len() as u64, Digest::of(&envelope));
         let key: Arc<str> = Arc::from(key);
         let mut buckets = self.shard(request);
-        let bucket = buckets.entry(request).or_default();
-        if epoch < bucket.epoch {
+        let bucket = buckets.get(&request);
+        let newest = bucket.map_or(0, |bucket| bucket.epoch);
+        if epoch < newest {
             return Err(PutError::Stale {
                 request,
                 epoch,
-                newest: bucket.epoch,
+                newest,
             });
         }
-        bucket.epoch = epoch;
-        if let Some(held) = bucket.values.get(&key) {
-            if Digest::of(held) != digest {
-                return Err(PutError::Exists {
-                    request,
-                    key: key.to_string(),
-                });
-            }
-        } else {
+        let held = bucket.and_then(|bucket| bucket.values.get(&key));
+        let is_new = held.is_none();
+        if held.is_some_and(|held| Digest::of(held) != digest) {
+            return Err(PutError::Exists {
+                request,
+                key: key.to_string(),
+            });
+        }
+        if is_new {
             self.reserve(size)?;
+        }
+        // Only now: a put that is refused leaves no bucket behind.
+        let bucket = buckets.entry(request).or_default();
+        bucket.epoch = epoch;
+        if is_new {
             bucket.bytes += size;
             bucket.values.insert(Arc::clone(&key), envelope);
         }
@@ -159,11 +167,29 @@ impl MemoryStore {
         self.bytes
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, fits)
             .map(drop)
-            .map_err(|held| PutError::Full {
-                held,
-                limit: self.bytes_max,
-                size,
+            .map_err(|held| {
+                self.refusals.fetch_add(1, Ordering::Relaxed);
+                PutError::Full {
+                    held,
+                    limit: self.bytes_max,
+                    size,
+                }
             })
+    }
+
+    /// Puts that the limit refused, since the start.
+    #[must_use]
+    pub fn refusals(&self) -> u64 {
+        self.refusals.load(Ordering::Relaxed)
+    }
+
+    /// Requests that hold a bucket.
+    #[must_use]
+    pub fn buckets(&self) -> usize {
+        let count = |shard: &Mutex<HashMap<RequestId, Bucket>>| {
+            shard.lock().unwrap_or_else(PoisonError::into_inner).len()
+        };
+        self.shards.iter().map(count).sum()
     }
 
     /// Reads what lies at a stored reference, shared, not copied. The digest of a value that never
@@ -310,6 +336,11 @@ mod tests {
                 limit: 5,
                 size: 3
             }
+        );
+        assert_eq!(
+            (store.buckets(), store.refusals()),
+            (1, 1),
+            "nothing is left of it"
         );
         store.drop_bucket(request(1), 1);
         store

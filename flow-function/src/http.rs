@@ -4,40 +4,28 @@
 //! needs the token, or comes from this machine; every error is a problem document.
 
 mod access;
+mod connection;
 mod events;
+mod extract;
 mod flows;
 mod problem;
 mod requests;
 mod start;
-
-use std::net::SocketAddr;
 
 use axum::Router;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use axum::serve::ListenerExt;
 use tokio::net::TcpListener;
-use tokio_util::sync::CancellationToken;
 
 use crate::engine::Engine;
 use problem::Problem;
 
-/// Serves until `closed`; answers in progress are finished.
-pub(crate) async fn serve(
-    listener: TcpListener,
-    engine: &Engine,
-    closed: CancellationToken,
-) -> std::io::Result<()> {
-    let listener = listener.tap_io(|stream| {
-        // Without it small answers wait for acknowledgements; where it cannot be set they just do.
-        drop(stream.set_nodelay(true));
-    });
-    let service = router(engine.clone()).into_make_service_with_connect_info::<SocketAddr>();
-    axum::serve(listener, service)
-        .with_graceful_shutdown(closed.cancelled_owned())
-        .await
+/// Serves until the engine closes.
+pub(crate) async fn serve(listener: TcpListener, engine: &Engine) {
+    let closing = engine.shared.closing.clone();
+    connection::serve(listener, router(engine.clone()), closing).await;
 }
 
 fn router(engine: Engine) -> Router {
@@ -78,6 +66,7 @@ async fn ready(State(engine): State<Engine>) -> Response {
 }
 
 async fn metrics(State(engine): State<Engine>) -> Response {
-    let text = engine.shared.metrics.text(engine.store_bytes());
+    let store = &engine.shared.store;
+    let text = engine.shared.metrics.text(store.bytes(), store.refusals());
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text).into_response()
 }

@@ -1,6 +1,7 @@
 //! The index of requests: a projection of the logs, for lists, and for what is to be forgotten.
 
 use std::collections::{BTreeMap, HashSet, VecDeque};
+use std::ops::Bound;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use turlough_sdk::{FlowName, FlowVersion, RequestId};
@@ -142,8 +143,9 @@ impl Index {
                     .as_deref()
                     .is_none_or(|status| status == summary.status())
         };
-        let all = state.requests.iter().rev();
-        let after = all.filter(|(id, _)| filter.before.is_none_or(|before| **id < before));
+        // From its place in the order: the pages of a list cost what they show.
+        let from = filter.before.map_or(Bound::Unbounded, Bound::Excluded);
+        let after = state.requests.range((Bound::Unbounded, from)).rev();
         let found = after
             .filter(|(_, summary)| matches(summary))
             .take(filter.limit);

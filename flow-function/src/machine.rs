@@ -538,3 +538,6 @@ fn jitter(step: &StepPath, attempt: u32) -> f64 {
 
 #[cfg(test)]
 mod tests;
+
+#[cfg(test)]
+mod random;

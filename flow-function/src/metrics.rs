@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use prometheus::{
-    Encoder, Histogram, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, Opts, Registry,
-    TextEncoder, exponential_buckets,
+    Encoder, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts,
+    Registry, TextEncoder, exponential_buckets,
 };
 use turlough_sdk::{Flow, TenantId};
 use turlough_statestore::event::{StepEnd, StepEnded};
@@ -22,6 +22,7 @@ pub(crate) struct Metrics {
     append_duration: Histogram,
     pub(crate) driving: IntGauge,
     store_bytes: IntGauge,
+    store_refusals: IntCounter,
 }
 
 /// 50 µs to about an hour.
@@ -76,6 +77,14 @@ impl Metrics {
                     .const_label("tenant", tenant.as_str()),
             )
             .unwrap(),
+            store_refusals: IntCounter::with_opts(
+                Opts::new(
+                    "turlough_store_quota_refusals_total",
+                    "Puts that the ephemeral store had no room for",
+                )
+                .const_label("tenant", tenant.as_str()),
+            )
+            .unwrap(),
             registry,
         };
         metrics.register();
@@ -84,7 +93,7 @@ impl Metrics {
 
     #[allow(clippy::unwrap_used, reason = "each name is registered once")]
     fn register(&self) {
-        let collectors: [Box<dyn prometheus::core::Collector>; 7] = [
+        let collectors: [Box<dyn prometheus::core::Collector>; 8] = [
             Box::new(self.requests.clone()),
             Box::new(self.request_duration.clone()),
             Box::new(self.step_duration.clone()),
@@ -92,6 +101,7 @@ impl Metrics {
             Box::new(self.append_duration.clone()),
             Box::new(self.driving.clone()),
             Box::new(self.store_bytes.clone()),
+            Box::new(self.store_refusals.clone()),
         ];
         for collector in collectors {
             self.registry.register(collector).unwrap();
@@ -132,7 +142,10 @@ impl Metrics {
     }
 
     /// The metrics in Prometheus's text format.
-    pub(crate) fn text(&self, store_bytes: u64) -> Vec<u8> {
+    pub(crate) fn text(&self, store_bytes: u64, store_refusals: u64) -> Vec<u8> {
+        let told = self.store_refusals.get();
+        self.store_refusals
+            .inc_by(store_refusals.saturating_sub(told));
         self.store_bytes
             .set(i64::try_from(store_bytes).unwrap_or(i64::MAX));
         let mut text = Vec::new();

@@ -1,5 +1,6 @@
 //! The process: flows in, HTTP out, until SIGTERM.
 
+use std::io::Write as _;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -7,7 +8,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
-use tracing::{error, info, warn};
+use tracing::{info, warn};
 use turlough_sdk::{Flow, FlowError, read_yaml_file_text};
 
 use crate::engine::{Engine, RegisterError};
@@ -44,9 +45,9 @@ pub enum ServeError {
         #[source]
         source: std::io::Error,
     },
-    /// The server broke off.
-    #[error("HTTP server broke off")]
-    Http(#[source] std::io::Error),
+    /// Flows of a folder are wrong: every problem of every one, a line each.
+    #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
+    Flows(Vec<FlowError>),
 }
 
 /// A flow-function that is bound to its address, and not serving yet.
@@ -91,26 +92,18 @@ impl Server {
     /// within the grace time, and closes.
     ///
     /// # Errors
-    /// A server that broke off.
+    /// None for now: what goes wrong with a connection ends that connection.
     pub async fn run(self, shutdown: CancellationToken) -> Result<(), ServeError> {
         let (engine, grace) = (self.engine.clone(), self.engine.shared.settings.drain);
-        let closed = CancellationToken::new();
-        let draining = {
-            let closed = closed.clone();
-            async move {
-                shutdown.cancelled().await;
-                if !engine.drain(grace).await {
-                    warn!(
-                        ?grace,
-                        "requests were still open when the grace time was over"
-                    );
-                }
-                closed.cancel();
+        let draining = async move {
+            shutdown.cancelled().await;
+            if !engine.drain(grace).await {
+                warn!(?grace, "requests were open when the grace time was over");
             }
+            engine.shared.closing.cancel();
         };
-        let serving = http::serve(self.listener, &self.engine, closed);
-        let ((), served) = tokio::join!(draining, serving);
-        served.map_err(ServeError::Http)
+        tokio::join!(draining, http::serve(self.listener, &self.engine));
+        Ok(())
     }
 }
 
@@ -138,14 +131,22 @@ pub fn load_folder(path: &Path) -> Result<Vec<Flow>, ServeError> {
     } else {
         files.push(path.to_owned());
     }
-    let read = |file: PathBuf| {
-        let text = std::fs::read_to_string(&file).map_err(|source| ServeError::Folder {
-            path: file.clone(),
+    let (mut flows, mut wrong) = (Vec::new(), Vec::new());
+    for path in files {
+        let text = std::fs::read_to_string(&path).map_err(|source| ServeError::Folder {
+            path: path.clone(),
             source,
         })?;
-        Ok(read_yaml_file_text(&file.display().to_string(), &text)?)
-    };
-    files.into_iter().map(read).collect()
+        match read_yaml_file_text(&path.display().to_string(), &text) {
+            Ok(flow) => flows.push(flow),
+            Err(error) => wrong.push(error),
+        }
+    }
+    if wrong.is_empty() {
+        Ok(flows)
+    } else {
+        Err(ServeError::Flows(wrong))
+    }
 }
 
 /// Serves one compiled flow: the whole `main` of an author's flow-function.
@@ -186,7 +187,9 @@ pub fn main_with(settings: Settings, flows: Result<Vec<Flow>, ServeError>) -> Ex
     match run() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            error!("{error:#}");
+            // Not as a log line: whatever the log's filter is, a person has to see it.
+            let told = writeln!(std::io::stderr(), "error: {error:#}");
+            drop(told);
             ExitCode::FAILURE
         }
     }

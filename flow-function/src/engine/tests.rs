@@ -219,3 +219,26 @@ nodes:
     }
     assert_eq!(engine.store_bytes(), 0);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_long_chain_of_joins_through_switches_fails_and_does_not_end_the_process() {
+    let engine = engine(|_| {});
+    let mut text = "flow: deep\nnodes:\n  s0: { switch: [{ when: 'true', to: s1 }] }\n".to_owned();
+    for n in 1..3_000 {
+        let to = n + 1;
+        text.push_str(&format!(
+            "  s{n}: {{ after: [input], switch: [{{ when: 'true', to: s{to} }}] }}\n"
+        ));
+    }
+    text.push_str("  s3000: { pass: '1' }\n");
+    engine.register(read_yaml(&text).unwrap()).unwrap();
+    let started = engine.start(engine.flow("deep").unwrap(), json("1")).await;
+    let finished = soon(started.unwrap().finished).await.unwrap();
+    let Outcome::Failed { message, .. } = finished.outcome else {
+        panic!("{:?}", finished.outcome)
+    };
+    assert!(
+        message.contains("joins of joins, deeper than 100"),
+        "{message}"
+    );
+}

@@ -4,6 +4,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use axum::extract::{ConnectInfo, Request, State};
+use axum::http::uri::Authority;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
@@ -15,6 +16,14 @@ use crate::engine::Engine;
 /// Name of the secret.
 const TOKEN: &str = "turlough-token";
 
+/// By what proxies tell for whom they ask.
+const FORWARDED_FOR: [&str; 4] = [
+    "x-forwarded-for",
+    "x-real-ip",
+    "x-client-ip",
+    "true-client-ip",
+];
+
 pub(super) async fn guard(
     State(engine): State<Engine>,
     ConnectInfo(peer): ConnectInfo<SocketAddr>,
@@ -25,7 +34,11 @@ pub(super) async fn guard(
     let path = engine.shared.settings.secrets.join(TOKEN);
     let token = match tokio::fs::read_to_string(&path).await {
         Ok(token) if !token.trim().is_empty() => Some(token),
-        Ok(_) => None,
+        Ok(_) => {
+            tracing::error!(path = %path.display(), "token is empty");
+            let text = "the token of this function is empty";
+            return Problem::new(StatusCode::SERVICE_UNAVAILABLE, text).into_response();
+        }
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
         Err(error) => {
             tracing::error!(path = %path.display(), %error, "token cannot be read");
@@ -46,28 +59,40 @@ pub(super) async fn guard(
 /// Why a caller is refused; none where it is let in.
 fn refusal(token: Option<&str>, peer: IpAddr, headers: &HeaderMap) -> Option<&'static str> {
     if let Some(token) = token {
-        let given = headers
-            .get(header::AUTHORIZATION)
-            .and_then(|value| value.to_str().ok());
-        let given = given
-            .and_then(|text| text.strip_prefix("Bearer "))
-            .unwrap_or_default();
+        let given = bearer(headers).unwrap_or_default();
         let same: bool = given.as_bytes().ct_eq(token.as_bytes()).into();
         let text = "requests need the bearer token of the secret turlough-token; send Authorization: Bearer TOKEN";
         return (!same).then_some(text);
     }
     let local = peer.to_canonical().is_loopback()
         && forwarded_for_loopback(headers)
+        && hosts_are_here(headers)
         && !foreign_page(headers);
     let text = "without a secret turlough-token, requests are shown to this machine alone; \
                 create the secret, and send Authorization: Bearer TOKEN";
     (!local).then_some(text)
 }
 
-/// Behind a gateway on this machine the peer is the gateway; it tells for whom it asks.
+/// The one token that a caller sends; of several nobody knows which one a proxy meant.
+fn bearer(headers: &HeaderMap) -> Option<&str> {
+    let mut given = headers.get_all(header::AUTHORIZATION).iter();
+    let (Some(only), None) = (given.next(), given.next()) else {
+        return None;
+    };
+    let (scheme, token) = only.to_str().ok()?.split_once(' ')?;
+    scheme
+        .eq_ignore_ascii_case("bearer")
+        .then_some(token.trim())
+}
+
+/// Behind a gateway on this machine the peer is the gateway; it tells for whom it asks, by one of
+/// the headers that proxies use. `Forwarded` may hide an address, and no gateway of ours sends it.
 fn forwarded_for_loopback(headers: &HeaderMap) -> bool {
-    let hops = headers.get_all("x-forwarded-for").iter();
-    let mut hops = hops.flat_map(|value| value.to_str().unwrap_or("?").split(','));
+    if headers.contains_key(header::FORWARDED) {
+        return false;
+    }
+    let named = FORWARDED_FOR.iter().flat_map(|name| headers.get_all(*name));
+    let mut hops = named.flat_map(|value| value.to_str().unwrap_or("?").split(','));
     hops.all(|hop| {
         let hop = hop.trim();
         let address = hop
@@ -77,18 +102,35 @@ fn forwarded_for_loopback(headers: &HeaderMap) -> bool {
     })
 }
 
+/// A name that anybody may point at this machine (DNS rebinding) is not this machine's.
+fn hosts_are_here(headers: &HeaderMap) -> bool {
+    let hosts = headers.get_all(header::HOST).iter();
+    let mut hosts = hosts.chain(headers.get_all("x-forwarded-host"));
+    hosts.all(|host| host.to_str().is_ok_and(|host| is_here(host.trim())))
+}
+
 /// A browser on this machine that shows a page from elsewhere says so.
 fn foreign_page(headers: &HeaderMap) -> bool {
-    headers.get(header::ORIGIN).is_some_and(|origin| {
-        let host = origin
-            .to_str()
-            .unwrap_or_default()
-            .split("://")
-            .nth(1)
-            .unwrap_or_default();
-        let name = host.rsplit_once(':').map_or(host, |(name, _)| name);
-        !["localhost", "127.0.0.1", "[::1]"].contains(&name)
+    headers.get_all(header::ORIGIN).iter().any(|origin| {
+        let origin = origin.to_str().unwrap_or_default();
+        !origin
+            .split_once("://")
+            .is_some_and(|(_, host)| is_here(host))
     })
+}
+
+/// Whether a host, with or without a port, is this machine by a name that only it can have.
+fn is_here(host: &str) -> bool {
+    let named = host
+        .parse::<Authority>()
+        .is_ok_and(|authority| authority.host().eq_ignore_ascii_case("localhost"));
+    let address = host.parse::<SocketAddr>().map(|address| address.ip());
+    let address = address.or_else(|_| {
+        let bare = host.strip_prefix('[').and_then(|h| h.strip_suffix(']'));
+        bare.unwrap_or(host).parse::<IpAddr>()
+    });
+    (named && !host.contains('@'))
+        || address.is_ok_and(|address| address.to_canonical().is_loopback())
 }
 
 #[cfg(test)]
@@ -166,6 +208,77 @@ mod tests {
             None,
             "127.0.0.1",
             &[("origin", "http://localhost:8080")]
+        ));
+    }
+
+    #[test]
+    fn every_way_of_saying_for_whom_a_proxy_asks_counts() {
+        for name in [
+            "x-forwarded-for",
+            "x-real-ip",
+            "x-client-ip",
+            "true-client-ip",
+        ] {
+            assert!(refused(None, "127.0.0.1", &[(name, "192.0.2.7")]), "{name}");
+            assert!(refused(None, "127.0.0.1", &[(name, "")]), "{name}");
+            assert!(
+                refused(None, "127.0.0.1", &[(name, "::ffff:192.0.2.7")]),
+                "{name}"
+            );
+            assert!(!refused(None, "127.0.0.1", &[(name, " ::1 ")]), "{name}");
+        }
+        assert!(refused(
+            None,
+            "127.0.0.1",
+            &[("forwarded", "for=192.0.2.7")]
+        ));
+        assert!(refused(None, "127.0.0.1", &[("forwarded", "for=_hidden")]));
+    }
+
+    #[test]
+    fn a_name_that_is_pointed_at_this_machine_is_refused() {
+        for host in [
+            "evil.example:8080",
+            "localhost.evil.example",
+            "x@localhost",
+            "",
+        ] {
+            assert!(refused(None, "127.0.0.1", &[("host", host)]), "{host:?}");
+            assert!(
+                refused(None, "127.0.0.1", &[("x-forwarded-host", host)]),
+                "{host:?}"
+            );
+        }
+        for host in [
+            "localhost",
+            "LOCALHOST:8080",
+            "127.0.0.1:80",
+            "[::1]:80",
+            "[::1]",
+        ] {
+            assert!(!refused(None, "127.0.0.1", &[("host", host)]), "{host:?}");
+        }
+        let two = [
+            ("origin", "http://localhost"),
+            ("origin", "https://example.org"),
+        ];
+        assert!(refused(None, "127.0.0.1", &two));
+        assert!(!refused(None, "127.0.0.1", &[("origin", "http://[::1]")]));
+    }
+
+    #[test]
+    fn one_token_is_sent_in_any_spelling_of_its_scheme() {
+        assert!(!refused(
+            Some("s"),
+            "192.0.2.7",
+            &[("authorization", "bearer s ")]
+        ));
+        let two = [("authorization", "Bearer s"), ("authorization", "Bearer x")];
+        assert!(refused(Some("s"), "192.0.2.7", &two));
+        assert!(refused(
+            Some("s"),
+            "192.0.2.7",
+            &[("authorization", "Basic s")]
         ));
     }
 }

@@ -3,8 +3,8 @@
 
 use std::convert::Infallible;
 
-use axum::extract::{Path, State};
-use axum::http::HeaderMap;
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::sse::{Event as Sse, KeepAlive};
 use axum::response::{IntoResponse, Response};
 use futures_util::stream;
@@ -12,6 +12,7 @@ use tokio::sync::watch;
 use turlough_sdk::RequestId;
 use turlough_statestore::{Event, Record, Seq};
 
+use super::extract::Path;
 use super::problem::Problem;
 use super::requests::parse;
 use crate::engine::{ControlError, Engine};
@@ -39,10 +40,17 @@ pub(super) async fn stream(
         .ok_or(ControlError::Unknown(request))?;
     let after = headers
         .get("last-event-id")
-        .and_then(|value| value.to_str().ok());
-    let after = after
-        .and_then(|text| text.parse().ok())
-        .unwrap_or(Seq::START);
+        .and_then(|value| value.to_str().ok())
+        .and_then(|text| text.parse().ok());
+    // A place that the log has not come to is none of this log's: it is told from its start.
+    let end = *tail.borrow();
+    let after = after.filter(|after| *after <= end).unwrap_or(Seq::START);
+    let last = engine.shared.log.last(request).await;
+    let last = last.map_err(|error| ControlError::Log(request, error))?;
+    if last.is_some_and(|last| last.seq <= after && is_settled(&last)) {
+        // Nothing will follow; to a browser that reconnects this says so.
+        return Ok(StatusCode::NO_CONTENT.into_response());
+    }
     let pending = Vec::new().into_iter();
     let follower = Follower {
         engine,
@@ -59,6 +67,11 @@ pub(super) async fn stream(
     Ok(axum::response::Sse::new(events)
         .keep_alive(KeepAlive::default())
         .into_response())
+}
+
+fn is_settled(record: &Record) -> bool {
+    let mut events = record.append.events.iter();
+    events.any(|event| matches!(event, Event::Settled { .. }))
 }
 
 impl Follower {
@@ -79,7 +92,12 @@ impl Follower {
                 .await
                 .ok()?;
             if records.is_empty() {
-                self.tail.changed().await.ok()?;
+                let closing = &self.engine.shared.closing;
+                tokio::select! {
+                    changed = self.tail.changed() => changed.ok()?,
+                    // Otherwise a follower would keep the process for as long as its request runs.
+                    () = closing.cancelled() => return None,
+                }
                 continue;
             }
             let events: Vec<_> = records
@@ -87,12 +105,7 @@ impl Follower {
                 .flat_map(|record| self.render(record))
                 .collect();
             self.after = records.last().map_or(self.after, |record| record.seq);
-            self.settled = records.iter().any(|r| {
-                r.append
-                    .events
-                    .iter()
-                    .any(|e| matches!(e, Event::Settled { .. }))
-            });
+            self.settled = records.iter().any(is_settled);
             self.pending = events.into_iter();
         }
     }

@@ -1,16 +1,18 @@
 //! `/flows`: what is served here, as JSON, DOT or Mermaid.
 
-use axum::extract::{Path, Query, State};
+use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use serde_json::json;
 use turlough_sdk::picture;
 
+use super::extract::{Path, Query};
 use super::problem::Problem;
 use crate::engine::Engine;
 
 #[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(super) struct ShowQuery {
     format: Option<String>,
 }

@@ -1,15 +1,16 @@
 //! `/requests`: lists, status, result, control.
 
-use axum::extract::{Path, Query, State};
+use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use bytes::BytesMut;
 use serde::Deserialize;
 use serde_json::json;
-use turlough_sdk::{RequestId, Value, ValueRef};
+use turlough_sdk::{Digest, FlowName, RequestId, Value, ValueRef};
 use turlough_statestore::event::Outcome;
 use turlough_statestore::{Event, Record};
 
+use super::extract::{Path, Query};
 use super::problem::Problem;
 use crate::engine::{ControlError, Engine};
 use crate::index::Filter;
@@ -18,6 +19,9 @@ use crate::view;
 /// Most requests in one answer, and how many where the caller does not say.
 const LIST_MAX: usize = 1_000;
 const LIST_DEFAULT: usize = 100;
+
+/// What a request's status may be.
+const STATUSES: [&str; 5] = ["running", "succeeded", "failed", "timed_out", "cancelled"];
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -28,21 +32,46 @@ pub(super) struct ListQuery {
     before: Option<String>,
 }
 
+impl ListQuery {
+    fn filter(self) -> Result<Filter, Problem> {
+        let wrong = |name: &str, found: &str, write: &str| {
+            let found: String = found.chars().take(80).collect();
+            let text = format!("{name} {found:?} is unknown; write {write}");
+            Problem::new(StatusCode::BAD_REQUEST, &text)
+        };
+        let before = self.before.as_deref().map(|text| {
+            let id = text.parse::<RequestId>();
+            id.map_err(|_| wrong("before", text, "the id where the last list ended"))
+        });
+        if let Some(status) = &self.status
+            && !STATUSES.contains(&status.as_str())
+        {
+            return Err(wrong("status", status, &STATUSES.join(", ")));
+        }
+        if let Some(flow) = &self.flow
+            && flow.parse::<FlowName>().is_err()
+        {
+            return Err(wrong("flow", flow, "the name of a flow"));
+        }
+        if self.limit == Some(0) {
+            return Err(wrong("limit", "0", "1 to 1000"));
+        }
+        Ok(Filter {
+            flow: self.flow,
+            status: self.status,
+            before: before.transpose()?,
+            limit: self.limit.unwrap_or(LIST_DEFAULT).min(LIST_MAX),
+        })
+    }
+}
+
 /// Newest first; `before=<id>` goes on where a list ended.
 pub(super) async fn list(
     State(engine): State<Engine>,
-    query: Result<Query<ListQuery>, axum::extract::rejection::QueryRejection>,
+    Query(query): Query<ListQuery>,
 ) -> Result<Response, Problem> {
-    let Query(query) =
-        query.map_err(|error| Problem::new(StatusCode::BAD_REQUEST, &error.body_text()))?;
-    let before = query.before.as_deref().map(parse).transpose()?;
-    let limit = query.limit.unwrap_or(LIST_DEFAULT).clamp(1, LIST_MAX);
-    let filter = Filter {
-        flow: query.flow,
-        status: query.status,
-        before,
-        limit,
-    };
+    let filter = query.filter()?;
+    let limit = filter.limit;
     let found = engine.shared.index.list(&filter);
     let next = (found.len() == limit)
         .then(|| found.last().map(|(id, _)| id.to_string()))
@@ -62,7 +91,13 @@ pub(super) async fn show(
     let records = engine.records(id).await?;
     let summary = engine.summary(id).ok_or(ControlError::Unknown(id))?;
     let flow = engine.flow(summary.flow.as_str()).ok();
-    Ok(axum::Json(view::request(id, &summary, flow, &records)).into_response())
+    // A log of 10,000 steps takes the processor for a while.
+    let view = tokio::task::spawn_blocking(move || view::request(id, &summary, flow, &records));
+    let view = view.await.map_err(|error| {
+        let text = format!("the request cannot be shown: {error}");
+        Problem::new(StatusCode::INTERNAL_SERVER_ERROR, &text).with("request_id", id.to_string())
+    })?;
+    Ok(axum::Json(view).into_response())
 }
 
 pub(super) async fn result(
@@ -192,7 +227,12 @@ fn events(records: &[Record]) -> impl Iterator<Item = &Event> {
 fn kept(id: RequestId, at: &ValueRef, records: &[Record]) -> Result<Value, Problem> {
     let envelope = match at {
         ValueRef::Inline(envelope) => envelope.clone(),
-        ValueRef::Parts { upload, size, .. } => {
+        ValueRef::Parts {
+            upload,
+            size,
+            digest,
+            ..
+        } => {
             let mut envelope = BytesMut::with_capacity(usize::try_from(*size).unwrap_or(0));
             for event in events(records) {
                 if let Event::Part {
@@ -202,6 +242,11 @@ fn kept(id: RequestId, at: &ValueRef, records: &[Record]) -> Result<Value, Probl
                 {
                     envelope.extend_from_slice(bytes);
                 }
+            }
+            if Digest::of(&envelope) != *digest {
+                let text = "the output's parts in the log are not what was put there";
+                let problem = Problem::new(StatusCode::INTERNAL_SERVER_ERROR, text);
+                return Err(problem.with("request_id", id.to_string()));
             }
             envelope.freeze()
         }

@@ -1,27 +1,30 @@
 //! `POST /` and `POST /<flow>`: start a flow, and wait for its end or not.
 
+use std::time::Duration;
+
 use axum::body::Body;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use http_body_util::BodyExt;
 use turlough_sdk::value::ValueWriter;
 use turlough_sdk::{ContentType, Producer, RequestId, Value};
 
+use super::extract::Path;
 use super::problem::Problem;
 use super::requests::{answer, location};
+use crate::data::typed;
 use crate::engine::{Engine, Started};
 use crate::view;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-turlough-request-id");
 
-/// What clients send where nobody said what the body is; such a body is JSON if it reads as JSON.
-const UNSAID: [&str; 4] = [
-    "",
-    "application/x-www-form-urlencoded",
-    "text/html",
-    "text/plain",
-];
+/// How long a body may pause: a caller who sends nothing holds a connection and what it has sent.
+const BODY_PAUSE_MAX: Duration = Duration::from_secs(30);
+/// Room that is reserved because a caller says that it will send as much.
+const BODY_ROOM_MAX: u64 = 1 << 20;
+/// Bodies up to this size are looked into on the spot: some 100 µs.
+const INLINE_WORK_BYTES_MAX: usize = 64 * 1024;
 
 /// The only flow here.
 pub(super) async fn only(
@@ -32,11 +35,12 @@ pub(super) async fn only(
     let flows = engine.flows();
     let [flow] = &flows[..] else {
         let names: Vec<_> = flows.iter().map(|flow| flow.name().as_str()).collect();
-        let text = format!(
-            "{} flows are served here; post to one: /{}",
-            names.len(),
-            names.join(", /")
-        );
+        let text = if names.is_empty() {
+            "no flows are served here".to_owned()
+        } else {
+            let (count, names) = (names.len(), names.join(", /"));
+            format!("{count} flows are served here; post to one: /{names}")
+        };
         return Err(Problem::new(StatusCode::NOT_FOUND, &text));
     };
     let name = flow.name().to_string();
@@ -67,15 +71,29 @@ async fn start(
     let mut response = if prefers_async(headers) {
         accepted(&engine, request, headers)
     } else {
-        match tokio::time::timeout(engine.shared.settings.sync_wait, &mut finished).await {
-            Ok(Ok(end)) => answer(request, &end.outcome, end.output.as_ref(), headers).await,
-            Ok(Err(_)) => {
-                let text = "the request's driver stopped; see its status";
-                Problem::new(StatusCode::INTERNAL_SERVER_ERROR, text)
-                    .with("request_id", request.to_string())
-                    .into_response()
+        let problem = |status, text| {
+            let problem = Problem::new(status, text);
+            problem
+                .with("request_id", request.to_string())
+                .into_response()
+        };
+        tokio::select! {
+            // In order: an end that is there is told, whatever else is true.
+            biased;
+            end = &mut finished => match end {
+                Ok(end) => answer(request, &end.outcome, end.output.as_ref(), headers).await,
+                Err(_) => {
+                    let text = "the request's driver stopped; see its status";
+                    problem(StatusCode::INTERNAL_SERVER_ERROR, text)
+                }
+            },
+            () = tokio::time::sleep(engine.shared.settings.sync_wait) => {
+                accepted(&engine, request, headers)
             }
-            Err(_) => accepted(&engine, request, headers),
+            () = engine.shared.closing.cancelled() => {
+                let text = "the function was shut down before the request's end";
+                problem(StatusCode::SERVICE_UNAVAILABLE, text)
+            }
         }
     };
     let id = HeaderValue::from_str(&request.to_string());
@@ -105,9 +123,10 @@ fn prefers_async(headers: &HeaderMap) -> bool {
         .get_all("prefer")
         .iter()
         .filter_map(|value| value.to_str().ok());
-    prefer
-        .flat_map(|text| text.split(','))
-        .any(|text| text.trim() == "respond-async")
+    prefer.flat_map(|text| text.split(',')).any(|text| {
+        let name = text.split(';').next().unwrap_or_default().trim();
+        name.eq_ignore_ascii_case("respond-async")
+    })
 }
 
 async fn read(headers: &HeaderMap, mut body: Body, limit: usize) -> Result<Value, Problem> {
@@ -131,9 +150,16 @@ async fn read(headers: &HeaderMap, mut body: Body, limit: usize) -> Result<Value
         .get(header::CONTENT_TYPE)
         .and_then(|value| value.to_str().ok());
     let said = said.unwrap_or_default();
-    let room = usize::try_from(announced).unwrap_or(0);
+    let room = usize::try_from(announced.min(BODY_ROOM_MAX)).unwrap_or(0);
     let mut writer = ValueWriter::new(ContentType::new(said), Producer::Caller, room);
-    while let Some(frame) = body.frame().await {
+    loop {
+        let frame = tokio::time::timeout(BODY_PAUSE_MAX, body.frame()).await;
+        let frame = frame.map_err(|_| {
+            let read = writer.body_bytes();
+            let text = format!("body paused for {BODY_PAUSE_MAX:?} after {read} bytes");
+            Problem::new(StatusCode::REQUEST_TIMEOUT, &text)
+        })?;
+        let Some(frame) = frame else { break };
         let frame = frame.map_err(|error| {
             let text = format!(
                 "body broke off after {} bytes: {error}",
@@ -151,14 +177,12 @@ async fn read(headers: &HeaderMap, mut body: Body, limit: usize) -> Result<Value
         writer.put(&data);
     }
     let value = writer.finish();
-    let essence = said.split(';').next().unwrap_or_default().trim();
-    let body = value.body();
-    let json = UNSAID.contains(&essence)
-        && !body.is_empty()
-        && serde_json::from_slice::<serde::de::IgnoredAny>(&body).is_ok();
-    Ok(if json {
-        Value::new(ContentType::JSON, Producer::Caller, &body)
-    } else {
-        value
+    if value.envelope().len() <= INLINE_WORK_BYTES_MAX {
+        return Ok(typed(value));
+    }
+    let looked = tokio::task::spawn_blocking(move || typed(value)).await;
+    looked.map_err(|error| {
+        let text = format!("body could not be read: {error}");
+        Problem::new(StatusCode::INTERNAL_SERVER_ERROR, &text)
     })
 }

@@ -52,10 +52,13 @@ pub(crate) enum Given {
 }
 
 impl Given {
-    /// Several inputs as one: the single one as it is, otherwise a map without the dead.
+    /// Several inputs as one: the single one as it is, otherwise a map without the dead. Cases of
+    /// one switch are one input, as in `Inputs::joined`.
     pub(crate) fn join(inputs: Vec<(Arc<str>, Option<Self>)>) -> Self {
-        if let [(_, only)] = &inputs[..] {
-            return only.clone().unwrap_or(Self::Empty);
+        let first = inputs.first().map(|(name, _)| name);
+        if inputs.iter().all(|(name, _)| Some(name) == first) {
+            let only = inputs.into_iter().find_map(|(_, given)| given);
+            return only.unwrap_or(Self::Empty);
         }
         let live = inputs
             .into_iter()

@@ -426,3 +426,20 @@ fn a_chain_of_ten_thousand_skipped_nodes_ends_without_recursion() {
     bench.end("route", StepEnd::Took { case: None });
     assert_eq!(bench.ended, Some(Conclusion::Succeeded(Given::Empty)));
 }
+
+#[test]
+fn a_switch_whose_cases_lead_to_one_node_is_one_input_of_it() {
+    let mut bench = Bench::yaml(
+        "
+flow: cases
+nodes:
+  first: { switch: [{ when: '.a', to: second }, { when: '.b', to: second }] }
+  second: { switch: [{ when: 'true', to: end }] }
+  end: { pass: . }
+",
+    );
+    bench.end("first", StepEnd::Took { case: Some(1) });
+    assert_eq!(bench.running[0].inputs.len(), 2);
+    bench.end("second", StepEnd::Took { case: Some(0) });
+    assert_eq!(bench.running[0].inputs[0].1, Some(Given::Value(inline(&1))));
+}
