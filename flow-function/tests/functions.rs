@@ -195,3 +195,34 @@ nodes:
     assert_eq!(answer.text().await.unwrap(), "where");
     assert_eq!(platform.calls.of("echo")[0]["x-customer"], "7");
 }
+
+#[tokio::test]
+async fn an_answer_that_nobody_gave_a_type_is_data_where_it_reads_as_json() {
+    let flow = "
+flow: untyped
+nodes:
+  said: { apply: plain }
+  route: { after: [said], switch: [{ when: '.n > 1', to: twice }, { default: never }] }
+  twice: { pass: '.n * 2' }
+  never: { pass: '0' }
+  each: { after: [said], for_each: { items: '[.n, .n]', body: { nodes: { one: { after: [item, said], apply: plain } } } } }
+  all: { after: [twice, each, said], pass: '[.twice, .each[0].n, .said.n]' }
+output: all
+";
+    let platform = Platform::yaml(&[flow, "flow: raw\nnodes: { said: { apply: plain } }"]).await;
+    let answer = platform.post("/untyped", "1").await;
+    assert_eq!(answer.text().await.unwrap(), "[14,7,7]");
+    let answer = platform.post("/raw", "1").await;
+    assert_eq!(
+        answer.headers()["content-type"],
+        "text/plain; charset=utf-8"
+    );
+    assert_eq!(answer.text().await.unwrap(), " {\"n\": 7}\n");
+}
+
+#[tokio::test]
+async fn an_error_that_announces_more_than_there_is_memory_is_quoted_all_the_same() {
+    let (_platform, problem) = failure("boasts").await;
+    let detail = problem["detail"].as_str().unwrap();
+    assert!(detail.contains("500"), "{detail}");
+}

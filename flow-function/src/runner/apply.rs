@@ -102,14 +102,18 @@ async fn read(
     let mut writer = ValueWriter::new(media, Producer::Function, room);
     let mut chunks = answer.bytes_stream();
     loop {
-        let chunk = chunks.try_next().await.map_err(|error| {
-            let text = format!(
-                "answer of function {} broke off: {}",
-                apply.function,
-                chain(&error)
-            );
-            StepError::transient(text)
-        })?;
+        let chunk = match chunks.try_next().await {
+            Ok(chunk) => chunk,
+            // What an error answer says is more than that it broke off.
+            Err(_) if !status.is_success() => break,
+            Err(error) => {
+                return Err(StepError::transient(format!(
+                    "answer of function {} broke off: {}",
+                    apply.function,
+                    chain(&error)
+                )));
+            }
+        };
         let Some(chunk) = chunk else { break };
         if !status.is_success() {
             let room = QUOTE_BYTES_MAX.saturating_sub(writer.body_bytes());

@@ -20,7 +20,7 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::any;
 use bytes::Bytes;
-use tokio::io::AsyncReadExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -30,6 +30,8 @@ use turlough_sdk::{Flow, read_yaml};
 
 /// Bytes that are no UTF-8, and would not survive being taken for text.
 pub const BINARY: &[u8] = &[0xff, 0xfe, 0x00, 0x80, b'"', b'\\', 0xc3, 0x28];
+/// An error whose body nobody could hold.
+const BOAST: &str = "HTTP/1.1 500 Oh\r\nContent-Length: 900000000000000000\r\n\r\nwho knows";
 /// What the function `large` answers with.
 pub const LARGE_BYTES: usize = 50_000_000;
 
@@ -80,14 +82,16 @@ impl Platform {
         };
         let gateway = Gateway::bind(config).await.unwrap();
         let calls = Arc::new(Calls::default());
-        for name in ["echo", "fail", "hang", "large", "binary", "flaky", "refuse"] {
+        for name in [
+            "echo", "fail", "hang", "large", "binary", "flaky", "refuse", "plain",
+        ] {
             let address = function(name, Arc::clone(&calls)).await;
             gateway.registry().add_static(spec(name), &address).unwrap();
         }
-        gateway
-            .registry()
-            .add_static(spec("closes"), &closing_function().await)
-            .unwrap();
+        for (name, answer) in [("closes", ""), ("boasts", BOAST)] {
+            let address = function_of_bytes(answer).await;
+            gateway.registry().add_static(spec(name), &address).unwrap();
+        }
 
         let mut settings = Settings::from_environment();
         settings.gateway_url = gateway.url();
@@ -234,19 +238,21 @@ async fn behave(
                 (0..LARGE_BYTES / 1_000_000).map(move |_| Ok::<_, std::io::Error>(chunk.clone()));
             Body::from_stream(futures_util::stream::iter(chunks)).into_response()
         }
+        "plain" => " {\"n\": 7}\n".into_response(),
         "binary" => ([(header::CONTENT_TYPE, "image/x-odd")], BINARY).into_response(),
         _ => ([(header::CONTENT_TYPE, media)], body).into_response(),
     }
 }
 
-/// Reads a little and hangs up.
-async fn closing_function() -> String {
+/// Reads a little, answers with these bytes, and hangs up.
+async fn function_of_bytes(answer: &'static str) -> String {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
     let address = format!("http://{}", listener.local_addr().unwrap());
     tokio::spawn(async move {
         while let Ok((mut stream, _)) = listener.accept().await {
             let mut buffer = [0; 16];
             drop(stream.read(&mut buffer).await);
+            drop(stream.write_all(answer.as_bytes()).await);
         }
     });
     address
