@@ -107,9 +107,12 @@ async fn sigterm_with_requests_in_flight_ends_in_time_and_tells_them() {
 }
 
 fn refused(mut command: Command) -> (Option<i32>, String) {
-    let output = command.output().unwrap();
-    let text = String::from_utf8(output.stderr).unwrap();
-    (output.status.code(), text)
+    let mut child = Running(command.spawn().unwrap());
+    let status = wait(&mut child);
+    let mut text = String::new();
+    let mut log = child.0.stderr.take().unwrap();
+    log.read_to_string(&mut text).unwrap();
+    (status.code(), text)
 }
 
 #[test]
