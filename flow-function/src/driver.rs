@@ -4,6 +4,8 @@
 //! decides it is stored; a driver whose claim is over stops and writes nothing.
 
 mod commit;
+mod pieces;
+mod start;
 
 use std::collections::{HashMap, HashSet};
 use std::panic::AssertUnwindSafe;
@@ -22,10 +24,10 @@ use uuid::Uuid;
 
 use crate::clock::{now_us, until};
 use crate::data::RequestData;
-use crate::engine::{Finished, Shared};
 use crate::index::Summary;
 use crate::machine::{Action, Conclusion, Execution, Run};
 use crate::runner::{self, Context};
+use crate::shared::{Finished, Shared};
 
 /// Drives one request from its acceptance to its end.
 #[derive(Debug)]
@@ -72,7 +74,7 @@ impl Driver {
         let timeout_us = u64::try_from(flow.timeout().as_micros()).unwrap_or(u64::MAX);
         let deadline_us = accepted_us.saturating_add(timeout_us);
         let (finished, receiver) = oneshot::channel();
-        let start = commit::Start::new(&shared, &flow, request, deadline_us);
+        let start = start::Start::new(&shared, &flow, request, deadline_us);
         let (at, began) = start.accept(&input, accepted_us, claim).await?;
         let (execution, seq, tail) = began;
         let data = RequestData::new(

@@ -1,6 +1,5 @@
 //! The engine: which flows there are, which requests are open, and the way in.
 
-use std::collections::{BTreeMap, HashSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
@@ -10,7 +9,6 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use turlough_datastore::MemoryStore;
 use turlough_sdk::{Flow, FlowName, ReplicaId, RequestId, Value};
-use turlough_statestore::event::Outcome;
 use turlough_statestore::{
     Append, AppendError, AppendId, Envelope, Event, Kind, MemoryLog, Record, Seq,
 };
@@ -21,6 +19,7 @@ use crate::driver::Driver;
 use crate::index::{Index, Summary};
 use crate::metrics::Metrics;
 use crate::settings::{INLINE_BYTES_LIMIT, Settings};
+use crate::shared::{Finished, Shared};
 
 /// Paths of the API, which a flow's name would hide.
 const RESERVED_NAMES: [&str; 4] = ["flows", "requests", "callbacks", "metrics"];
@@ -32,25 +31,6 @@ const EXTERNAL_TRIES_MAX: usize = 100;
 #[derive(Debug, Clone)]
 pub struct Engine {
     pub(crate) shared: Arc<Shared>,
-}
-
-/// What everything in one flow-function process shares. Requests share nothing else.
-#[derive(Debug)]
-pub(crate) struct Shared {
-    pub(crate) settings: Settings,
-    pub(crate) replica: ReplicaId,
-    pub(crate) client: reqwest::Client,
-    pub(crate) log: MemoryLog,
-    pub(crate) store: Arc<MemoryStore>,
-    pub(crate) index: Index,
-    pub(crate) metrics: Metrics,
-    pub(crate) capacity: Arc<Semaphore>,
-    pub(crate) draining: CancellationToken,
-    /// The grace time is over: who still waits or follows is sent away.
-    pub(crate) closing: CancellationToken,
-    flows: RwLock<BTreeMap<FlowName, Arc<Flow>>>,
-    open: AtomicUsize,
-    tasks: TaskTracker,
 }
 
 /// Why a flow was not registered.
@@ -106,14 +86,6 @@ pub(crate) enum ControlError {
 pub(crate) struct Started {
     pub(crate) request: RequestId,
     pub(crate) finished: oneshot::Receiver<Finished>,
-}
-
-/// The end of a request, for the caller who waits.
-#[derive(Debug)]
-pub(crate) struct Finished {
-    pub(crate) outcome: Outcome,
-    /// The output, where it succeeded.
-    pub(crate) output: Option<Value>,
 }
 
 impl Engine {
@@ -326,20 +298,6 @@ impl Engine {
         tokio::time::timeout(grace, self.shared.tasks.wait())
             .await
             .is_ok()
-    }
-}
-
-impl Shared {
-    pub(crate) fn gateway_url(&self) -> &str {
-        self.settings.gateway_url.trim_end_matches('/')
-    }
-
-    /// A request is settled: what is oldest of the ended ones is forgotten past the bounds.
-    pub(crate) fn forget_oldest(&self) {
-        let forgotten: HashSet<RequestId> = self.index.take_excess();
-        for request in forgotten {
-            self.log.expire(request);
-        }
     }
 }
 

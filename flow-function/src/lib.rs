@@ -34,6 +34,7 @@ mod metrics;
 mod runner;
 mod server;
 mod settings;
+mod shared;
 mod view;
 
 pub use engine::{Engine, RegisterError};

@@ -13,8 +13,8 @@ use turlough_statestore::event::{StepEnd, StepEnded};
 
 use crate::clock::{now_us, until};
 use crate::data::{Reading, RequestData};
-use crate::engine::Shared;
 use crate::machine::{Given, Run, Work};
+use crate::shared::Shared;
 
 /// Values up to this size are turned into JSON, joined or looked into on the spot: some 100 µs.
 const INLINE_WORK_BYTES_MAX: u64 = 64 * 1024;

@@ -1,14 +1,16 @@
 //! A request as people see it: a projection of its log.
 
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::sync::Arc;
 
 use serde_json::{Value as Json, json};
-use turlough_sdk::{Flow, RequestId, ValueRef};
+use turlough_sdk::{Flow, RequestId, StepPath, ValueRef};
 use turlough_statestore::event::{Outcome, StepEnd, StepEnded};
 use turlough_statestore::{Event, Record};
 
 use crate::index::Summary;
-use crate::machine::Execution;
+use crate::machine::{Execution, StepState};
 
 /// A request in a list.
 pub(crate) fn summary(request: RequestId, summary: &Summary) -> Json {
@@ -37,29 +39,10 @@ pub(crate) fn request(
     flow: Option<Arc<Flow>>,
     records: &[Record],
 ) -> Json {
-    let mut view = summary(id, about);
-    let mut steps = Vec::new();
-    let mut seen = std::collections::HashMap::new();
+    let mut steps = Steps::default();
     for event in records.iter().flat_map(|record| &record.append.events) {
         if let Event::StepEnded(ended) = event {
-            // A later event of a step (another attempt, a for_each's gathering) takes its place.
-            let row = step(ended);
-            match seen.entry(ended.step.clone()) {
-                std::collections::hash_map::Entry::Occupied(at) => {
-                    let old: &mut Json = &mut steps[*at.get()];
-                    let begin = old["begin"].clone();
-                    let items = old.get("items").cloned();
-                    *old = row;
-                    if let Some(items) = items {
-                        old["begin"] = begin;
-                        old["items"] = items;
-                    }
-                }
-                std::collections::hash_map::Entry::Vacant(at) => {
-                    at.insert(steps.len());
-                    steps.push(row);
-                }
-            }
+            steps.add_ended(ended);
         }
     }
     if let Some(flow) = flow.filter(|flow| flow.version().as_str() == about.version) {
@@ -68,33 +51,74 @@ pub(crate) fn request(
             execution.fold(&record.append);
         }
         for state in execution.root_states() {
-            let ended = seen.contains_key(&turlough_sdk::StepPath::root(&state.node));
-            if ended && state.items.is_none() {
-                continue;
-            }
-            let status = match (about.ended.is_some(), state.status) {
-                (true, "waiting") => "not_reached",
-                (true, "running") => "abandoned",
-                (_, status) => status,
-            };
-            let row = json!({
-                "step": state.node.as_str(),
-                "operation": state.operation,
-                "status": status,
-            });
-            match seen.get(&turlough_sdk::StepPath::root(&state.node)) {
-                Some(at) => {
-                    steps[*at]["status"] = status.into();
-                    let (ended, all) = state.items.unwrap_or_default();
-                    steps[*at]["items_ended"] = ended.into();
-                    steps[*at]["items"] = all.into();
+            steps.add_state(&state, about.ended.is_some());
+        }
+    }
+    let mut view = summary(id, about);
+    view["steps"] = Json::Array(steps.rows);
+    view
+}
+
+/// Rows of steps in the order in which they first ended, and where each stands.
+#[derive(Default)]
+struct Steps {
+    rows: Vec<Json>,
+    places: HashMap<StepPath, Place>,
+}
+
+struct Place {
+    row: usize,
+    begin_us: u64,
+}
+
+impl Steps {
+    /// A later event of a step takes the place of the earlier one: another attempt, or the gathering
+    /// of a for_each, which began when its items were listed.
+    fn add_ended(&mut self, ended: &StepEnded) {
+        let mut row = step(ended);
+        match self.places.entry(ended.step.clone()) {
+            Entry::Occupied(place) => {
+                let place = place.get();
+                let old = &mut self.rows[place.row];
+                if let Some(items) = old.get("items") {
+                    row["items"] = items.clone();
+                    row["begin"] = old["begin"].clone();
+                    row["duration_ms"] = millis(place.begin_us, ended.end_us);
                 }
-                None => steps.push(row),
+                *old = row;
+            }
+            Entry::Vacant(place) => {
+                let at = self.rows.len();
+                place.insert(Place {
+                    row: at,
+                    begin_us: ended.begin_us,
+                });
+                self.rows.push(row);
             }
         }
     }
-    view["steps"] = Json::Array(steps);
-    view
+
+    fn add_state(&mut self, state: &StepState, request_ended: bool) {
+        let status = match (request_ended, state.status) {
+            (true, "waiting") => "not_reached",
+            (true, "running") => "abandoned",
+            (_, status) => status,
+        };
+        let Some(place) = self.places.get(&StepPath::root(&state.node)) else {
+            self.rows.push(json!({
+                "step": state.node.as_str(),
+                "operation": state.operation,
+                "status": status,
+            }));
+            return;
+        };
+        if let Some((ended, all)) = state.items {
+            let row = &mut self.rows[place.row];
+            row["status"] = status.into();
+            row["items_ended"] = ended.into();
+            row["items"] = all.into();
+        }
+    }
 }
 
 fn step(ended: &StepEnded) -> Json {

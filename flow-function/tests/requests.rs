@@ -299,8 +299,32 @@ async fn a_for_each_keeps_order_and_an_empty_one_is_an_empty_list() {
     let answer = platform
         .post("/each", json!({ "list": list }).to_string())
         .await;
+    let id = answer.headers()["x-turlough-request-id"]
+        .to_str()
+        .unwrap()
+        .to_owned();
     let got: Vec<u32> = answer.json().await.unwrap();
     assert_eq!(got, (100..300).collect::<Vec<_>>());
+    let view = platform.ended(&id).await;
+    let all = view["steps"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|row| row["step"] == "all")
+        .unwrap();
+    assert_eq!(
+        (all["items"].as_u64(), all["status"].as_str()),
+        (Some(200), Some("succeeded"))
+    );
+    let of_items = view["steps"].as_array().unwrap().iter().filter_map(|row| {
+        let inner = row["step"].as_str()?.starts_with("all[");
+        inner.then(|| row["duration_ms"].as_f64())?
+    });
+    let longest = of_items.fold(0.0, f64::max);
+    assert!(
+        all["duration_ms"].as_f64().unwrap() > longest,
+        "a for_each takes as long as its items"
+    );
     let answer = platform.post("/each", r#"{"list": []}"#).await;
     assert_eq!(
         (answer.status().as_u16(), answer.text().await.unwrap()),

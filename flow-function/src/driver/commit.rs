@@ -1,29 +1,17 @@
-//! Appends of a driver: how they are made, split, and what a conflict means.
+//! Appends of a driver: how they are made, and what a conflict means.
 
 use std::sync::Arc;
 use std::time::Instant;
 
-use tokio::sync::watch;
-use turlough_sdk::{Digest, Flow, RequestId, Value, ValueRef};
-use turlough_statestore::event::{Outcome, StepEnd, StepEnded};
+use turlough_sdk::{Value, ValueRef};
+use turlough_statestore::event::Outcome;
 use turlough_statestore::{Append, AppendError, AppendId, Envelope, Event, Kind, Record, Seq};
 
+use super::pieces::{parts_of, split};
+use super::start::{FIRST_EPOCH, claimed};
 use super::{DriveError, Driver, failure, random};
 use crate::clock::now_us;
-use crate::engine::Shared;
 use crate::machine::Execution;
-
-/// Size of a part in the log: an append holds one, with room for its envelope.
-const PART_BYTES: usize = 480 * 1024;
-/// Events are put into one append up to this estimate of their size.
-const APPEND_BYTES_AIM: usize = 384 * 1024;
-/// What an event takes beside its value and message, generously.
-const EVENT_BYTES: usize = 512;
-/// The claim of whoever accepts; there is no other with this backend.
-const FIRST_EPOCH: u64 = 1;
-
-/// What a new log comes to: its fold, where it ends, and the way to hear of more.
-type Began = (Execution, Seq, watch::Receiver<Seq>);
 
 /// Where a request's output is kept.
 #[derive(Debug)]
@@ -38,134 +26,6 @@ impl Kept {
         match self {
             Self::Here(at) => Some(at),
             Self::Nowhere => None,
-        }
-    }
-}
-
-/// A log that begins.
-pub(super) struct Start<'a> {
-    shared: &'a Arc<Shared>,
-    flow: &'a Arc<Flow>,
-    request: RequestId,
-    deadline_us: u64,
-    seq: Seq,
-    after: Option<AppendId>,
-    parts: Vec<Append>,
-}
-
-impl<'a> Start<'a> {
-    pub(super) fn new(
-        shared: &'a Arc<Shared>,
-        flow: &'a Arc<Flow>,
-        request: RequestId,
-        deadline_us: u64,
-    ) -> Self {
-        let (seq, after, parts) = (Seq::START, None, Vec::new());
-        Self {
-            shared,
-            flow,
-            request,
-            deadline_us,
-            seq,
-            after,
-            parts,
-        }
-    }
-
-    /// Records the input and `accepted`, with the claim where there is room to drive; or nothing.
-    pub(super) async fn accept(
-        mut self,
-        input: &Value,
-        at_us: u64,
-        claim: bool,
-    ) -> Result<(ValueRef, Began), AppendError> {
-        let stored = match self.keep_input(input).await {
-            Ok(at) => self.commit(at.clone(), at_us, claim).await.map(|b| (at, b)),
-            Err(error) => Err(error),
-        };
-        if stored.is_err() {
-            // Parts that nothing names, a value that nobody reads.
-            self.shared.log.expire(self.request);
-            self.shared.store.drop_bucket(self.request, FIRST_EPOCH);
-        }
-        stored
-    }
-
-    /// Keeps the input where it outlives the store: in `accepted`, or in parts before it. With an
-    /// inline limit of 0 no payload goes into the log.
-    async fn keep_input(&mut self, input: &Value) -> Result<ValueRef, AppendError> {
-        let envelope = input.envelope();
-        let inline_bytes_max = self.shared.settings.inline_bytes_max;
-        if inline_bytes_max == 0 {
-            let key = format!("{{{}}}input", self.request);
-            let store = &self.shared.store;
-            let kept = store.put(self.request, FIRST_EPOCH, &key, envelope.clone());
-            // Where the store is full, the reference names a value that the request's data holds in
-            // memory anyway.
-            return Ok(kept.unwrap_or_else(|_| reference_only(envelope)));
-        }
-        if envelope.len() <= inline_bytes_max {
-            return Ok(ValueRef::Inline(envelope.clone()));
-        }
-        let (at, parts) = parts_of(input);
-        for part in parts {
-            let append = Append::new(self.envelope(0), vec![part]);
-            self.store(&append).await?;
-            self.after = Some(append.envelope.id);
-            self.parts.push(append);
-        }
-        Ok(at)
-    }
-
-    async fn commit(
-        &mut self,
-        input: ValueRef,
-        at_us: u64,
-        claim: bool,
-    ) -> Result<Began, AppendError> {
-        let mut events = vec![Event::Accepted {
-            flow: self.flow.name().clone(),
-            version: self.flow.version().as_str().to_owned(),
-            tenant: self.shared.settings.tenant.clone(),
-            input,
-            at_us,
-        }];
-        if claim {
-            events.push(claimed(self.shared));
-        }
-        let append = Append::new(self.envelope(if claim { FIRST_EPOCH } else { 0 }), events);
-        self.store(&append).await?;
-        let mut execution = Execution::new(Arc::clone(self.flow));
-        for append in self.parts.iter().chain([&append]) {
-            execution.fold(append);
-        }
-        let (request, seq) = (self.request, self.seq);
-        let gone = AppendError::Conflict {
-            request,
-            expected: seq,
-            last: Seq::START,
-        };
-        let tail = self.shared.log.tail(request).ok_or(gone)?;
-        Ok((execution, seq, tail))
-    }
-
-    async fn store(&mut self, append: &Append) -> Result<(), AppendError> {
-        let log = &self.shared.log;
-        self.seq = log.append(self.request, self.seq, append).await?;
-        Ok(())
-    }
-
-    fn envelope(&self, epoch: u64) -> Envelope {
-        Envelope {
-            id: AppendId(random()),
-            after: self.after,
-            kind: Kind::Driver,
-            epoch,
-            replica: self.shared.replica,
-            function: self.shared.settings.function.clone(),
-            generation: 0,
-            deadline_us: Some(self.deadline_us),
-            wake_at_us: None,
         }
     }
 }
@@ -327,98 +187,5 @@ impl Driver {
             }
         }
         Ok(())
-    }
-}
-
-fn claimed(shared: &Shared) -> Event {
-    Event::Claimed {
-        replica: shared.replica,
-        epoch: FIRST_EPOCH,
-        at_us: now_us(),
-    }
-}
-
-fn reference_only(envelope: &bytes::Bytes) -> ValueRef {
-    let (size, digest) = (envelope.len() as u64, Digest::of(envelope));
-    ValueRef::Parts {
-        upload: random(),
-        count: 0,
-        size,
-        digest,
-    }
-}
-
-/// A value as parts, and the reference that names them.
-fn parts_of(value: &Value) -> (ValueRef, Vec<Event>) {
-    let envelope = value.envelope();
-    let upload = random();
-    let starts = (0..envelope.len()).step_by(PART_BYTES);
-    let part = |(index, from): (usize, usize)| {
-        let to = (from + PART_BYTES).min(envelope.len());
-        Event::part(
-            upload,
-            u32::try_from(index).unwrap_or(u32::MAX),
-            &envelope.slice(from..to),
-        )
-    };
-    let parts: Vec<_> = starts.enumerate().map(part).collect();
-    let count = u32::try_from(parts.len()).unwrap_or(u32::MAX);
-    let (size, digest) = (envelope.len() as u64, Digest::of(envelope));
-    (
-        ValueRef::Parts {
-            upload,
-            count,
-            size,
-            digest,
-        },
-        parts,
-    )
-}
-
-/// Spreads events over appends so that each fits.
-fn split(events: Vec<Event>) -> Vec<Vec<Event>> {
-    let mut appends = vec![Vec::new()];
-    let mut size = 0;
-    for event in events {
-        let bytes = EVENT_BYTES + payload_bytes(&event);
-        // An end and its closing are one decision, and small beside what the aim leaves free.
-        let apart = !matches!(event, Event::Closing { .. });
-        if size + bytes > APPEND_BYTES_AIM && size > 0 && apart {
-            appends.push(Vec::new());
-            size = 0;
-        }
-        size += bytes;
-        if let Some(append) = appends.last_mut() {
-            append.push(event);
-        }
-    }
-    appends
-}
-
-fn payload_bytes(event: &Event) -> usize {
-    match event {
-        Event::StepEnded(StepEnded { step, end, .. }) => {
-            let value = match end {
-                StepEnd::Succeeded {
-                    value: ValueRef::Inline(bytes),
-                }
-                | StepEnd::Split {
-                    manifest: ValueRef::Inline(bytes),
-                    ..
-                } => bytes.len(),
-                StepEnd::Failed { message, .. } => message.len(),
-                _ => 0,
-            };
-            value + step.as_str().len()
-        }
-        Event::Ended { outcome, .. } => match outcome {
-            Outcome::Succeeded {
-                output: Some(ValueRef::Inline(bytes)),
-                ..
-            } => bytes.len(),
-            Outcome::Failed { step, message, .. } => step.as_str().len() + message.len(),
-            _ => 0,
-        },
-        _ => 0,
     }
 }

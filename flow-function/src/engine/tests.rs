@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use turlough_sdk::{ContentType, Producer, StepError, read_yaml};
 
+use turlough_statestore::event::Outcome;
+
 use super::*;
 use crate::machine::Execution;
 

@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
-use turlough_sdk::{Graph, ReplicaId, Value, read_yaml};
+use turlough_sdk::{Graph, Output, ReplicaId, Source, Value, read_yaml};
 use turlough_statestore::Envelope;
 use turlough_statestore::event::Outcome;
 use uuid::Uuid;
