@@ -16,7 +16,8 @@ demo: build data ## Run the flights pipeline on real data, and show its report
 	etl-examples/flights/demo.sh
 
 test: data ## Every test that a user can run
-	$(CARGO) test --workspace -- --include-ignored
+	$(CARGO) test --workspace
+	$(CARGO) test -p turlough-example-flights -- --ignored
 
 test-ext: build ## Tests that need other people's servers and tools
 	loadtest/hey.sh
