@@ -112,8 +112,11 @@ impl Steps {
             }));
             return;
         };
+        let row = &mut self.rows[place.row];
+        if state.status == "running" && row["status"] == "failed" && !request_ended {
+            row["status"] = "retrying".into();
+        }
         if let Some((ended, all)) = state.items {
-            let row = &mut self.rows[place.row];
             row["status"] = status.into();
             row["items_ended"] = ended.into();
             row["items"] = all.into();

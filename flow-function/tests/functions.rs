@@ -92,7 +92,7 @@ async fn a_function_that_closes_the_connection_is_a_clear_failure() {
         problem["detail"]
             .as_str()
             .unwrap()
-            .contains("function closes answered 502"),
+            .contains("function closes gave the gateway no answer (502 Bad Gateway)"),
         "{problem}"
     );
     assert_eq!(problem["cause"], "transient");
@@ -169,10 +169,14 @@ output: both
             .replace("output: both", "output: same"),
     ])
     .await;
-    let answer = platform.post("/single", BINARY).await;
+    let send = async |path: &str| {
+        let url = format!("{}{path}", platform.url);
+        platform.http.post(url).body(BINARY).send().await.unwrap()
+    };
+    let answer = send("/single").await;
     assert_eq!(answer.headers()["content-type"], "image/x-odd");
     assert_eq!(answer.bytes().await.unwrap(), BINARY);
-    let answer = platform.post("/binary", BINARY).await;
+    let answer = send("/binary").await;
     assert_eq!(answer.headers()["content-type"], "application/msgpack");
     let body = answer.bytes().await.unwrap();
     assert_eq!(
@@ -225,4 +229,22 @@ async fn an_error_that_announces_more_than_there_is_memory_is_quoted_all_the_sam
     let (_platform, problem) = failure("boasts").await;
     let detail = problem["detail"].as_str().unwrap();
     assert!(detail.contains("500"), "{detail}");
+}
+
+#[tokio::test]
+async fn a_get_sends_no_body_that_a_function_could_take_for_the_next_request() {
+    let flow = "
+flow: ask
+nodes:
+  call: { apply: echo, method: GET }
+";
+    let platform = Platform::yaml(&[flow]).await;
+    let answer = platform.post("/ask", r#"{"n": 1}"#).await;
+    assert_eq!(
+        (answer.status().as_u16(), answer.text().await.unwrap()),
+        (200, String::new())
+    );
+    let headers = &platform.calls.of("echo")[0];
+    assert!(!headers.contains_key("content-length") && !headers.contains_key("transfer-encoding"));
+    assert!(headers.contains_key("x-turlough-idempotency-key"));
 }

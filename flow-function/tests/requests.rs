@@ -131,6 +131,41 @@ async fn a_body_over_the_limit_is_413_and_leaves_nothing() {
 }
 
 #[tokio::test]
+async fn a_body_that_is_not_the_json_it_says_is_400_and_leaves_nothing() {
+    let platform = Platform::yaml(&[ECHO]).await;
+    let answer = platform.post("/echo", "{oops").await;
+    assert_eq!(answer.status(), 400);
+    let problem: Json = answer.json().await.unwrap();
+    let detail = problem["detail"].as_str().unwrap();
+    assert!(
+        detail.starts_with("body is not the JSON that its content type says: "),
+        "{detail}"
+    );
+    assert_eq!(platform.json("/requests").await["requests"], json!([]));
+}
+
+#[tokio::test]
+async fn a_step_that_waits_for_its_next_attempt_is_shown_as_retrying() {
+    let flow = "
+flow: patient
+nodes:
+  call: { apply: fail, retry: { attempts: 2, backoff: 1h } }
+";
+    let platform = Platform::yaml(&[flow]).await;
+    let id = platform.begin("/patient", "{}").await;
+    let retrying = |view: &Json| view["steps"][0]["status"] == "retrying";
+    let view = platform.until(&format!("/requests/{id}"), retrying).await;
+    assert!(
+        view["steps"][0]["error"]
+            .as_str()
+            .unwrap()
+            .contains("the disk is on fire"),
+        "{view}"
+    );
+    assert_eq!(view["status"], "running");
+}
+
+#[tokio::test]
 async fn what_is_unknown_is_404_and_named() {
     let platform = Platform::yaml(&[ECHO]).await;
     let unknown = "0190a1b2-0000-7000-8000-000000000000";

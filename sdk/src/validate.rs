@@ -291,7 +291,12 @@ impl Check {
             let cases = seen.entry(&edge.from).or_default();
             let whole = edge.case.is_none() && !cases.is_empty();
             if whole || cases.contains(&None) || !cases.insert(edge.case) {
-                let text = format!("it comes twice after {:?}; write it once", edge.from.text());
+                let from = edge.from.text();
+                let text = if edge.case.is_none() == cases.contains(&None) {
+                    format!("it comes twice after {from:?}; write it once")
+                } else {
+                    format!("a case of {from:?} leads here already; take {from} out of its after")
+                };
                 self.problems
                     .add(edge.line.or(at.line), Some(at.node), || text);
             }

@@ -133,7 +133,7 @@ fn a_name_stands_once() {
     );
     refused(
         "flow: f\nnodes:\n  a: { switch: [{ when: ., to: b }] }\n  b: { after: [a], pass: . }\n",
-        "f.yaml:3: flow f: node b: it comes twice after \"a\"; write it once",
+        "f.yaml:3: flow f: node b: a case of \"a\" leads here already; take a out of its after",
     );
 }
 

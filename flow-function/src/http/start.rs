@@ -178,11 +178,23 @@ async fn read(headers: &HeaderMap, mut body: Body, limit: usize) -> Result<Value
     }
     let value = writer.finish();
     if value.envelope().len() <= INLINE_WORK_BYTES_MAX {
-        return Ok(typed(value));
+        return examine(value);
     }
-    let looked = tokio::task::spawn_blocking(move || typed(value)).await;
-    looked.map_err(|error| {
+    let examined = tokio::task::spawn_blocking(move || examine(value)).await;
+    examined.map_err(|error| {
         let text = format!("body could not be read: {error}");
         Problem::new(StatusCode::INTERNAL_SERVER_ERROR, &text)
-    })
+    })?
+}
+
+/// A body that says it is JSON must be; one that says nothing is JSON if it reads as JSON.
+fn examine(value: Value) -> Result<Value, Problem> {
+    if value.content_type().is_json() && !value.is_empty() {
+        let read = serde_json::from_slice::<serde::de::IgnoredAny>(&value.body());
+        read.map_err(|error| {
+            let text = format!("body is not the JSON that its content type says: {error}");
+            Problem::new(StatusCode::BAD_REQUEST, &text)
+        })?;
+    }
+    Ok(typed(value))
 }

@@ -30,14 +30,19 @@ pub(super) async fn call(
     );
     let method =
         reqwest::Method::from_bytes(apply.method.as_bytes()).map_err(StepError::permanent)?;
-    let mut call = shared.client.request(method, &url);
+    let mut call = shared.client.request(method.clone(), &url);
     for (name, value) in &apply.headers {
         call = call.header(name, value);
     }
     let media = HeaderValue::from_str(content_type.as_str())
         .unwrap_or(HeaderValue::from_static("application/octet-stream"));
+    // A body is no part of these, and a server that does not read it takes it for the next request.
+    let call = if [reqwest::Method::GET, reqwest::Method::HEAD].contains(&method) {
+        call
+    } else {
+        call.header(CONTENT_TYPE, media).body(body)
+    };
     let call = call
-        .header(CONTENT_TYPE, media)
         .header(
             HeaderName::from_static("x-turlough-request-id"),
             context.request.to_string(),
@@ -47,8 +52,7 @@ pub(super) async fn call(
             run.step.as_str(),
         )
         .header(HeaderName::from_static("x-turlough-attempt"), run.attempt)
-        .header(HeaderName::from_static("x-turlough-idempotency-key"), key)
-        .body(body);
+        .header(HeaderName::from_static("x-turlough-idempotency-key"), key);
     let answer = call.send().await.map_err(|error| {
         StepError::transient(format!(
             "call of function {}: {}",
@@ -91,6 +95,7 @@ async fn read(
     if status.is_success() && announced > limit as u64 {
         return Err(too_large(announced));
     }
+    let by_gateway = answer.headers().contains_key("x-openfaas-internal");
     let media = answer
         .headers()
         .get(CONTENT_TYPE)
@@ -133,7 +138,12 @@ async fn read(
         return Ok(value);
     }
     let quote = String::from_utf8_lossy(&value.body()).trim().to_owned();
-    let text = format!("function {} answered {status}: {quote:?}", apply.function);
+    let text = if by_gateway && quote.is_empty() {
+        let name = &apply.function;
+        format!("function {name} gave the gateway no answer ({status}); see the function's log")
+    } else {
+        format!("function {} answered {status}: {quote:?}", apply.function)
+    };
     let passes = status.is_server_error() || [408, 429].contains(&status.as_u16());
     Err(if passes {
         StepError::transient(text)
