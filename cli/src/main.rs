@@ -18,6 +18,7 @@ mod validate;
 
 mod amount;
 mod document;
+mod missing;
 mod platform;
 
 use std::process::ExitCode;

@@ -6,9 +6,13 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use serde_json::json;
 
+use turlough_gateway::Stack;
+use turlough_sdk::Flow;
+
 use crate::amount;
 use crate::document::{self, FLOWS_FOLDER, Flaw, Kind};
 use crate::exit::{Exit, Failure};
+use crate::missing;
 use crate::terminal::Terminal;
 
 #[derive(Debug, Args)]
@@ -32,6 +36,8 @@ struct Checked {
     flaws: Vec<Flaw>,
     /// Where each flow's name was seen first; two of one name cannot be served together.
     names: HashMap<String, PathBuf>,
+    valid_flows: Vec<Flow>,
+    valid_stacks: Vec<Stack>,
 }
 
 pub(crate) fn validate(terminal: Terminal, arguments: &ValidateArguments) -> Result<Exit, Failure> {
@@ -43,15 +49,20 @@ pub(crate) fn validate(terminal: Terminal, arguments: &ValidateArguments) -> Res
             checked.file(path, true);
         }
     }
+    let warnings = checked.warnings();
     if terminal.is_json() {
         terminal.json(&json!({
             "flows": checked.flows,
             "stacks": checked.stacks,
             "problems": checked.flaws,
+            "warnings": warnings,
         }))?;
     } else {
         for flaw in &checked.flaws {
             terminal.line(&flaw.to_string())?;
+        }
+        for warning in &warnings {
+            terminal.note(&format!("warning: {warning}"));
         }
         terminal.progress(&checked.summary());
     }
@@ -89,13 +100,19 @@ impl Checked {
         match Kind::of(&text) {
             Kind::Stack => {
                 self.stacks += 1;
-                self.flaws.extend(document::read_stack(file).err());
+                match document::read_stack(file) {
+                    Ok(stack) => self.valid_stacks.push(stack),
+                    Err(flaw) => self.flaws.push(flaw),
+                }
             }
             Kind::Other if !named => {}
             Kind::Flow | Kind::Other => {
                 self.flows += 1;
                 match document::parse_flow(file, &text) {
-                    Ok(flow) => self.name(file, flow.name().as_str()),
+                    Ok(flow) => {
+                        self.name(file, flow.name().as_str());
+                        self.valid_flows.push(flow);
+                    }
                     Err(flaws) => self.flaws.extend(flaws),
                 }
             }
@@ -114,6 +131,15 @@ impl Checked {
             );
             self.flaws.push(Flaw::new(file, text));
         }
+    }
+
+    /// What can be said only where a stack was looked at too.
+    fn warnings(&self) -> Vec<String> {
+        if self.stacks == 0 {
+            return Vec::new();
+        }
+        let functions = self.valid_stacks.iter().flat_map(Stack::functions);
+        missing::warnings(functions, &self.valid_flows)
     }
 
     fn summary(&self) -> String {

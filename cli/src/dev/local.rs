@@ -16,9 +16,10 @@ use turlough_gateway::{
 use turlough_sdk::format_duration;
 
 use super::DevArguments;
-use super::plan::{FLOWS_FUNCTION, Plan};
+use super::plan::Plan;
 use crate::amount;
 use crate::exit::Failure;
+use crate::missing::FLOWS_FUNCTION;
 use crate::platform::FLOW_FUNCTION_LABEL;
 use crate::terminal::Terminal;
 

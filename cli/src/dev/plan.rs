@@ -1,20 +1,17 @@
 //! What `dev` is to start, read from files. A plan that exists has no problem that a file can show.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use anyhow::anyhow;
-use turlough_gateway::{FunctionName, Stack, StackFunction};
-use turlough_sdk::{Flow, Graph, Operation};
+use turlough_gateway::{Stack, StackFunction};
+use turlough_sdk::Flow;
 
 use super::DevArguments;
 use crate::amount;
 use crate::document::{self, FLOWS_FOLDER, Flaw};
 use crate::exit::Failure;
+use crate::missing::{self, FLOWS_FUNCTION};
 use crate::terminal::Terminal;
-
-/// The function that serves the YAML flows.
-pub(super) const FLOWS_FUNCTION: &str = "flows";
 
 const STACK_FILES: [&str; 2] = ["stack.yaml", "stack.yml"];
 
@@ -64,7 +61,7 @@ impl Plan {
             return Ok(None);
         }
         let plan = Self { stack, flows };
-        for warning in plan.missing_functions() {
+        for warning in missing::warnings(plan.functions(), &plan.flows) {
             terminal.note(&warning);
         }
         Ok(Some(plan))
@@ -72,30 +69,6 @@ impl Plan {
 
     pub(super) fn functions(&self) -> &[StackFunction] {
         self.stack.as_ref().map_or(&[], Stack::functions)
-    }
-
-    /// Functions that flows apply and nothing here provides.
-    fn missing_functions(&self) -> Vec<String> {
-        let known: BTreeSet<_> = self
-            .functions()
-            .iter()
-            .map(|f| f.spec.name.clone())
-            .collect();
-        let mut missing = BTreeMap::new();
-        for flow in &self.flows {
-            applied(flow.graph(), &mut |function| {
-                let name = FunctionName::parse(function);
-                if name.is_ok_and(|name| !known.contains(&name) && name.name() != FLOWS_FUNCTION) {
-                    missing.insert(function.to_owned(), flow.name().to_string());
-                }
-            });
-        }
-        let warning = |(function, flow): (String, String)| {
-            format!(
-                "flow {flow} applies function `{function}`, which no stack here has; its calls will fail"
-            )
-        };
-        missing.into_iter().map(warning).collect()
     }
 }
 
@@ -158,17 +131,4 @@ fn taken_name(stack: &Stack, file: &Path, has_flows: bool) -> Option<Flaw> {
         );
         Flaw::new(file, text)
     })
-}
-
-fn applied(graph: &Graph, tell: &mut impl FnMut(&str)) {
-    let mut graphs = vec![graph];
-    while let Some(graph) = graphs.pop() {
-        for node in &graph.nodes {
-            match &node.operation {
-                Operation::Apply(apply) => tell(apply.function.as_str()),
-                Operation::ForEach(each) => graphs.push(&each.body),
-                _ => {}
-            }
-        }
-    }
 }

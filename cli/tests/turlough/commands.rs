@@ -196,3 +196,18 @@ fn validate_names_files_and_says_how_many_were_checked() {
     assert_eq!((valid.code, valid.text()), (Some(0), ""));
     assert_eq!(valid.stderr, "1 flow, 1 stack: no problems\n");
 }
+
+#[test]
+fn validate_warns_of_a_function_that_no_stack_has_and_is_content() {
+    let folder = tempfile::tempdir().unwrap();
+    let flow = folder.path().join("ghost.yaml");
+    std::fs::write(&flow, "flow: ghost\nnodes: { call: { apply: nowhere } }\n").unwrap();
+    let flow = flow.to_str().unwrap();
+    let alone = ended(turlough(&["validate", flow]));
+    assert_eq!(alone.stderr, "1 flow, 0 stacks: no problems\n");
+    let stack = fizz_buzz();
+    let both = ended(turlough(&["validate", flow, stack.to_str().unwrap()]));
+    assert_eq!(both.code, Some(0));
+    let warning = "warning: flow ghost applies function `nowhere`, which no stack here has";
+    assert!(both.stderr.starts_with(warning), "{}", both.stderr);
+}
