@@ -133,9 +133,9 @@ impl Checked {
         }
     }
 
-    /// What can be said only where a stack was looked at too.
+    /// What can be said only where a stack was looked at too, and everything could be read.
     fn warnings(&self) -> Vec<String> {
-        if self.stacks == 0 {
+        if self.stacks == 0 || !self.flaws.is_empty() {
             return Vec::new();
         }
         let functions = self.valid_stacks.iter().flat_map(Stack::functions);
