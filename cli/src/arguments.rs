@@ -9,12 +9,11 @@ use reqwest::Url;
 use crate::dev::DevArguments;
 use crate::exit::{self, Failure};
 use crate::graph::GraphArguments;
+use crate::platform::GATEWAY_DEFAULT;
 use crate::requests::{CancelArguments, ListArguments, ShowArguments};
 use crate::run::RunArguments;
 use crate::terminal::{Format, Terminal};
 use crate::validate::ValidateArguments;
-
-pub(crate) const GATEWAY_DEFAULT: &str = "http://127.0.0.1:8080";
 
 /// Runs, watches and validates Turlough pipelines
 #[derive(Debug, Parser)]

@@ -17,6 +17,9 @@ pub(crate) use follow::{Ended, Follower, Happening, StepEnded};
 
 use crate::exit::Failure;
 
+/// Where a gateway is if nobody says otherwise.
+pub(crate) const GATEWAY_DEFAULT: &str = "http://127.0.0.1:8080";
+
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Between two pieces of an answer. Event streams say something every 15 s.

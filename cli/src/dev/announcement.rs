@@ -9,7 +9,7 @@ use crate::platform::{Catalog, Platform, ServedFlow};
 use crate::terminal::Terminal;
 
 /// Where `turlough run` looks if it is not told otherwise.
-const GATEWAY_DEFAULT: &str = crate::arguments::GATEWAY_DEFAULT;
+const GATEWAY_DEFAULT: &str = crate::platform::GATEWAY_DEFAULT;
 
 #[derive(Debug, Serialize)]
 struct Ready<'a> {
