@@ -40,6 +40,32 @@ async fn every_caller_gets_the_answer_to_what_it_sent() {
 }
 
 #[tokio::test]
+async fn a_list_goes_on_where_its_page_ended() {
+    let platform = Platform::yaml(&[ECHO]).await;
+    for _ in 0..5 {
+        platform.post("/echo", "1").await;
+    }
+    let ids = |list: &Json| {
+        let rows = list["requests"].as_array().unwrap().iter();
+        rows.map(|row| row["id"].as_str().unwrap().to_owned())
+            .collect::<Vec<_>>()
+    };
+    let all = ids(&platform.json("/requests").await);
+    assert!(all.is_sorted_by(|newer, older| newer > older), "{all:?}");
+    let mut paged = Vec::new();
+    let mut path = "/requests?limit=2".to_owned();
+    while paged.len() < 10 {
+        let page = platform.json(&path).await;
+        paged.extend(ids(&page));
+        let Some(next) = page["next"].as_str() else {
+            break;
+        };
+        path = format!("/requests?limit=2&before={next}");
+    }
+    assert_eq!((paged.len(), paged), (5, all));
+}
+
+#[tokio::test]
 async fn respond_async_says_where_the_request_is_and_keeps_its_result() {
     let platform = Platform::yaml(&[ECHO]).await;
     let url = format!("{}/echo", platform.url);
