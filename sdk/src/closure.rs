@@ -19,13 +19,23 @@ pub enum Cause {
     Timeout,
     /// A closure panicked.
     Panic,
+    /// A call was sent, and the connection was lost before its answer.
+    Unanswered,
+    /// A call that must not be repeated was started, and nobody can say how it ended.
+    Unknown,
 }
 
 impl Cause {
     /// Whether `retry` applies.
     #[must_use]
     pub const fn may_retry(self) -> bool {
-        !matches!(self, Self::Permanent)
+        !matches!(self, Self::Permanent | Self::Unknown)
+    }
+
+    /// Whether what failed surely did not happen: otherwise it is compensated like a success.
+    #[must_use]
+    pub const fn is_known(self) -> bool {
+        matches!(self, Self::Permanent | Self::Transient)
     }
 }
 

@@ -3,6 +3,7 @@
 use std::ops::Range;
 use std::time::Duration;
 
+use crate::closure::Cause;
 use crate::duration::{DURATION_MAX, format_duration};
 
 /// How often a step is tried, and how long it waits in between: exponential back-off from
@@ -12,6 +13,7 @@ pub struct Retry {
     attempts: u32,
     backoff_min: Duration,
     backoff_max: Duration,
+    only: Option<Vec<Cause>>,
 }
 
 /// Most attempts that a step may have.
@@ -26,7 +28,28 @@ impl Retry {
             attempts,
             backoff_min: backoff.start,
             backoff_max: backoff.end,
+            only: None,
         }
+    }
+
+    /// Only after failures of these causes; otherwise after all that trying again may mend.
+    #[must_use]
+    pub fn on(mut self, causes: &[Cause]) -> Self {
+        self.only = Some(causes.to_vec());
+        self
+    }
+
+    /// The causes that it is restricted to.
+    #[must_use]
+    pub fn causes(&self) -> Option<&[Cause]> {
+        self.only.as_deref()
+    }
+
+    /// Whether a step that failed `failures` times, the last time by `cause`, is tried again.
+    #[must_use]
+    pub fn applies(&self, failures: u32, cause: Cause) -> bool {
+        let named = self.only.as_ref().is_none_or(|only| only.contains(&cause));
+        failures < self.attempts && cause.may_retry() && named
     }
 
     /// One attempt.
@@ -47,7 +70,7 @@ impl Retry {
         (self.backoff_min, self.backoff_max)
     }
 
-    /// The wait after attempt number `attempt` (from 1) failed; `jitter` is 0 to 1.
+    /// The wait after the `attempt`th failure (from 1); `jitter` is 0 to 1.
     #[must_use]
     pub fn wait_after(&self, attempt: u32, jitter: f64) -> Duration {
         let doublings = attempt.saturating_sub(1).min(31);
