@@ -39,6 +39,7 @@ pub use input::{FromValue, Input, Members, RequestInput, Wiring};
 pub use step::{Asynchronous, Blocking, IntoClosure, IntoValue};
 
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::marker::PhantomData;
 use std::ops::Deref;
 use std::rc::Rc;
@@ -132,6 +133,11 @@ impl FlowBuilder {
             name: self.name.as_str().into(),
             timeout: self.timeout,
             graph,
+            on_failure: None,
+            finally: None,
+            concurrency: None,
+            headers: Vec::new(),
+            closures: BTreeMap::new(),
         };
         validate(draft, problems)
     }
@@ -177,8 +183,11 @@ impl Scope {
 
     /// A choice by conditions on `input`; add its cases with [`Switch::when`] and [`Switch::otherwise`].
     pub fn switch<T, P, K>(&self, id: &str, input: &Node<T, P, K>) -> Switch<T> {
-        let node: Node<T, Always, Step> =
-            self.node(id, DraftOperation::Switch(Vec::new()), &Untyped(input));
+        let switch = DraftOperation::Switch {
+            cases: Vec::new(),
+            all: false,
+        };
+        let node: Node<T, Always, Step> = self.node(id, switch, &Untyped(input));
         Switch { node }
     }
 
@@ -207,6 +216,7 @@ impl Scope {
             items: None,
             body: graph,
             parallel_max: None,
+            collect: false,
         };
         self.node(id, operation, &Untyped(list))
     }

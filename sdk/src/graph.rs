@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use crate::closure::Closure;
 use crate::expression::Expression;
-use crate::ids::{FlowName, FunctionName, NodeId};
+use crate::ids::{FlowName, FunctionName, NodeId, SignalName};
 use crate::retry::Retry;
 use crate::value::Value;
 
@@ -374,7 +374,7 @@ pub struct Expand {
 #[derive(Debug, Clone, PartialEq)]
 pub enum Wait {
     /// A signal of this name; its payload is the node's output.
-    Signal(String),
+    Signal(SignalName),
     /// A time span; the node's output is its input.
     Duration(Duration),
     /// A point in time, RFC 3339 or Unix seconds, from jq on the node's input; the output is the

@@ -109,6 +109,10 @@ text_id!(
     NodeId, "node name", is_name, "letters, digits, - and _, at most 63, a letter or digit first"
 );
 text_id!(
+    /// Name of a signal that a request may wait for: letters, digits, `-`, `_`; at most 63 bytes.
+    SignalName, "signal name", is_name, "letters, digits, - and _, at most 63, a letter or digit first"
+);
+text_id!(
     /// Who pays: a lower-case DNS label.
     TenantId, "tenant", is_dns_label, "lower-case letters, digits and -, at most 63"
 );

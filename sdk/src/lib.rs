@@ -27,10 +27,12 @@ pub use duration::{format_duration, parse_duration};
 pub use error::{FlowError, Problem};
 pub use expression::{Expression, ExpressionError};
 pub use graph::{
-    Apply, Case, Edge, Flow, FlowVersion, ForEach, Graph, Map, NodeIx, Operation, Output, Source,
-    Switch, Vertex,
+    Apply, Case, Edge, Expand, Fallback, Flow, FlowVersion, ForEach, Formula, Graph, Http, Loop,
+    Map, NodeIx, Operation, Output, Source, Switch, Text, Vertex, Wait,
 };
-pub use ids::{FlowName, FunctionName, IdError, NodeId, ReplicaId, RequestId, StepPath, TenantId};
+pub use ids::{
+    FlowName, FunctionName, IdError, NodeId, ReplicaId, RequestId, SignalName, StepPath, TenantId,
+};
 pub use reference::{Digest, ValueRef};
 pub use retry::Retry;
 pub use validate::Limits;

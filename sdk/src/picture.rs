@@ -3,13 +3,12 @@
 mod drawing;
 
 use std::fmt::Write as _;
-use std::time::Duration;
 
 use serde_json::{Value as Json, json as object};
 use sha2::{Digest as _, Sha256};
 
 use crate::duration::format_duration;
-use crate::graph::{Edge, Flow, Graph, Operation, Output, Vertex};
+use crate::graph::{Edge, Flow, Formula, Graph, Operation, Output, Text, Vertex};
 use crate::retry::Retry;
 
 pub use drawing::{dot, mermaid};
@@ -53,14 +52,14 @@ fn node_json(node: &Vertex) -> Json {
         Operation::Apply(apply) => object!({
             "function": apply.function.as_str(),
             "method": apply.method,
-            "path": apply.path,
-            "headers": apply.headers,
+            "path": text_json(&apply.path),
+            "headers": apply.headers.iter().map(|(name, text)| object!([name, text_json(text)])).collect::<Vec<_>>(),
             "msgpack": apply.msgpack,
         }),
         Operation::Map(map) => object!({ "closure_version": map.version }),
         Operation::Pass(expression) => object!({ "jq": expression.source() }),
         Operation::Switch(switch) => {
-            let when = |case: &crate::Case| case.when.as_ref().map(|e| e.source().to_owned());
+            let when = |case: &crate::Case| case.when.as_ref().map(formula_json);
             object!({ "cases": switch.cases.iter().map(when).collect::<Vec<_>>() })
         }
         Operation::ForEach(each) => object!({
@@ -68,6 +67,15 @@ fn node_json(node: &Vertex) -> Json {
             "max_parallel": each.parallel_max,
             "body": self::json(&each.body),
         }),
+        Operation::Http(http) => object!({ "url": text_json(&http.url), "method": http.method }),
+        Operation::Loop(again) => object!({
+            "while": formula_json(&again.again),
+            "max_iterations": again.iterations_max,
+            "body": self::json(&again.body),
+        }),
+        Operation::Expand(expand) => object!({ "by": expand.by.name() }),
+        Operation::Flow(name) => object!({ "flow": name.as_str() }),
+        Operation::Wait(_) => object!({}),
     };
     json["with"] = detail;
     if node.retry != Retry::never() {
@@ -81,6 +89,21 @@ fn node_json(node: &Vertex) -> Json {
     json
 }
 
+fn text_json(text: &Text) -> Json {
+    match text {
+        Text::Literal(text) => object!(text),
+        Text::Jq(expression) => object!({ "jq": expression.source() }),
+        Text::Secret(name) => object!({ "secret": name }),
+    }
+}
+
+fn formula_json(formula: &Formula) -> Json {
+    match formula {
+        Formula::Jq(expression) => object!(expression.source()),
+        Formula::Closure(map) => object!({ "closure_version": map.version }),
+    }
+}
+
 fn edge_json(edge: &Edge) -> Json {
     let mut json = object!({ "from": &*edge.name });
     if let Some(case) = edge.case {
@@ -92,11 +115,11 @@ fn edge_json(edge: &Edge) -> Json {
     json
 }
 
-/// A hash of a graph and its time limit: the first 64 bits of a SHA-256, in hexadecimal.
-pub(crate) fn fingerprint(graph: &Graph, timeout: Duration) -> String {
+/// A hash of a flow's graph and time limit: the first 64 bits of a SHA-256, in hexadecimal.
+pub(crate) fn fingerprint(flow: &Flow) -> String {
     let mut text = String::new();
-    canonical(&mut text, &json(graph));
-    text.push_str(&format_duration(timeout));
+    canonical(&mut text, &json(flow.graph()));
+    text.push_str(&format_duration(flow.timeout()));
     let hash = Sha256::digest(text.as_bytes());
     hash.iter()
         .take(8)

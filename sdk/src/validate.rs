@@ -3,22 +3,28 @@
 //! Invariants: time linear in nodes + edges (the visits are counted, and a test holds them to it);
 //! all problems of a draft are found in one go.
 
+mod attribute;
+mod call;
 mod cycle;
+mod edge;
 mod limits;
 mod operation;
 
 pub use limits::Limits;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use crate::draft::{DraftEdge, DraftFlow, DraftGraph, DraftNode, DraftSource, Located};
 use crate::error::{FlowError, Problems, choice};
 use crate::expression::Expression;
-use crate::graph::{Edge, Flow, FlowVersion, Graph, NodeIx, Output, Source, Vertex};
+use crate::graph::{
+    Flow, FlowVersion, Graph, Map, NodeIx, Operation, Output, Source, Switch, Vertex,
+};
 use crate::ids::NodeId;
 use crate::picture;
-use crate::retry::Retry;
+use attribute::Promise;
+use edge::Captures;
 
 /// Words that name a graph's input and cannot name a node.
 const RESERVED: [&str; 2] = ["input", "item"];
@@ -26,40 +32,58 @@ const RESERVED: [&str; 2] = ["input", "item"];
 /// Validates a draft; `problems` are those that its reader found. The second number is how many
 /// nodes and edges were visited.
 pub(crate) fn validate(draft: DraftFlow, problems: Problems) -> (Result<Flow, FlowError>, u64) {
-    let mut check = Check {
-        problems,
-        names: HashSet::new(),
-        compiled: HashMap::new(),
-        scopes: Vec::new(),
-        owners: Vec::new(),
-        nodes: 0,
-        edges: 0,
-        visits: 0,
-    };
+    let mut check = Check::new(problems, None);
     let Located { text, line } = draft.name;
     let name = text.parse().map_err(|error: crate::IdError| {
         check.problems.add(line, None, || error.to_string());
     });
     let timeout = draft.timeout.unwrap_or(Limits::TIMEOUT_DEFAULT);
     check.duration(line, None, "timeout", Some(timeout));
-    let (graph, _) = check.graph(draft.graph, 0);
+    check.refuse_concurrency(line, draft.concurrency);
+    check.refuse_closures(line, &draft.closures);
+    let headers = check.recorded_headers(draft.headers);
+    let graph = check.root(draft.graph);
+    let on_failure = draft.on_failure.map(|graph| check.root(graph));
+    let finally = draft.finally.map(|graph| check.root(graph));
     let visits = check.visits;
     let (Ok(name), true) = (name, check.problems.is_empty()) else {
         return (Err(check.problems.into_error()), visits);
     };
-    let version = FlowVersion(Arc::from(picture::fingerprint(&graph, timeout)));
-    let graph = Arc::new(graph);
-    let flow = Flow {
+    let mut flow = Flow {
         name,
-        version,
+        version: FlowVersion(Arc::from("")),
         timeout,
         graph,
+        on_failure,
+        finally,
+        concurrency: draft.concurrency,
+        headers: Arc::from(headers),
+        closures: Arc::new(draft.closures),
     };
+    flow.version = FlowVersion(Arc::from(picture::fingerprint(&flow)));
     (Ok(flow), visits)
 }
 
-struct Check {
+/// Validates a graph that was made at run time; `closures` are those that it may name.
+pub(crate) fn validate_graph(
+    draft: DraftGraph,
+    closures: &BTreeMap<String, Map>,
     problems: Problems,
+) -> (Result<Graph, FlowError>, u64) {
+    let mut check = Check::new(problems, Some(closures));
+    let (graph, _) = check.graph(draft, 0);
+    let visits = check.visits;
+    if check.problems.is_empty() {
+        (Ok(graph), visits)
+    } else {
+        (Err(check.problems.into_error()), visits)
+    }
+}
+
+struct Check<'a> {
+    problems: Problems,
+    /// What `map: NAME` may name; nothing in a flow's own text.
+    closures: Option<&'a BTreeMap<String, Map>>,
     /// Names of all nodes so far: they are unique in the whole flow, bodies included.
     names: HashSet<String>,
     /// Expressions so far: compiling one is the dearest part of validation.
@@ -73,24 +97,6 @@ struct Check {
     visits: u64,
 }
 
-/// What a body takes from outside: each becomes an edge of the node that owns the body.
-struct Captures {
-    first: usize,
-    list: Vec<DraftEdge>,
-    index: HashMap<(DraftSource, Option<usize>), usize>,
-}
-
-impl Captures {
-    fn edge(&mut self, edge: &DraftEdge) -> usize {
-        let next = self.first + self.list.len();
-        let key = (edge.from.clone(), edge.case);
-        *self.index.entry(key).or_insert_with(|| {
-            self.list.push(edge.clone());
-            next
-        })
-    }
-}
-
 /// The node that is being looked at.
 #[derive(Clone, Copy)]
 struct At<'a> {
@@ -99,18 +105,62 @@ struct At<'a> {
     depth: usize,
 }
 
-impl Check {
+impl<'a> Check<'a> {
+    fn new(problems: Problems, closures: Option<&'a BTreeMap<String, Map>>) -> Self {
+        Self {
+            problems,
+            closures,
+            names: HashSet::new(),
+            compiled: HashMap::new(),
+            scopes: Vec::new(),
+            owners: Vec::new(),
+            nodes: 0,
+            edges: 0,
+            visits: 0,
+        }
+    }
+}
+
+impl Check<'_> {
     fn problem(&mut self, at: At<'_>, message: String) {
         self.problems.add(at.line, Some(at.node), || message);
     }
 
+    fn refuse_concurrency(&mut self, line: Option<u64>, found: Option<usize>) {
+        let limit = Limits::CONCURRENCY_MAX;
+        if let Some(found) = found
+            && !(1..=limit).contains(&found)
+        {
+            self.problems.add(line, None, || {
+                format!("concurrency is {found}; write 1 to {limit}")
+            });
+        }
+    }
+
+    fn refuse_closures(&mut self, line: Option<u64>, closures: &BTreeMap<String, Map>) {
+        let (found, limit) = (closures.len(), Limits::CLOSURES_MAX);
+        if found > limit {
+            self.problems.add(line, None, || {
+                format!("{found} closures, limit {limit}; take some out")
+            });
+        }
+        for name in closures.keys() {
+            if let Err(error) = name.parse::<NodeId>() {
+                self.problems.add(line, None, || {
+                    format!("a closure's name is a node's: {error}")
+                });
+            }
+        }
+    }
+
+    /// A graph that stands by itself: nothing around it can be named in it.
+    fn root(&mut self, draft: DraftGraph) -> Arc<Graph> {
+        Arc::new(self.graph(draft, 0).0)
+    }
+
     /// `captures_first`: edges that the owner of this body has of its own.
     fn graph(&mut self, draft: DraftGraph, captures_first: usize) -> (Graph, Vec<DraftEdge>) {
-        let mut captures = Captures {
-            first: captures_first,
-            list: Vec::new(),
-            index: HashMap::new(),
-        };
+        let mut captures = Captures::after(captures_first);
         let depth = self.scopes.len();
         if !self.admit(&draft, depth) {
             let nothing = Graph {
@@ -139,7 +189,7 @@ impl Check {
             successors,
             output,
         };
-        (graph, captures.list)
+        (graph, captures.into_edges())
     }
 
     /// Whether a graph is within the bounds that keep the rest of its validation short.
@@ -181,125 +231,62 @@ impl Check {
         self.scopes[depth].insert(node.id.clone(), ix);
     }
 
-    fn vertex(&mut self, mut draft: DraftNode, depth: usize, captures: &mut Captures) -> Vertex {
-        let mut edges = std::mem::take(&mut draft.edges);
-        if edges.is_empty() {
-            edges.push(DraftEdge {
-                from: DraftSource::Input(depth),
-                case: None,
-                line: draft.line,
-            });
-        }
+    fn vertex(&mut self, draft: DraftNode, depth: usize, captures: &mut Captures) -> Vertex {
         let (id, line) = (draft.id, draft.line);
         let at = At {
             node: &id,
             line,
             depth,
         };
+        let mut edges = draft.edges;
+        if edges.is_empty() {
+            edges.push(DraftEdge::new(DraftSource::Input(depth), None, line));
+        }
         self.refuse_repeats(at, &edges);
         let own = edges.len();
         let operation = self.operation(draft.operation, at, &mut edges);
-        let before = self.edges;
-        self.edges += edges.len();
-        if self.edges > Limits::EDGES_MAX && before <= Limits::EDGES_MAX {
-            let limit = Limits::EDGES_MAX;
-            self.problem(at, format!("over {limit} edges; join them in steps"));
-        }
+        self.count_edges(edges.len(), at);
         let edges = edges
-            .iter()
+            .into_iter()
             .enumerate()
             .map(|(ix, edge)| self.edge(edge, at, captures, ix >= own))
             .collect();
         self.duration(line, Some(&id), "timeout", draft.timeout);
-        let retry = draft.retry.unwrap_or(Retry::never());
-        if let Some(text) = retry.problem() {
-            self.problem(at, text);
-        }
+        let retry = self.retry(draft.retry, at);
+        let said = Promise {
+            idempotent: draft.idempotent,
+            pure: draft.pure,
+            compensated: draft.compensate.is_some(),
+        };
+        let (idempotent, pure) = match &operation {
+            Some(operation) => self.promise(&said, operation, &retry, at),
+            None => (true, false),
+        };
+        let fallback = draft.fallback.and_then(|it| self.fallback(it, at));
+        let compensate = draft
+            .compensate
+            .and_then(|it| self.stand_in(*it, "compensate", at));
         Vertex {
-            id: id.parse().unwrap_or_else(|_| placeholder()),
-            operation,
+            id: at.id(),
+            operation: operation.unwrap_or(NOTHING),
             edges,
+            aggregate: draft.aggregate.and_then(|it| self.formula(it, at)),
+            when: draft.when.and_then(|it| self.formula(it, at)),
             retry,
             timeout: draft.timeout,
+            idempotent,
+            pure,
+            fallback,
+            compensate: compensate.map(Box::new),
+            set: self.set(draft.set, at),
         }
     }
 
-    fn edge(
-        &mut self,
-        draft: &DraftEdge,
-        at: At<'_>,
-        captures: &mut Captures,
-        capture: bool,
-    ) -> Edge {
-        self.visits += 1;
-        let name = match &draft.from {
-            DraftSource::Input(0) => "input",
-            DraftSource::Input(from) if *from < at.depth => &self.owners[*from - 1].0,
-            DraftSource::Input(_) => "item",
-            DraftSource::Node(name) => name,
-        };
-        let name: Arc<str> = Arc::from(name);
-        let from = self.source(draft, at, captures).unwrap_or_else(|message| {
-            self.problems
-                .add(draft.line.or(at.line), Some(at.node), || message);
-            Source::Input
-        });
-        Edge {
-            from,
-            case: draft.case,
-            name,
-            capture,
-        }
-    }
-
-    fn source(
-        &self,
-        draft: &DraftEdge,
-        at: At<'_>,
-        captures: &mut Captures,
-    ) -> Result<Source, String> {
-        let (here, around) = (&self.scopes[at.depth], &self.scopes[..at.depth]);
-        match &draft.from {
-            DraftSource::Input(from) if *from == at.depth => Ok(Source::Input),
-            DraftSource::Input(from) if *from < at.depth => Ok(Source::Outer(captures.edge(draft))),
-            DraftSource::Input(_) => {
-                Err("it takes the item of a body that it does not stand in".to_owned())
-            }
-            DraftSource::Node(name) if name == at.node => {
-                Err("it comes after itself; take the edge out".to_owned())
-            }
-            DraftSource::Node(name) if self.owners.iter().any(|(owner, _)| owner == name) => Err(
-                format!("it comes after {name:?}, whose body it is in; take the edge out"),
-            ),
-            DraftSource::Node(name) => match here.get(name) {
-                Some(ix) => Ok(Source::Node(*ix)),
-                None if around.iter().any(|scope| scope.contains_key(name)) => {
-                    Ok(Source::Outer(captures.edge(draft)))
-                }
-                None if self.problems.is_full() => Err(String::new()),
-                None => Err(format!(
-                    "it comes after {name:?}, which is no node; write one of {}",
-                    choice(here.keys().map(String::as_str))
-                )),
-            },
-        }
-    }
-
-    fn refuse_repeats(&mut self, at: At<'_>, edges: &[DraftEdge]) {
-        let mut seen: HashMap<&DraftSource, HashSet<Option<usize>>> = HashMap::new();
-        for edge in edges {
-            let cases = seen.entry(&edge.from).or_default();
-            let whole = edge.case.is_none() && !cases.is_empty();
-            if whole || cases.contains(&None) || !cases.insert(edge.case) {
-                let from = edge.from.text();
-                let text = if edge.case.is_none() == cases.contains(&None) {
-                    format!("it comes twice after {from:?}; write it once")
-                } else {
-                    format!("a case of {from:?} leads here already; take {from} out of its after")
-                };
-                self.problems
-                    .add(edge.line.or(at.line), Some(at.node), || text);
-            }
+    fn count_edges(&mut self, more: usize, at: At<'_>) {
+        let (before, limit) = (self.edges, Limits::EDGES_MAX);
+        self.edges += more;
+        if self.edges > limit && before <= limit {
+            self.problem(at, format!("over {limit} edges; join them in steps"));
         }
     }
 
@@ -367,21 +354,21 @@ impl DraftNode {
     }
 }
 
-impl DraftSource {
-    fn text(&self) -> &str {
-        match self {
-            Self::Input(0) => "input",
-            Self::Input(_) => "item",
-            Self::Node(name) => name,
-        }
+impl At<'_> {
+    /// The node's name; one that was refused is told, and stands as another meanwhile.
+    fn id(&self) -> NodeId {
+        #[allow(clippy::unwrap_used, reason = "a constant that is a node name")]
+        self.node
+            .parse()
+            .unwrap_or_else(|_| "refused".parse().unwrap())
     }
 }
 
-/// Stands for a name that was refused, so that the other problems are still found.
-fn placeholder() -> NodeId {
-    #[allow(clippy::unwrap_used, reason = "a constant that is a node name")]
-    "refused".parse().unwrap()
-}
+/// Stands for an operation that was refused, so that the other problems are still found.
+const NOTHING: Operation = Operation::Switch(Switch {
+    cases: Vec::new(),
+    all: false,
+});
 
 #[cfg(test)]
 mod tests;

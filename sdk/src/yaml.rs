@@ -2,13 +2,16 @@
 
 mod complaint;
 
+use std::collections::BTreeMap;
+
 use indexmap::IndexMap;
 use serde::Deserialize;
 use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_saphyr::Spanned;
 
 use crate::draft::{
-    DraftApply, DraftEdge, DraftFlow, DraftGraph, DraftNode, DraftOperation, DraftSource, Located,
+    DraftApply, DraftEdge, DraftFlow, DraftFormula, DraftGraph, DraftNode, DraftOperation,
+    DraftSource, DraftText, Located,
 };
 use crate::duration::parse_duration;
 use crate::error::{FlowError, Problems, choice};
@@ -58,6 +61,11 @@ fn read(file: Option<String>, text: &str) -> (Result<Flow, FlowError>, u64) {
         name: located(yaml.flow),
         timeout,
         graph: reader.graph(graph, 0),
+        on_failure: None,
+        finally: None,
+        concurrency: None,
+        headers: Vec::new(),
+        closures: BTreeMap::new(),
     };
     validate(draft, reader.problems)
 }
@@ -192,11 +200,10 @@ impl Reader {
                 });
                 continue;
             };
-            target.edges.push(DraftEdge {
-                from: DraftSource::Node(branch.from),
-                case: Some(branch.case),
-                line: Some(line),
-            });
+            let from = DraftSource::Node(branch.from);
+            target
+                .edges
+                .push(DraftEdge::new(from, Some(branch.case), Some(line)));
         }
         DraftGraph {
             nodes: nodes.into_values().collect(),
@@ -224,12 +231,10 @@ impl Reader {
             .and_then(|text| self.duration(&text, Some(id)));
         let operation = self.operation(id, line, yaml, depth, branches);
         DraftNode {
-            id: id.to_owned(),
             line: Some(line),
-            operation,
-            edges,
             retry,
             timeout,
+            ..DraftNode::new(id, operation, edges)
         }
     }
 
@@ -247,11 +252,7 @@ impl Reader {
             }
             _ => DraftSource::Node(name.value),
         };
-        DraftEdge {
-            from,
-            case: None,
-            line: Some(line),
-        }
+        DraftEdge::new(from, None, Some(line))
     }
 
     fn operation(
@@ -285,13 +286,15 @@ impl Reader {
         }
         match (apply, pass, switch, for_each) {
             (Some(function), None, None, None) => {
-                let headers = headers.unwrap_or_default().into_iter().collect();
+                let headers = headers.unwrap_or_default().into_iter();
+                let headers = headers.map(|(name, text)| (name, DraftText::Literal(text)));
                 DraftOperation::Apply(DraftApply {
                     function,
                     method,
-                    path,
-                    headers,
+                    path: path.map(DraftText::Literal),
+                    headers: headers.collect(),
                     content_type,
+                    ..DraftApply::default()
                 })
             }
             (None, Some(jq), None, None) => DraftOperation::Pass(located(jq)),
@@ -300,6 +303,7 @@ impl Reader {
                 items: each.items.map(located),
                 body: self.graph(each.body, depth + 1),
                 parallel_max: each.max_parallel,
+                collect: false,
             },
             (None, None, None, None) => {
                 let text = "it has no operation; write one of apply, pass, switch and for_each";
@@ -339,18 +343,21 @@ impl Reader {
                     let text = "a case of switch is of another shape; write \
                                 { when: JQ, to: NODE } or { default: NODE }";
                     self.problem(line, Some(id), text.to_owned());
-                    conditions.push(Some(".".into()));
+                    conditions.push(Some(DraftFormula::Jq(".".into())));
                     continue;
                 }
             };
-            conditions.push(when.map(located));
+            conditions.push(when.map(|jq| DraftFormula::Jq(located(jq))));
             branches.push(Branch {
                 from: id.to_owned(),
                 case,
                 to,
             });
         }
-        DraftOperation::Switch(conditions)
+        DraftOperation::Switch {
+            cases: conditions,
+            all: false,
+        }
     }
 
     fn retry(&mut self, yaml: &RetryYaml, id: &str) -> Retry {

@@ -5,7 +5,10 @@ use std::marker::PhantomData;
 use std::rc::Rc;
 use std::time::Duration;
 
-use crate::draft::{DraftApply, DraftEdge, DraftGraph, DraftNode, DraftOperation, DraftSource};
+use crate::draft::{
+    DraftApply, DraftEdge, DraftFormula, DraftGraph, DraftNode, DraftOperation, DraftSource,
+    DraftText,
+};
 use crate::retry::Retry;
 
 /// Whether a node's value is there: [`Always`], or [`Maybe`] where a switch is upstream.
@@ -85,11 +88,7 @@ pub struct Node<T, P = Always, K = Step> {
 
 impl<T, P, K> Node<T, P, K> {
     pub(super) fn edge(&self) -> DraftEdge {
-        DraftEdge {
-            from: self.source.clone(),
-            case: self.case,
-            line: None,
-        }
+        DraftEdge::new(self.source.clone(), self.case, None)
     }
 
     pub(super) fn name(&self) -> Option<&str> {
@@ -153,13 +152,14 @@ impl<T, P> Node<T, P, Call> {
     /// Path and query after the function's name, beginning with `/` or `?`.
     #[must_use]
     pub fn path(self, path: &str) -> Self {
-        self.call(|apply| apply.path = Some(path.to_owned()))
+        self.call(|apply| apply.path = Some(DraftText::Literal(path.to_owned())))
     }
 
     /// A header to send.
     #[must_use]
     pub fn header(self, name: &str, value: &str) -> Self {
-        self.call(|apply| apply.headers.push((name.to_owned(), value.to_owned())))
+        let value = DraftText::Literal(value.to_owned());
+        self.call(|apply| apply.headers.push((name.to_owned(), value)))
     }
 
     /// How a value that a closure made is sent: `application/json` (the default) or
@@ -206,8 +206,8 @@ impl<T> Switch<T> {
         let mut graph = self.node.graph.borrow_mut();
         let node = self.node.index.and_then(|ix| graph.nodes.get_mut(ix));
         let case = match node.map(|node| &mut node.operation) {
-            Some(DraftOperation::Switch(cases)) => {
-                cases.push(when.map(Into::into));
+            Some(DraftOperation::Switch { cases, .. }) => {
+                cases.push(when.map(|jq| DraftFormula::Jq(jq.into())));
                 cases.len() - 1
             }
             _ => 0,

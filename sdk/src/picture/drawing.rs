@@ -5,7 +5,7 @@
 
 use std::fmt::Write as _;
 
-use crate::graph::{Edge, Flow, Graph, Operation, Source, Vertex};
+use crate::graph::{Edge, Flow, Formula, Graph, Operation, Source, Vertex};
 
 /// Longest label, in characters; longer text is cut.
 const LABEL_CHARS_MAX: usize = 60;
@@ -107,7 +107,11 @@ fn case_label(graph: &Graph, edge: &Edge) -> Option<String> {
         return None;
     };
     let when = switch.cases.get(case).and_then(|case| case.when.as_ref());
-    let source = when.map_or("default", |expression| expression.source());
+    let source = match when {
+        None => "default",
+        Some(Formula::Jq(expression)) => expression.source(),
+        Some(Formula::Closure(_)) => "closure",
+    };
     // A label is one line.
     let words: Vec<_> = source.split_whitespace().collect();
     let mut label: String = words.join(" ");

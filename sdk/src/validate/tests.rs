@@ -2,7 +2,7 @@ use std::fmt::Write as _;
 
 use super::*;
 use crate::closure::StepError;
-use crate::graph::Operation;
+use crate::graph::{Edge, Operation};
 use crate::yaml::read_counted;
 
 fn visits(text: &str) -> u64 {
