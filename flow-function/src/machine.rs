@@ -1,49 +1,114 @@
 //! The machine: a request's state as the fold of its log, and what is to be done next.
 //!
-//! Invariants: no IO, no clock, no randomness; order, readiness, joins, skips, retries and ends are
-//! decided here and nowhere else; a completion counts once; after a fold of any prefix of a log the
-//! actions are those that a fresh machine would want. Every event costs time in proportion to the
-//! edges that it resolves.
+//! Invariants: no IO, no clock, no randomness; order, readiness, joins, skips, retries, timers,
+//! unwinding and ends are decided here and nowhere else; a completion counts once; after a fold of
+//! any prefix of a log the actions are those that a fresh machine would want. Every event costs time
+//! in proportion to the edges that it resolves. Time is what the events say.
 
 mod action;
+mod bodies;
+mod control;
 mod frame;
-mod inputs;
+mod given;
+mod reset;
+mod steps;
+mod timers;
+mod unwind;
 
-pub(crate) use action::{Action, Conclusion, Given, Run, Work};
+pub(crate) use action::{Action, Conclusion, Results, Run, Variables, Work};
+pub(crate) use control::Refusal;
 pub(crate) use frame::StepState;
+pub(crate) use given::Given;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::fmt;
 use std::sync::Arc;
 
-use turlough_sdk::{Cause, Digest, Flow, Operation, StepPath, ValueRef};
-use turlough_statestore::event::{StepEnd, StepEnded};
+use turlough_sdk::{Flow, RequestId, StepPath, ValueRef, Vertex};
+use turlough_statestore::event::{Accepted, Delivery, Trouble};
 use turlough_statestore::{Append, AppendId, Event, Kind};
 
-use frame::{Frame, FrameIx, Items, Owner, Stage, State};
+use frame::{Frame, FrameIx, Stage, State};
+use unwind::{Undo, Unwinding};
+
+/// Where a machine finds the definitions of flows, by version.
+#[derive(Clone)]
+pub(crate) struct Versions(pub(crate) Arc<dyn Fn(&str) -> Option<Arc<Flow>> + Send + Sync>);
+
+impl fmt::Debug for Versions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Versions")
+    }
+}
 
 /// A request's state.
 #[derive(Debug)]
 pub(crate) struct Execution {
+    request: RequestId,
+    versions: Versions,
     flow: Arc<Flow>,
     phase: Phase,
+    paused: bool,
     generation: u32,
     epoch: u64,
     last: Option<AppendId>,
-    input: Option<ValueRef>,
+    accepted: Option<Box<Accepted>>,
+    deadline_us: u64,
+    /// The latest time that an event carried.
+    now_us: u64,
     frames: Vec<Option<Frame>>,
     free: Vec<FrameIx>,
-    /// Steps that run, or wait for their next attempt.
-    open: HashMap<StepPath, (FrameIx, usize)>,
-    /// Steps that became open since the last call of `next_actions`.
-    fresh: Vec<StepPath>,
+    /// Attempts that run, or wait for their time or for somebody else.
+    open: HashMap<StepPath, Slot>,
+    /// Steps that became open and were not told of.
+    fresh: VecDeque<StepPath>,
+    /// Attempts that were told of, and that nobody waits for any more.
+    stopped: Vec<(StepPath, u32)>,
+    /// When something is due, by step.
+    timers: BTreeSet<(u64, StepPath)>,
+    signals: timers::Signals,
+    variables: Variables,
+    /// Steps that are undone if the flow fails, in the order of their starts.
+    undo: Vec<Undo>,
+    undo_at: HashMap<StepPath, usize>,
+    trouble: Vec<Trouble>,
+    /// What a step failed by, while its fallback runs.
+    failures: HashMap<StepPath, Arc<Trouble>>,
+    /// What steps gave that are made again, and how often they were.
+    remade: HashMap<StepPath, (u32, Option<Given>)>,
+    /// Nodes of graphs that were made at run time.
+    expanded: usize,
+    /// Steps whose end was there before they began, in the event that is being applied.
+    later: Vec<(StepPath, FrameIx, usize, State)>,
+}
+
+/// Where an open attempt stands.
+#[derive(Debug, Clone, Copy)]
+enum Slot {
+    Node(FrameIx, usize),
+    /// A compensation: its place in `undo`.
+    Undo(usize),
+    /// A start that must be awaited, of a body that is gone: its place in `undo`, if it has one.
+    Stray {
+        attempt: u32,
+        undo: Option<usize>,
+    },
 }
 
 #[derive(Debug, Clone)]
 enum Phase {
     New,
     Open,
-    Ending { conclusion: Conclusion, told: bool },
-    Ended,
+    Unwinding(Box<Unwinding>),
+    Ending {
+        conclusion: Conclusion,
+        told: bool,
+    },
+    Ended {
+        restartable: bool,
+        owed: Vec<Delivery>,
+    },
+    Closing,
     Settled,
 }
 
@@ -54,19 +119,40 @@ enum Consequence {
 }
 
 impl Execution {
-    pub(crate) fn new(flow: Arc<Flow>) -> Self {
+    pub(crate) fn new(request: RequestId, flow: Arc<Flow>, versions: Versions) -> Self {
         Self {
+            request,
+            versions,
             flow,
             phase: Phase::New,
+            paused: false,
             generation: 0,
             epoch: 0,
             last: None,
-            input: None,
+            accepted: None,
+            deadline_us: u64::MAX,
+            now_us: 0,
             frames: Vec::new(),
             free: Vec::new(),
             open: HashMap::new(),
-            fresh: Vec::new(),
+            fresh: VecDeque::new(),
+            stopped: Vec::new(),
+            timers: BTreeSet::new(),
+            signals: timers::Signals::default(),
+            variables: Variables::default(),
+            undo: Vec::new(),
+            undo_at: HashMap::new(),
+            trouble: Vec::new(),
+            failures: HashMap::new(),
+            remade: HashMap::new(),
+            expanded: 0,
+            later: Vec::new(),
         }
+    }
+
+    /// The flow, in the version on which it runs now.
+    pub(crate) const fn flow(&self) -> &Arc<Flow> {
+        &self.flow
     }
 
     pub(crate) const fn generation(&self) -> u32 {
@@ -83,17 +169,53 @@ impl Execution {
         self.last
     }
 
-    /// Whether its end is decided, though it may not be stored yet.
+    /// How it began.
+    pub(crate) fn accepted(&self) -> Option<&Accepted> {
+        self.accepted.as_deref()
+    }
+
+    pub(crate) const fn deadline_us(&self) -> u64 {
+        self.deadline_us
+    }
+
+    /// Whether its end is decided and reached, though it may not be stored yet.
     pub(crate) const fn is_concluded(&self) -> bool {
-        !matches!(self.phase, Phase::New | Phase::Open)
+        !matches!(self.phase, Phase::New | Phase::Open | Phase::Unwinding(_))
     }
 
     pub(crate) const fn is_ended(&self) -> bool {
-        matches!(self.phase, Phase::Ended | Phase::Settled)
+        matches!(
+            self.phase,
+            Phase::Ended { .. } | Phase::Closing | Phase::Settled
+        )
+    }
+
+    /// What went wrong while it was unwound.
+    pub(crate) fn trouble(&self) -> &[Trouble] {
+        &self.trouble
+    }
+
+    /// Word of its end that is still owed.
+    pub(crate) fn owed(&self) -> &[Delivery] {
+        match &self.phase {
+            Phase::Ended { owed, .. } => owed,
+            _ => &[],
+        }
+    }
+
+    /// How it stands, as the API names it.
+    pub(crate) const fn status(&self) -> &'static str {
+        match &self.phase {
+            Phase::New | Phase::Open if self.paused => "paused",
+            Phase::New | Phase::Open => "running",
+            Phase::Unwinding(_) | Phase::Ending { .. } => "unwinding",
+            Phase::Ended { .. } | Phase::Closing | Phase::Settled => "ended",
+        }
     }
 
     /// Folds an append. A driver's counts only if it names the last append that counted, and its
-    /// epoch is that of the newest claim (a claim: above it); one that does not count changes nothing.
+    /// epoch is that of the newest claim (a claim: above it); an external one only where what it says
+    /// is allowed. One that does not count changes nothing.
     pub(crate) fn fold(&mut self, append: &Append) -> bool {
         let envelope = &append.envelope;
         let claims = append
@@ -101,7 +223,7 @@ impl Execution {
             .iter()
             .any(|event| matches!(event, Event::Claimed { .. }));
         let counts = match envelope.kind {
-            Kind::External => !self.is_ended(),
+            Kind::External => append.events.iter().all(|event| self.allows(event).is_ok()),
             Kind::Driver if claims => envelope.epoch > self.epoch && envelope.after == self.last,
             Kind::Driver => envelope.epoch == self.epoch && envelope.after == self.last,
         };
@@ -110,7 +232,7 @@ impl Execution {
         }
         self.last = Some(envelope.id);
         for event in &append.events {
-            self.apply(event);
+            self.apply_from(event, envelope.kind);
         }
         true
     }
@@ -119,7 +241,10 @@ impl Execution {
     pub(crate) fn stored(&mut self, id: AppendId, events: &[Event]) {
         self.last = Some(id);
         for event in events {
-            if matches!(event, Event::Ended { .. } | Event::Settled { .. }) {
+            if matches!(
+                event,
+                Event::Ended { .. } | Event::Closing { .. } | Event::Settled { .. }
+            ) {
                 self.apply(event);
             }
         }
@@ -127,67 +252,120 @@ impl Execution {
 
     /// Applies one event of an append that counts, or of one that is about to be appended.
     pub(crate) fn apply(&mut self, event: &Event) {
-        match (event, &self.phase) {
-            (Event::Accepted { input, .. }, Phase::New) => {
-                self.input = Some(input.clone());
-                self.phase = Phase::Open;
-                let graph = Arc::clone(self.flow.graph());
-                let mut consequences = Vec::new();
-                self.open_frame(graph, None, &mut consequences);
-                self.follow(consequences);
+        self.apply_from(event, Kind::Driver);
+    }
+
+    fn apply_from(&mut self, event: &Event, kind: Kind) {
+        match event {
+            Event::Part { .. } | Event::Released { .. } => {}
+            Event::Accepted(accepted) => self.accept(accepted),
+            Event::Claimed { epoch, at_us, .. } => self.claimed(*epoch, *at_us),
+            Event::StepStarted {
+                step,
+                attempt,
+                at_us,
+            } => self.started(step, *attempt, *at_us),
+            Event::StepCalled {
+                step,
+                attempt,
+                at_us,
+            } => self.called(step, *attempt, *at_us),
+            Event::StepEnded(ended) => self.step_ended(ended, kind),
+            Event::Ticked { at_us } => self.ticked(*at_us),
+            Event::Signalled { name, value, at_us } => self.signalled(name, value, *at_us),
+            Event::PauseAsked { at_us } => self.pause(*at_us),
+            Event::ResumeAsked { at_us } => self.resume(*at_us),
+            Event::CancelAsked { at_us } => self.cancel(*at_us),
+            Event::RestartAsked {
+                from,
+                version,
+                deadline_us,
+                at_us,
+            } => {
+                self.see(*at_us);
+                self.restart(from.as_ref(), version.as_deref(), *deadline_us);
             }
-            (Event::Claimed { epoch, .. }, _) => self.epoch = *epoch,
-            (Event::StepEnded(ended), Phase::Open) => self.step_ended(ended),
-            (Event::CancelAsked { .. }, Phase::Open) => self.conclude(Conclusion::Cancelled),
-            (Event::DeadlinePassed { .. }, Phase::Open) => self.conclude(Conclusion::TimedOut),
-            (Event::Ended { .. }, Phase::Open | Phase::Ending { .. }) => {
-                self.phase = Phase::Ended;
-                self.release();
+            Event::Ended { owed, .. } => self.end(owed),
+            Event::Delivered { id, .. } => {
+                if let Phase::Ended { owed, .. } = &mut self.phase {
+                    owed.retain(|delivery| delivery.id != *id);
+                }
             }
-            (Event::Settled { .. }, _) => self.phase = Phase::Settled,
-            _ => {}
+            Event::Closing { .. } if self.is_ended() => self.phase = Phase::Closing,
+            Event::Settled { .. } if self.is_ended() => self.phase = Phase::Settled,
+            Event::Closing { .. } | Event::Settled { .. } => {}
+        }
+        while let Some((step, ix, node, state)) = self.later.pop() {
+            self.resolve(&step, ix, node, state);
         }
     }
 
-    /// What is to be done that was not told before: runs of steps, or the request's end.
-    pub(crate) fn next_actions(&mut self) -> Vec<Action> {
-        if let Phase::Ending { conclusion, told } = &mut self.phase {
-            self.fresh.clear();
-            if std::mem::replace(told, true) {
-                return Vec::new();
-            }
-            return vec![Action::End(conclusion.clone())];
+    fn accept(&mut self, accepted: &Accepted) {
+        if !matches!(self.phase, Phase::New) {
+            return;
         }
-        let mut fresh = std::mem::take(&mut self.fresh);
-        // A fold of many events opens a step once for each of its attempts; the last one stands.
-        let mut seen = HashSet::with_capacity(fresh.len());
-        fresh.retain(|path| seen.insert(path.clone()));
-        let run = |path: StepPath| {
-            let (frame_ix, node) = *self.open.get(&path)?;
-            let frame = self.frame(frame_ix)?;
-            let State::Open {
-                attempt,
-                not_before_us,
-                stage,
-            } = frame.states[node]
-            else {
-                return None;
-            };
-            let work = match stage {
-                Stage::Run => Work::Operation,
-                Stage::Gather => Work::Gather(frame.gathered(node)),
-            };
-            Some(Action::Run(Run {
-                inputs: self.inputs(frame, &frame.graph.nodes[node]),
-                graph: Arc::clone(&frame.graph),
-                node,
-                step: path,
-                attempt,
-                not_before_us,
-                work,
-            }))
+        self.see(accepted.at_us);
+        self.deadline_us = accepted.deadline_us;
+        self.accepted = Some(Box::new(accepted.clone()));
+        self.phase = Phase::Open;
+        let input = Given::value(&accepted.input);
+        let graph = Arc::clone(self.flow.graph());
+        self.open_root(graph, frame::Root::Flow, input);
+    }
+
+    fn end(&mut self, owed: &[Delivery]) {
+        let restartable = match &self.phase {
+            Phase::Ending { conclusion, .. } => !matches!(conclusion, Conclusion::Succeeded(_)),
+            Phase::Open | Phase::Unwinding(_) => true,
+            _ => return,
         };
-        fresh.into_iter().filter_map(run).collect()
+        let owed = owed.to_vec();
+        self.phase = Phase::Ended { restartable, owed };
+        self.open.clear();
+        self.fresh.clear();
+        self.timers.clear();
+    }
+
+    /// What is to be done that was not told before.
+    pub(crate) fn next_actions(&mut self) -> Vec<Action> {
+        let stop = |(step, attempt)| Action::Stop { step, attempt };
+        let mut actions: Vec<_> = self.stopped.drain(..).map(stop).collect();
+        if let Phase::Ending { conclusion, told } = &mut self.phase {
+            if !std::mem::replace(told, true) {
+                actions.push(Action::End(conclusion.clone()));
+            }
+            return actions;
+        }
+        if self.is_held() {
+            return actions;
+        }
+        while let Some(step) = self.fresh.pop_front() {
+            actions.extend(self.tell(step));
+        }
+        actions
+    }
+
+    /// Whether nothing may start now.
+    const fn is_held(&self) -> bool {
+        self.paused && matches!(self.phase, Phase::Open)
+    }
+
+    /// When something is due next, Unix time in µs.
+    pub(crate) fn wake_at_us(&self) -> Option<u64> {
+        let limit = match &self.phase {
+            Phase::Open => Some(self.deadline_us),
+            Phase::Unwinding(unwinding) => Some(unwinding.until_us),
+            _ => return None,
+        };
+        let first = self.timers.first().map(|(due_us, _)| *due_us);
+        limit.into_iter().chain(first).min()
+    }
+
+    /// Whether an attempt is still waited for.
+    pub(crate) fn awaits(&self, step: &StepPath, attempt: u32) -> bool {
+        self.open
+            .get(step)
+            .is_some_and(|slot| self.attempt_number(*slot) == Some(attempt))
     }
 
     /// The state of each node of the flow's own graph, for pictures of an open request.
@@ -195,289 +373,63 @@ impl Execution {
         self.frame(0).map(Frame::step_states).unwrap_or_default()
     }
 
-    fn step_ended(&mut self, ended: &StepEnded) {
-        let stale = ended.generation != self.generation || ended.epoch != self.epoch;
-        let Some((frame_ix, node)) = self.open.get(&ended.step).copied().filter(|_| !stale) else {
-            return;
-        };
-        let Some(frame) = self.frames[frame_ix].as_mut() else {
-            return;
-        };
-        let State::Open { attempt, stage, .. } = frame.states[node] else {
-            return;
-        };
-        if attempt != ended.attempt {
-            return;
-        }
-        let vertex = &frame.graph.nodes[node];
-        match (&ended.end, stage, &vertex.operation) {
-            (StepEnd::Failed { message, cause }, _, _) => {
-                self.step_failed(ended, frame_ix, node, message, *cause);
-            }
-            (StepEnd::Split { items, manifest }, Stage::Run, Operation::ForEach(_)) => {
-                let items = Items::new(attempt, *items, manifest.clone());
-                frame.states[node] = State::Each(Box::new(items));
-                self.open.remove(&ended.step);
-                let mut consequences = Vec::new();
-                self.open_items(frame_ix, node, &mut consequences);
-                self.follow(consequences);
-            }
-            (StepEnd::Took { case }, Stage::Run, Operation::Switch(_)) => {
-                let input = Given::join(self.inputs_of(frame_ix, node));
-                self.resolve(&ended.step, frame_ix, node, State::Took(*case, input));
-            }
-            (StepEnd::Succeeded { value }, Stage::Gather, Operation::ForEach(_))
-            | (
-                StepEnd::Succeeded { value },
-                Stage::Run,
-                Operation::Apply(_) | Operation::Map(_) | Operation::Pass(_),
-            ) => self.resolve(&ended.step, frame_ix, node, State::Done(value.clone())),
-            // An end that its operation cannot have; a log that holds one was not written by us.
-            _ => {}
-        }
+    /// Where the value of a step lies, while its frame is there.
+    pub(crate) fn value_at(&self, step: &StepPath) -> Option<Given> {
+        let (frame, node) = self.find(step)?;
+        Self::value_of(self.frame(frame)?, node)
     }
 
-    fn step_failed(
-        &mut self,
-        ended: &StepEnded,
-        frame_ix: FrameIx,
-        node: usize,
-        message: &str,
-        cause: Cause,
-    ) {
-        let Some(frame) = self.frames[frame_ix].as_mut() else {
-            return;
-        };
-        let retry = &frame.graph.nodes[node].retry;
-        if cause.may_retry() && ended.attempt < retry.attempts() {
-            let wait = retry.wait_after(ended.attempt, jitter(&ended.step, ended.attempt));
-            let wait_us = u64::try_from(wait.as_micros()).unwrap_or(u64::MAX);
-            if let State::Open {
-                attempt,
-                not_before_us,
-                ..
-            } = &mut frame.states[node]
-            {
-                *attempt += 1;
-                *not_before_us = ended.end_us.saturating_add(wait_us);
-            }
-            self.fresh.push(ended.step.clone());
-            return;
-        }
-        self.conclude(Conclusion::Failed {
-            step: ended.step.clone(),
-            message: message.to_owned(),
-            cause,
-        });
-    }
-
-    fn conclude(&mut self, conclusion: Conclusion) {
-        self.phase = Phase::Ending {
-            conclusion,
-            told: false,
-        };
-        self.open.clear();
-    }
-
-    fn resolve(&mut self, path: &StepPath, frame: FrameIx, node: usize, state: State) {
-        self.open.remove(path);
-        if let Some(frame) = self.frames[frame].as_mut() {
-            frame.end(node, state);
-        }
-        self.follow(vec![Consequence::Resolved(frame, node)]);
-    }
-
-    /// Works off what follows from what, without recursion: a chain of 10,000 skipped nodes is deep.
-    fn follow(&mut self, mut consequences: Vec<Consequence>) {
-        while let Some(consequence) = consequences.pop() {
-            if !matches!(self.phase, Phase::Open) {
-                return;
-            }
-            match consequence {
-                Consequence::Resolved(frame, node) => {
-                    self.tell_successors(frame, node, &mut consequences);
-                }
-                Consequence::FrameDone(frame) => self.frame_done(frame, &mut consequences),
-            }
-        }
-    }
-
-    fn tell_successors(&mut self, ix: FrameIx, node: usize, consequences: &mut Vec<Consequence>) {
-        let Some(frame) = self.frames[ix].as_mut() else {
-            return;
-        };
-        let graph = Arc::clone(&frame.graph);
-        for (successor, edge) in &graph.successors[node] {
-            let edge = &graph.nodes[*successor].edges[*edge];
-            let live = frame.is_live(edge);
-            if let State::Waiting {
-                unresolved,
-                live: any,
-            } = &mut frame.states[*successor]
-            {
-                *unresolved -= 1;
-                *any |= live && !edge.capture;
-                if *unresolved == 0 {
-                    Self::release_node(
-                        frame,
-                        ix,
-                        *successor,
-                        &mut self.open,
-                        &mut self.fresh,
-                        consequences,
-                    );
-                }
-            }
-        }
-        frame.unresolved -= 1;
-        if frame.unresolved == 0 {
-            consequences.push(Consequence::FrameDone(ix));
-        }
-    }
-
-    /// All in-edges of a node are resolved: it opens, or is skipped.
-    fn release_node(
-        frame: &mut Frame,
-        ix: FrameIx,
-        node: usize,
-        open: &mut HashMap<StepPath, (FrameIx, usize)>,
-        fresh: &mut Vec<StepPath>,
-        consequences: &mut Vec<Consequence>,
-    ) {
-        if matches!(frame.states[node], State::Waiting { live: true, .. }) {
-            frame.states[node] = State::Open {
-                attempt: 1,
-                not_before_us: 0,
-                stage: Stage::Run,
-            };
-            let path = frame.path(node);
-            open.insert(path.clone(), (ix, node));
-            fresh.push(path);
-        } else {
-            frame.states[node] = State::Skipped;
-            consequences.push(Consequence::Resolved(ix, node));
-        }
-    }
-
-    fn open_frame(
-        &mut self,
-        graph: Arc<turlough_sdk::Graph>,
-        owner: Option<Owner>,
-        consequences: &mut Vec<Consequence>,
-    ) {
-        let outer_live: Vec<bool> = match &owner {
-            Some(owner) => {
-                let outer = self.frames[owner.frame].as_ref();
-                let edges = outer.map(|outer| &outer.graph.nodes[owner.node].edges);
-                let live = |outer: &Frame, edge| outer.is_live(edge);
-                edges
-                    .into_iter()
-                    .flatten()
-                    .map(|e| outer.is_some_and(|o| live(o, e)))
-                    .collect()
-            }
-            None => Vec::new(),
-        };
-        let frame = Frame::new(graph, owner, outer_live);
-        let ix = match self.free.pop() {
-            Some(ix) => ix,
-            None => {
-                self.frames.push(None);
-                self.frames.len() - 1
-            }
-        };
-        let frame = self.frames[ix].insert(frame);
-        for node in frame.unblocked() {
-            Self::release_node(
-                frame,
-                ix,
-                node,
-                &mut self.open,
-                &mut self.fresh,
-                consequences,
-            );
-        }
-    }
-
-    fn open_items(&mut self, ix: FrameIx, node: usize, consequences: &mut Vec<Consequence>) {
-        loop {
-            let Some(frame) = self.frames[ix].as_mut() else {
-                return;
-            };
-            let path = frame.path(node);
-            let Operation::ForEach(each) = &frame.graph.nodes[node].operation else {
-                return;
-            };
-            let body = Arc::clone(&each.body);
-            let State::Each(items) = &mut frame.states[node] else {
-                return;
-            };
-            if items.is_done() {
-                let attempt = items.attempt;
-                frame.keep_gathered(node);
-                frame.states[node] = State::Open {
-                    attempt,
-                    not_before_us: 0,
-                    stage: Stage::Gather,
-                };
-                self.open.insert(path.clone(), (ix, node));
-                self.fresh.push(path);
-                return;
-            }
-            let Some(item) = items.start_next(each.parallel_max) else {
-                return;
-            };
-            self.open_frame(
-                body,
-                Some(Owner {
-                    frame: ix,
-                    node,
-                    item,
-                    path,
-                }),
-                consequences,
-            );
-        }
-    }
-
-    fn frame_done(&mut self, ix: FrameIx, consequences: &mut Vec<Consequence>) {
-        let Some(frame) = self.frame(ix) else { return };
-        let output = self.output(frame);
-        let Some(owner) = frame.owner.clone() else {
-            self.phase = Phase::Ending {
-                conclusion: Conclusion::Succeeded(output),
-                told: false,
-            };
-            return;
-        };
-        self.frames[ix] = None;
-        self.free.push(ix);
-        if let Some(outer) = self.frames[owner.frame].as_mut()
-            && let State::Each(items) = &mut outer.states[owner.node]
-        {
-            items.end(owner.item, output);
-            self.open_items(owner.frame, owner.node, consequences);
-        }
+    /// What a step is given, while its frame is there.
+    pub(crate) fn inputs_at(&self, step: &StepPath) -> Option<Given> {
+        let (ix, node) = self.find(step)?;
+        let frame = self.frame(ix)?;
+        Some(Given::join(self.inputs(frame, &frame.graph.nodes[node])))
     }
 
     fn frame(&self, ix: FrameIx) -> Option<&Frame> {
         self.frames.get(ix)?.as_ref()
     }
 
-    fn release(&mut self) {
-        self.open.clear();
-        self.fresh.clear();
+    fn frame_mut(&mut self, ix: FrameIx) -> Option<&mut Frame> {
+        self.frames.get_mut(ix)?.as_mut()
+    }
+
+    fn vertex(&self, ix: FrameIx, node: usize) -> Option<&Vertex> {
+        self.frame(ix)?.graph.nodes.get(node)
+    }
+
+    fn see(&mut self, at_us: u64) {
+        self.now_us = self.now_us.max(at_us);
+    }
+
+    fn attempt_number(&self, slot: Slot) -> Option<u32> {
+        match slot {
+            Slot::Node(ix, node) => match &self.frame(ix)?.states[node] {
+                State::Open(attempt) => Some(attempt.number),
+                _ => None,
+            },
+            Slot::Undo(at) => self.undo[at].attempt.as_ref().map(|a| a.number),
+            Slot::Stray { attempt, .. } => Some(attempt),
+        }
+    }
+
+    /// Where an action for a step that became open is made.
+    fn tell(&mut self, step: StepPath) -> Option<Action> {
+        match *self.open.get(&step)? {
+            Slot::Node(ix, node) => self.tell_node(step, ix, node),
+            Slot::Undo(at) => self.tell_undo(step, at),
+            Slot::Stray { .. } => None,
+        }
+    }
+
+    fn stage(&self, ix: FrameIx, node: usize) -> Option<Stage> {
+        match &self.frame(ix)?.states[node] {
+            State::Open(attempt) => Some(attempt.stage),
+            _ => None,
+        }
+    }
+
+    fn place_of(&self, at: &ValueRef) -> Arc<ValueRef> {
+        Arc::new(at.clone())
     }
 }
-
-/// 0 to 1, the same for the same attempt of the same step: waits spread without a random number.
-fn jitter(step: &StepPath, attempt: u32) -> f64 {
-    let digest = Digest::of(format!("{step}#{attempt}").as_bytes());
-    (digest.0 as u32) as f64 / f64::from(u32::MAX)
-}
-
-#[cfg(test)]
-mod tests;
-
-#[cfg(test)]
-mod random;

@@ -169,10 +169,20 @@ macro_rules! uuid_id {
 uuid_id!(ReplicaId, "replica id");
 uuid_id!(RequestId, "request id");
 
-/// Where a step stands in its request: `load`, `months[3]/clean`.
+/// Where a step stands in its request: `load`, `months[3]/clean`, `poll#2/get`, `build/echo1`. What
+/// undoes a step is `book/~compensate`; steps of handlers begin with `~on_failure` or `~finally`.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct StepPath(Arc<str>);
+
+/// Which of a node's bodies a path goes on in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Place {
+    /// That of an item of a `for_each`, from 0.
+    Item(u32),
+    /// That of an iteration of a loop, from 1.
+    Iteration(u32),
+}
 
 impl StepPath {
     /// The path of a node of the flow's own graph.
@@ -181,10 +191,20 @@ impl StepPath {
         Self(Arc::from(node.as_str()))
     }
 
-    /// The path of `node` in the body of this step's item `index`.
+    /// The path of `node` in a body of this step; without a place in a graph made at run time.
     #[must_use]
-    pub fn item(&self, index: usize, node: &NodeId) -> Self {
-        Self(Arc::from(format!("{}[{index}]/{node}", self.0)))
+    pub fn inside(&self, place: Option<Place>, node: &NodeId) -> Self {
+        Self(Arc::from(match place {
+            Some(Place::Item(index)) => format!("{}[{index}]/{node}", self.0),
+            Some(Place::Iteration(number)) => format!("{}#{number}/{node}", self.0),
+            None => format!("{}/{node}", self.0),
+        }))
+    }
+
+    /// The path of what undoes this step.
+    #[must_use]
+    pub fn compensation(&self) -> Self {
+        Self(Arc::from(format!("{}/~compensate", self.0)))
     }
 
     /// The text of the path.
@@ -193,27 +213,35 @@ impl StepPath {
         &self.0
     }
 
-    /// Splits the path into (node, item index) pairs; the last has no index.
+    /// Splits the path into nodes, each with the place in which the path goes on.
     ///
     /// # Errors
-    /// An empty segment, a bad node name or a bad index.
-    pub fn segments(&self) -> Result<Vec<(NodeId, Option<usize>)>, IdError> {
+    /// An empty segment, a bad node name or a bad number; compensations and handlers, which are no
+    /// nodes of the graph.
+    pub fn segments(&self) -> Result<Vec<(NodeId, Option<Place>)>, IdError> {
         let wrong = || IdError {
             kind: "step path",
             found: self.0.chars().take(80).collect(),
-            allowed: "node or node[index]/node",
+            allowed: "node, node[index]/node or node#iteration/node",
+        };
+        let number = |digits: &str| {
+            let number: u32 = digits.parse().map_err(|_| wrong())?;
+            // One path, one text: neither `[+1]` nor `[01]`.
+            if number.to_string() == digits {
+                Ok(number)
+            } else {
+                Err(wrong())
+            }
         };
         let segment = |text: &str| {
-            let Some((node, rest)) = text.split_once('[') else {
-                return Ok((text.parse()?, None));
-            };
-            let digits = rest.strip_suffix(']').ok_or_else(wrong)?;
-            let index: usize = digits.parse().map_err(|_| wrong())?;
-            // One path, one text: neither `[+1]` nor `[01]`.
-            if index.to_string() != digits {
-                return Err(wrong());
+            if let Some((node, rest)) = text.split_once('[') {
+                let digits = rest.strip_suffix(']').ok_or_else(wrong)?;
+                return Ok((node.parse()?, Some(Place::Item(number(digits)?))));
             }
-            Ok((node.parse()?, Some(index)))
+            if let Some((node, digits)) = text.split_once('#') {
+                return Ok((node.parse()?, Some(Place::Iteration(number(digits)?))));
+            }
+            Ok((text.parse()?, None))
         };
         self.0.split('/').map(segment).collect()
     }
@@ -274,10 +302,10 @@ mod tests {
     #[test]
     fn a_step_path_reads_back_its_segments() {
         let months: NodeId = "months".parse().unwrap();
-        let path = StepPath::root(&months).item(3, &"clean".parse().unwrap());
+        let path = StepPath::root(&months).inside(Some(Place::Item(3)), &"clean".parse().unwrap());
         assert_eq!(path.as_str(), "months[3]/clean");
         let segments = path.segments().unwrap();
-        assert_eq!(segments[0], (months, Some(3)));
+        assert_eq!(segments[0], (months, Some(Place::Item(3))));
         assert_eq!(segments[1].1, None);
         assert!(StepPath::from("months[x]/clean").segments().is_err());
     }

@@ -31,7 +31,7 @@ pub use graph::{
     Map, NodeIx, Operation, Output, Source, Switch, Text, Vertex, Wait,
 };
 pub use ids::{
-    FlowName, FunctionName, IdError, NodeId, ReplicaId, RequestId, SignalName, StepPath, TenantId,
+    FlowName, FunctionName, IdError, NodeId, Place, ReplicaId, RequestId, SignalName, StepPath, TenantId,
 };
 pub use reference::{Digest, ValueRef};
 pub use retry::Retry;

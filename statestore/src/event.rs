@@ -3,7 +3,7 @@
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
-use turlough_sdk::{Cause, FlowName, ReplicaId, StepPath, TenantId, ValueRef};
+use turlough_sdk::{Cause, FlowName, ReplicaId, RequestId, StepPath, TenantId, ValueRef};
 
 /// Something that happened to a request.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -19,18 +19,7 @@ pub enum Event {
         bytes: serde_bytes::ByteBuf,
     },
     /// The request exists.
-    Accepted {
-        /// The flow.
-        flow: FlowName,
-        /// Its version: the request keeps it.
-        version: String,
-        /// Who pays.
-        tenant: TenantId,
-        /// What the caller sent.
-        input: ValueRef,
-        /// When.
-        at_us: u64,
-    },
+    Accepted(Accepted),
     /// A replica drives it from now on; only events of the newest epoch count.
     Claimed {
         /// Who.
@@ -40,15 +29,68 @@ pub enum Event {
         /// When.
         at_us: u64,
     },
+    /// Nobody drives it from now on, until it is due or somebody appends.
+    Released {
+        /// When.
+        at_us: u64,
+    },
+    /// An attempt begins that must not be repeated, must be undone, or is completed by somebody else.
+    StepStarted {
+        /// The step.
+        step: StepPath,
+        /// Which attempt.
+        attempt: u32,
+        /// When.
+        at_us: u64,
+    },
+    /// Somebody else took the attempt on, and will complete it.
+    StepCalled {
+        /// The step.
+        step: StepPath,
+        /// Which attempt.
+        attempt: u32,
+        /// When.
+        at_us: u64,
+    },
     /// An attempt of a step ended.
     StepEnded(StepEnded),
+    /// The clock came to a time that something waits for.
+    Ticked {
+        /// The time.
+        at_us: u64,
+    },
+    /// Somebody sent a signal.
+    Signalled {
+        /// Its name.
+        name: String,
+        /// Its payload.
+        value: ValueRef,
+        /// When.
+        at_us: u64,
+    },
+    /// Somebody asked that no further step starts.
+    PauseAsked {
+        /// When.
+        at_us: u64,
+    },
+    /// Somebody asked that it goes on.
+    ResumeAsked {
+        /// When.
+        at_us: u64,
+    },
     /// Somebody asked to cancel it.
     CancelAsked {
         /// When.
         at_us: u64,
     },
-    /// Its time is over.
-    DeadlinePassed {
+    /// Somebody asked to run it again from where it failed.
+    RestartAsked {
+        /// From this step; otherwise from what failed.
+        from: Option<StepPath>,
+        /// On this version; otherwise on the one that it has.
+        version: Option<String>,
+        /// When it must have ended.
+        deadline_us: u64,
         /// When.
         at_us: u64,
     },
@@ -56,6 +98,19 @@ pub enum Event {
     Ended {
         /// The result.
         outcome: Outcome,
+        /// What went wrong while it was unwound.
+        trouble: Vec<Trouble>,
+        /// Who is owed word of it.
+        owed: Vec<Delivery>,
+        /// When.
+        at_us: u64,
+    },
+    /// Word was sent of its end, or given up.
+    Delivered {
+        /// Which.
+        id: u128,
+        /// Why it was given up; none where it was taken.
+        error: Option<String>,
         /// When.
         at_us: u64,
     },
@@ -69,6 +124,85 @@ pub enum Event {
         /// When.
         at_us: u64,
     },
+}
+
+/// How a request begins.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Accepted {
+    /// The flow.
+    pub flow: FlowName,
+    /// Its version: the request keeps it.
+    pub version: String,
+    /// Who pays.
+    pub tenant: TenantId,
+    /// What the caller sent.
+    pub input: ValueRef,
+    /// The query of the call, decoded, in order.
+    pub query: Vec<(String, String)>,
+    /// Headers of the call that the flow asks for, in lower case.
+    pub headers: Vec<(String, String)>,
+    /// The step whose sub-flow it is.
+    pub parent: Option<Parent>,
+    /// Who wants word of its end.
+    pub callbacks: Vec<Callback>,
+    /// When it must have ended.
+    pub deadline_us: u64,
+    /// When.
+    pub at_us: u64,
+}
+
+/// The step that a request completes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Parent {
+    /// Its request.
+    pub request: RequestId,
+    /// Its generation.
+    pub generation: u32,
+    /// The step.
+    pub step: StepPath,
+    /// The attempt.
+    pub attempt: u32,
+    /// How many flows stand above the child.
+    pub depth: u32,
+}
+
+/// An address that wants word of a request's end.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Callback {
+    /// The URL.
+    pub url: String,
+    /// Whether it wants word of failures alone.
+    pub failures_only: bool,
+}
+
+/// Word of a request's end that is owed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Delivery {
+    /// Names it; the same in every try.
+    pub id: u128,
+    /// To whom.
+    pub to: Recipient,
+}
+
+/// Who is owed word of a request's end.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Recipient {
+    /// A callback.
+    Url(String),
+    /// The step whose sub-flow it is.
+    Parent(Parent),
+}
+
+/// Something that went wrong while a request was unwound.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Trouble {
+    /// The step.
+    pub step: StepPath,
+    /// Its last error.
+    pub message: String,
+    /// Its cause.
+    pub cause: Cause,
 }
 
 /// The completion event. It counts once, by generation, step, attempt and epoch.
@@ -90,6 +224,9 @@ pub struct StepEnded {
     pub end_us: u64,
     /// How.
     pub end: StepEnd,
+    /// Variables of the request that it sets.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub set: Vec<(String, ValueRef)>,
 }
 
 /// How an attempt ended.
@@ -101,17 +238,47 @@ pub enum StepEnd {
         /// Where it lies.
         value: ValueRef,
     },
-    /// A switch took a case, or none; its value is its input.
+    /// A switch took these cases, by index; its value is its input.
     Took {
-        /// Index of the case.
-        case: Option<u32>,
+        /// Indexes of the cases, in order.
+        cases: Vec<u32>,
+        /// Its input, where formulas made it.
+        input: Option<ValueRef>,
     },
+    /// Its `when` holds: its operation is next.
+    Went,
+    /// Its `when` does not hold.
+    Skipped,
     /// A `for_each` listed its items; its own end comes when theirs have.
     Split {
         /// How many.
         items: u32,
-        /// A MessagePack list of the items' references.
+        /// The items' references, and their keys where they came in a map.
         manifest: ValueRef,
+    },
+    /// A loop asked its condition.
+    Asked {
+        /// Whether it goes on.
+        again: bool,
+        /// The first state, where formulas made it.
+        input: Option<ValueRef>,
+    },
+    /// A graph was made for the request.
+    Expanded {
+        /// The graph, in the notation of YAML.
+        graph: String,
+        /// Its input, where formulas made it.
+        input: Option<ValueRef>,
+    },
+    /// A `wait` knows until when.
+    Waits {
+        /// Until when.
+        until_us: u64,
+    },
+    /// A value that it needs is gone.
+    Lost {
+        /// Where it lay.
+        value: ValueRef,
     },
     /// With an error.
     Failed {

@@ -1,14 +1,22 @@
 //! What the machine wants done.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use turlough_sdk::{Cause, Graph, StepPath, ValueRef};
+use turlough_sdk::{Cause, Fallback, Graph, StepPath, ValueRef, Vertex};
+use turlough_statestore::event::Trouble;
+
+use super::given::Given;
 
 /// Something to do.
 #[derive(Debug, Clone)]
 pub(crate) enum Action {
+    /// Record the start of an attempt (`step_started`), and ask again.
+    Start { step: StepPath, attempt: u32 },
     /// Run an attempt of a step.
-    Run(Run),
+    Run(Box<Run>),
+    /// Stop an attempt: nobody waits for its end any more.
+    Stop { step: StepPath, attempt: u32 },
     /// End the request.
     End(Conclusion),
 }
@@ -27,55 +35,76 @@ pub(crate) struct Run {
     pub(crate) work: Work,
     /// By data edge; nothing where the edge is dead.
     pub(crate) inputs: Vec<(Arc<str>, Option<Given>)>,
+    /// Variables of the request as they stand now.
+    pub(crate) variables: Variables,
+    /// What went wrong, for a fallback, a compensation and a handler.
+    pub(crate) error: Option<Arc<Trouble>>,
 }
+
+/// Variables of a request, by name.
+pub(crate) type Variables = Arc<BTreeMap<String, ValueRef>>;
 
 /// What an attempt does.
 #[derive(Debug, Clone)]
 pub(crate) enum Work {
-    /// The node's operation; of a `for_each`, the listing of its items.
+    /// Asks the node's `when`: it ends by `went` or `skipped`.
+    When,
+    /// The node's operation; of a `for_each` the listing of its items, of an `expand` the making of
+    /// its graph, of a `wait` the reading of its time.
     Operation,
-    /// Puts the results of a `for_each` into one list, in order.
-    Gather(Arc<Vec<Given>>),
+    /// Asks whether a loop goes on from this state; none for the node's input.
+    Ask(Option<Given>),
+    /// Puts the results of a `for_each` together, in order.
+    Gather(Arc<Results>),
+    /// The operation that stands in for the node.
+    Fallback,
+    /// The operation that undoes the node, with its output where that is known.
+    Compensate(Option<Given>),
 }
 
-/// A value, as far as the machine knows it.
+/// What the items of a `for_each` came to.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) enum Given {
-    /// Nothing was returned.
-    Empty,
-    /// It lies there.
-    Value(ValueRef),
-    /// One of the items that a manifest lists.
-    Item { manifest: ValueRef, index: u32 },
-    /// A map of several.
-    Map(Arc<Vec<(Arc<str>, Given)>>),
-}
-
-impl Given {
-    /// Several inputs as one: the single one as it is, otherwise a map without the dead. Cases of
-    /// one switch are one input, as in `Inputs::joined`.
-    pub(crate) fn join(inputs: Vec<(Arc<str>, Option<Self>)>) -> Self {
-        let first = inputs.first().map(|(name, _)| name);
-        if inputs.iter().all(|(name, _)| Some(name) == first) {
-            let only = inputs.into_iter().find_map(|(_, given)| given);
-            return only.unwrap_or(Self::Empty);
-        }
-        let live = inputs
-            .into_iter()
-            .filter_map(|(name, given)| Some((name, given?)));
-        Self::Map(Arc::new(live.collect()))
-    }
+pub(crate) struct Results {
+    /// Names the items, and their keys.
+    pub(crate) manifest: Arc<ValueRef>,
+    /// By item; nothing for one that failed.
+    pub(crate) given: Vec<Option<Given>>,
+    /// Items that failed, in their order.
+    pub(crate) errors: Vec<(u32, Arc<Trouble>)>,
 }
 
 /// How a request ends.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Conclusion {
     Succeeded(Given),
-    Failed {
-        step: StepPath,
-        message: String,
-        cause: Cause,
-    },
+    Failed(Arc<Trouble>),
     TimedOut,
     Cancelled,
+}
+
+impl Run {
+    /// The node itself.
+    pub(crate) fn node(&self) -> &Vertex {
+        &self.graph.nodes[self.node]
+    }
+
+    /// What runs: the node, or what stands in for it or undoes it.
+    pub(crate) fn vertex(&self) -> &Vertex {
+        let node = self.node();
+        let part = match (&self.work, &node.fallback, &node.compensate) {
+            (Work::Fallback, Some(Fallback::Node(part)), _) => Some(part),
+            (Work::Compensate(_), _, Some(part)) => Some(part),
+            _ => None,
+        };
+        part.map_or(node, |part| part)
+    }
+}
+
+/// An error that the machine itself finds.
+pub(super) fn trouble(step: &StepPath, message: impl Into<String>, cause: Cause) -> Arc<Trouble> {
+    Arc::new(Trouble {
+        step: step.clone(),
+        message: message.into(),
+        cause,
+    })
 }

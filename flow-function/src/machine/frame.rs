@@ -1,67 +1,142 @@
-//! A graph in execution: the flow's own, or a body for one item.
+//! A graph in execution: the flow's own, a body for one item or iteration, a graph made at run time,
+//! or a handler.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use turlough_sdk::{Edge, Graph, NodeId, Source, StepPath, ValueRef};
+use serde::{Deserialize, Serialize};
+use turlough_sdk::{Edge, Graph, NodeId, Place, Source, StepPath, ValueRef};
+use turlough_statestore::event::Trouble;
 
-use super::action::Given;
+use super::action::Results;
+use super::given::Given;
 
 pub(crate) type FrameIx = usize;
 
 #[derive(Debug)]
 pub(super) struct Frame {
     pub(super) graph: Arc<Graph>,
+    /// None for the flow's own graph and for handlers.
     pub(super) owner: Option<Owner>,
+    /// What steps' paths begin with, where there is no owner.
+    pub(super) root: Root,
+    pub(super) input: Given,
     pub(super) states: Vec<State>,
+    /// By node, the last attempt number that was used.
+    pub(super) attempts: Vec<u32>,
     /// Nodes that are neither done nor skipped.
     pub(super) unresolved: usize,
     /// For each edge of the owning node, whether it is live.
-    outer_live: Vec<bool>,
-    /// Results of a `for_each` that are being gathered, by node.
-    gathering: HashMap<usize, Arc<Vec<Given>>>,
+    pub(super) outer_live: Box<[bool]>,
+    /// What nodes with bodies have come to.
+    pub(super) bodies: HashMap<usize, Body>,
+    /// For nodes with bodies: after which attempt number those in the body begin, and the highest
+    /// one used in it.
+    pub(super) numbers: HashMap<usize, (u32, u32)>,
+    /// Graphs made at run time that this one stands in.
+    pub(super) expansions: u32,
+}
+
+/// Which graph of a flow a frame without an owner runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum Root {
+    Flow,
+    OnFailure,
+    Finally,
 }
 
 /// The node whose body a frame runs.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct Owner {
     pub(super) frame: FrameIx,
     pub(super) node: usize,
-    pub(super) item: u32,
+    /// None for a graph made at run time.
+    pub(super) place: Option<Place>,
     pub(super) path: StepPath,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) enum State {
     Waiting {
-        unresolved: usize,
+        unresolved: u32,
         live: bool,
     },
-    Open {
-        attempt: u32,
-        not_before_us: u64,
-        stage: Stage,
-    },
-    Each(Box<Items>),
-    Done(ValueRef),
-    Took(Option<u32>, Given),
+    /// An attempt is open: it runs, or waits for its time or for somebody else.
+    Open(Attempt),
+    /// Its body runs.
+    Body,
+    Done(Given),
+    Took(Box<[u32]>, Given),
     Skipped,
+    Failed,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct Attempt {
+    pub(super) stage: Stage,
+    pub(super) number: u32,
+    /// Failures of this stage so far.
+    pub(super) failures: u32,
+    pub(super) not_before_us: u64,
+    pub(super) begun: Begun,
+    /// When a `wait` is over; 0 where it does not know.
+    pub(super) until_us: u64,
+    /// When it is given up, or its wait is over; 0 for never.
+    pub(super) due_us: u64,
+    /// Whether the driver was told of it.
+    pub(super) told: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Stage {
+    When,
     Run,
+    /// It waits for a time or a signal; nothing runs.
+    Sleep,
+    Ask,
     Gather,
+    Fallback,
 }
 
-/// The items of a `for_each` in progress.
-#[derive(Debug, Clone)]
-pub(super) struct Items {
-    pub(super) attempt: u32,
-    pub(super) manifest: ValueRef,
+/// How far the outside world has come to know of an attempt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum Begun {
+    No,
+    /// Its start is recorded, under this epoch.
+    Started(u64),
+    /// Somebody else took it on.
+    Called,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) enum Body {
+    Each(Box<Each>),
+    Loop(Loop),
+    Expand {
+        graph: String,
+        frame: Option<FrameIx>,
+    },
+}
+
+/// The items of a `for_each`.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Each {
+    pub(super) manifest: Arc<ValueRef>,
     results: Vec<Option<Given>>,
+    errors: Vec<(u32, Arc<Trouble>)>,
     next: u32,
-    running: usize,
+    /// Items that start again.
+    redo: Vec<u32>,
+    pub(super) running: HashMap<u32, FrameIx>,
+}
+
+/// A loop in progress.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Loop {
+    /// None for the node's input.
+    pub(super) state: Option<Given>,
+    pub(super) iteration: u32,
+    pub(super) frame: Option<FrameIx>,
 }
 
 /// How far a node has come, for people.
@@ -72,68 +147,157 @@ pub(crate) struct StepState {
     pub(crate) status: &'static str,
     /// Items that ended, and all items, where it is a `for_each` in progress.
     pub(crate) items: Option<(usize, usize)>,
+    /// Iterations that began, where it is a loop in progress.
+    pub(crate) iteration: Option<u32>,
 }
 
-impl Items {
-    pub(super) fn new(attempt: u32, count: u32, manifest: ValueRef) -> Self {
-        let results = vec![None; count as usize];
+impl Attempt {
+    pub(super) const fn new(stage: Stage, number: u32) -> Self {
         Self {
-            attempt,
+            stage,
+            number,
+            failures: 0,
+            not_before_us: 0,
+            begun: Begun::No,
+            until_us: 0,
+            due_us: 0,
+            told: false,
+        }
+    }
+}
+
+impl Each {
+    pub(super) fn new(count: u32, manifest: Arc<ValueRef>) -> Self {
+        Self {
             manifest,
-            results,
+            results: vec![None; count as usize],
+            errors: Vec::new(),
             next: 0,
-            running: 0,
+            redo: Vec::new(),
+            running: HashMap::new(),
         }
     }
 
     /// The next item to start, if one may.
     pub(super) fn start_next(&mut self, parallel_max: usize) -> Option<u32> {
-        let may = self.running < parallel_max && (self.next as usize) < self.results.len();
-        may.then(|| {
-            self.running += 1;
+        if self.running.len() >= parallel_max {
+            return None;
+        }
+        if let Some(item) = self.redo.pop() {
+            return Some(item);
+        }
+        let more = (self.next as usize) < self.results.len();
+        more.then(|| {
             self.next += 1;
             self.next - 1
         })
     }
 
     pub(super) fn end(&mut self, item: u32, output: Given) {
-        self.running -= 1;
+        self.running.remove(&item);
         self.results[item as usize] = Some(output);
     }
 
+    pub(super) fn fail(&mut self, item: u32, error: Arc<Trouble>) {
+        self.running.remove(&item);
+        let at = self.errors.partition_point(|(earlier, _)| *earlier < item);
+        self.errors.insert(at, (item, error));
+    }
+
     pub(super) fn is_done(&self) -> bool {
-        self.running == 0 && self.next as usize == self.results.len()
+        self.running.is_empty() && self.redo.is_empty() && self.next as usize == self.results.len()
+    }
+
+    /// An item that had ended runs again.
+    pub(super) fn again(&mut self, item: u32) {
+        self.results[item as usize] = None;
+        self.errors.retain(|(failed, _)| *failed != item);
+        if !self.redo.contains(&item) {
+            self.redo.push(item);
+            self.redo.sort_unstable_by(|a, b| b.cmp(a));
+        }
+    }
+
+    /// Items that failed run again. False where none did.
+    pub(super) fn failed_again(&mut self) -> bool {
+        let failed: Vec<_> = self.errors.iter().map(|(item, _)| *item).collect();
+        failed.iter().for_each(|item| self.again(*item));
+        !failed.is_empty()
+    }
+
+    pub(super) fn failed_any(&self) -> bool {
+        !self.errors.is_empty()
+    }
+
+    pub(super) fn results(&self) -> Results {
+        Results {
+            manifest: Arc::clone(&self.manifest),
+            given: self.results.clone(),
+            errors: self.errors.clone(),
+        }
+    }
+
+    fn ended(&self) -> (usize, usize) {
+        let begun = self.next as usize - self.redo.len();
+        (begun - self.running.len(), self.results.len())
+    }
+}
+
+impl Body {
+    /// The frames that run in it.
+    pub(super) fn frames(&self) -> Vec<FrameIx> {
+        match self {
+            Self::Each(each) => each.running.values().copied().collect(),
+            Self::Loop(Loop { frame, .. }) | Self::Expand { frame, .. } => {
+                frame.iter().copied().collect()
+            }
+        }
     }
 }
 
 impl Frame {
-    pub(super) fn new(graph: Arc<Graph>, owner: Option<Owner>, outer_live: Vec<bool>) -> Self {
-        let live = |edge: &Edge| match edge.from {
-            Source::Input => true,
-            Source::Node(_) => false,
-            Source::Outer(edge) => outer_live.get(edge).copied().unwrap_or(false),
-        };
-        let waiting = |edges: &[Edge]| State::Waiting {
-            unresolved: edges
-                .iter()
-                .filter(|e| matches!(e.from, Source::Node(_)))
-                .count(),
-            live: edges.iter().any(|edge| !edge.capture && live(edge)),
-        };
-        let states: Vec<_> = graph
-            .nodes
-            .iter()
-            .map(|node| waiting(&node.edges))
-            .collect();
-        let unresolved = states.len();
-        Self {
+    pub(super) fn new(
+        graph: Arc<Graph>,
+        (owner, root): (Option<Owner>, Root),
+        input: Given,
+        outer_live: Box<[bool]>,
+        (floor, expansions): (u32, u32),
+    ) -> Self {
+        let nodes = graph.nodes.len();
+        let mut frame = Self {
             graph,
             owner,
-            states,
-            unresolved,
+            root,
+            input,
+            states: Vec::with_capacity(nodes),
+            attempts: vec![floor; nodes],
+            unresolved: nodes,
             outer_live,
-            gathering: HashMap::new(),
+            bodies: HashMap::new(),
+            numbers: HashMap::new(),
+            expansions,
+        };
+        for node in 0..nodes {
+            let waiting = frame.waiting(node, |_| false);
+            frame.states.push(waiting);
         }
+        frame
+    }
+
+    /// The state of a node that waits, where `resolved` tells which nodes of the graph are.
+    pub(super) fn waiting(&self, node: usize, resolved: impl Fn(usize) -> bool) -> State {
+        let (mut unresolved, mut live) = (0, false);
+        for edge in &self.graph.nodes[node].edges {
+            match edge.from {
+                Source::Node(from) if !resolved(from) => unresolved += 1,
+                _ => live |= !edge.capture && self.is_live(edge),
+            }
+        }
+        State::Waiting { unresolved, live }
+    }
+
+    pub(super) const fn is_resolved(state: &State) -> bool {
+        matches!(state, State::Done(_) | State::Took(..) | State::Skipped)
     }
 
     /// Nodes that wait for no other node of the graph.
@@ -147,62 +311,54 @@ impl Frame {
     pub(super) fn path(&self, node: usize) -> StepPath {
         let id = &self.graph.nodes[node].id;
         match &self.owner {
-            None => StepPath::root(id),
-            Some(owner) => owner.path.item(owner.item as usize, id),
+            Some(owner) => owner.path.inside(owner.place, id),
+            None => match self.root {
+                Root::Flow => StepPath::root(id),
+                Root::OnFailure => StepPath::from("~on_failure").inside(None, id),
+                Root::Finally => StepPath::from("~finally").inside(None, id),
+            },
         }
     }
 
-    /// Whether an edge whose source is resolved brings a value.
+    /// Whether an edge whose source is resolved brings life.
     pub(super) fn is_live(&self, edge: &Edge) -> bool {
         match edge.from {
             Source::Input => true,
             Source::Outer(edge) => self.outer_live.get(edge).copied().unwrap_or(false),
-            Source::Node(node) => match (&self.states[node], edge.case) {
-                (State::Done(_) | State::Took(..), None) => true,
-                (State::Took(taken, _), Some(case)) => *taken == u32::try_from(case).ok(),
+            Source::Node(node) => match (self.states.get(node), edge.case) {
+                (Some(State::Done(_) | State::Took(..)), None) => true,
+                (Some(State::Took(taken, _)), Some(case)) => {
+                    taken.iter().any(|taken| *taken as usize == case)
+                }
                 _ => false,
             },
         }
     }
 
-    /// Moves the results of a `for_each` whose items have all ended to where its gathering finds them.
-    pub(super) fn keep_gathered(&mut self, node: usize) {
-        if let State::Each(items) = &mut self.states[node] {
-            let results = items
-                .results
-                .drain(..)
-                .map(|given| given.unwrap_or(Given::Empty));
-            self.gathering.insert(node, Arc::new(results.collect()));
-        }
-    }
-
-    pub(super) fn end(&mut self, node: usize, state: State) {
-        self.gathering.remove(&node);
-        self.states[node] = state;
-    }
-
-    pub(super) fn gathered(&self, node: usize) -> Arc<Vec<Given>> {
-        self.gathering.get(&node).cloned().unwrap_or_default()
-    }
-
     pub(super) fn step_states(&self) -> Vec<StepState> {
         let state = |(node, state): (usize, &State)| {
-            let (status, items) = match state {
-                State::Waiting { .. } => ("waiting", None),
-                State::Open { .. } => ("running", None),
-                State::Each(items) => {
-                    let ended = items.next as usize - items.running;
-                    ("running", Some((ended, items.results.len())))
-                }
-                State::Done(_) | State::Took(..) => ("succeeded", None),
-                State::Skipped => ("skipped", None),
+            let (mut items, mut iteration) = (None, None);
+            match self.bodies.get(&node) {
+                Some(Body::Each(each)) => items = Some(each.ended()),
+                Some(Body::Loop(looped)) => iteration = Some(looped.iteration),
+                _ => {}
+            }
+            let status = match state {
+                State::Waiting { .. } => "waiting",
+                State::Open(attempt) if attempt.stage == Stage::Sleep => "sleeping",
+                State::Open(attempt) if attempt.begun == Begun::Called => "sleeping",
+                State::Open(_) | State::Body => "running",
+                State::Done(_) | State::Took(..) => "succeeded",
+                State::Skipped => "skipped",
+                State::Failed => "failed",
             };
             let vertex = &self.graph.nodes[node];
             StepState {
                 node: vertex.id.clone(),
                 operation: vertex.operation.name(),
                 status,
-                items,
+                items: items.filter(|_| status == "running"),
+                iteration: iteration.filter(|_| status == "running"),
             }
         };
         self.states.iter().enumerate().map(state).collect()

@@ -1,0 +1,391 @@
+//! Bodies: the items of a `for_each`, the iterations of a loop, graphs made at run time.
+
+use std::sync::Arc;
+
+use crate::shim::read_graph;
+use turlough_sdk::{Cause, Graph, Operation, Place, StepPath, ValueRef};
+use turlough_statestore::event::Trouble;
+
+use super::action::{Results, trouble};
+use super::frame::{Begun, Body, Each, Frame, FrameIx, Loop, Owner, Root, Stage, State};
+use super::given::Given;
+use super::{Consequence, Execution, Slot};
+
+/// Graphs made at run time within one another, at most.
+pub(crate) const EXPANSIONS_MAX: u32 = 16;
+/// Nodes of all graphs made at run time in a request, at most.
+pub(crate) const EXPANDED_NODES_MAX: usize = 100_000;
+
+impl Execution {
+    /// Runs a graph without an owner: the flow's own, or a handler.
+    pub(super) fn open_root(&mut self, graph: Arc<Graph>, root: Root, input: Given) -> FrameIx {
+        let frame = Frame::new(graph, (None, root), input, Box::default(), (0, 0));
+        let mut consequences = Vec::new();
+        let ix = self.add_frame(frame, &mut consequences);
+        self.follow(consequences);
+        ix
+    }
+
+    /// Runs a body of a node. What comes of it is added to `consequences`.
+    fn open_body(
+        &mut self,
+        graph: Arc<Graph>,
+        owner: Owner,
+        input: Given,
+        consequences: &mut Vec<Consequence>,
+    ) -> Option<FrameIx> {
+        let outer = self.frame(owner.frame)?;
+        let edges = &outer.graph.nodes[owner.node].edges;
+        let outer_live = edges.iter().map(|edge| outer.is_live(edge)).collect();
+        let (floor, _) = outer.numbers.get(&owner.node).copied().unwrap_or_default();
+        let expansions = outer.expansions + u32::from(owner.place.is_none());
+        let root = outer.root;
+        let frame = Frame::new(
+            graph,
+            (Some(owner), root),
+            input,
+            outer_live,
+            (floor, expansions),
+        );
+        Some(self.add_frame(frame, consequences))
+    }
+
+    fn add_frame(&mut self, frame: Frame, consequences: &mut Vec<Consequence>) -> FrameIx {
+        let ix = self.free.pop().unwrap_or_else(|| {
+            self.frames.push(None);
+            self.frames.len() - 1
+        });
+        let unblocked = self.frames[ix].insert(frame).unblocked();
+        for node in unblocked {
+            self.release_node(ix, node, consequences);
+        }
+        ix
+    }
+
+    /// The items of a `for_each` are listed.
+    pub(super) fn open_each(
+        &mut self,
+        ix: FrameIx,
+        node: usize,
+        items: u32,
+        manifest: Arc<ValueRef>,
+    ) {
+        let Some(frame) = self.frames[ix].as_mut() else {
+            return;
+        };
+        frame.states[node] = State::Body;
+        let each = Body::Each(Box::new(Each::new(items, manifest)));
+        frame.bodies.insert(node, each);
+        let mut consequences = Vec::new();
+        self.open_items(ix, node, &mut consequences);
+        self.follow(consequences);
+    }
+
+    /// Starts items for as long as there is room, or their gathering when all have ended.
+    pub(super) fn open_items(
+        &mut self,
+        ix: FrameIx,
+        node: usize,
+        consequences: &mut Vec<Consequence>,
+    ) {
+        loop {
+            let Some(frame) = self.frames[ix].as_mut() else {
+                return;
+            };
+            let graph = Arc::clone(&frame.graph);
+            let Operation::ForEach(operation) = &graph.nodes[node].operation else {
+                return;
+            };
+            let Some(Body::Each(each)) = frame.bodies.get_mut(&node) else {
+                return;
+            };
+            if each.is_done() {
+                self.open_stage(ix, node, Stage::Gather);
+                return;
+            }
+            let Some(item) = each.start_next(operation.parallel_max) else {
+                return;
+            };
+            let input = Given::Item {
+                manifest: Arc::clone(&each.manifest),
+                index: item,
+            };
+            // Taken before its frame is opened: what is skipped through may end at once.
+            each.running.insert(item, FrameIx::MAX);
+            let owner = Owner {
+                frame: ix,
+                node,
+                place: Some(Place::Item(item)),
+                path: frame.path(node),
+            };
+            let body = Arc::clone(&operation.body);
+            let opened = self.open_body(body, owner, input, consequences);
+            if let (Some(opened), Some(Body::Each(each))) = (opened, self.body_mut(ix, node)) {
+                each.running.insert(item, opened);
+            }
+        }
+    }
+
+    pub(super) fn gathered(&self, ix: FrameIx, node: usize) -> Option<Arc<Results>> {
+        match self.frame(ix)?.bodies.get(&node)? {
+            Body::Each(each) => Some(Arc::new(each.results())),
+            _ => None,
+        }
+    }
+
+    /// The state that a loop asks about; none for the node's own input.
+    pub(super) fn loop_state(&self, ix: FrameIx, node: usize) -> Option<Given> {
+        match self.frame(ix)?.bodies.get(&node)? {
+            Body::Loop(looped) => looped.state.clone(),
+            _ => None,
+        }
+    }
+
+    /// A loop asked its condition.
+    pub(super) fn asked(
+        &mut self,
+        step: &StepPath,
+        ix: FrameIx,
+        node: usize,
+        again: bool,
+        input: Option<&ValueRef>,
+    ) {
+        let own = match self.loop_state(ix, node) {
+            Some(state) => state,
+            None => input.map_or_else(|| self.own_input(ix, node), Given::value),
+        };
+        if !again {
+            self.resolve(step, ix, node, State::Done(own));
+            return;
+        }
+        let Some(frame) = self.frames[ix].as_mut() else {
+            return;
+        };
+        let graph = Arc::clone(&frame.graph);
+        let Operation::Loop(operation) = &graph.nodes[node].operation else {
+            return;
+        };
+        let iteration = match frame.bodies.get(&node) {
+            Some(Body::Loop(looped)) => looped.iteration + 1,
+            _ => 1,
+        };
+        self.open.remove(step);
+        if iteration > operation.iterations_max {
+            let limit = operation.iterations_max;
+            let text = format!(
+                "loop reached its bound of {limit} iterations, and its condition still holds; \
+                 raise max_iterations, or give it a fallback"
+            );
+            self.node_failed(ix, node, trouble(step, text, Cause::Permanent));
+            return;
+        }
+        let path = frame.path(node);
+        frame.states[node] = State::Body;
+        let looped = Loop {
+            state: Some(own.clone()),
+            iteration,
+            frame: None,
+        };
+        frame.bodies.insert(node, Body::Loop(looped));
+        let owner = Owner {
+            frame: ix,
+            node,
+            place: Some(Place::Iteration(iteration)),
+            path,
+        };
+        self.enter(ix, node, Arc::clone(&operation.body), owner, own);
+    }
+
+    /// A graph was made for the request: it is run in the node's place.
+    pub(super) fn expand(
+        &mut self,
+        step: &StepPath,
+        ix: FrameIx,
+        node: usize,
+        text: &str,
+        input: Option<&ValueRef>,
+    ) {
+        let given = input.map_or_else(|| self.own_input(ix, node), Given::value);
+        let expansions = self.frame(ix).map_or(0, |frame| frame.expansions);
+        let refused = |text: String| trouble(step, text, Cause::Permanent);
+        let graph = match read_graph(text, self.flow.closures()) {
+            _ if expansions >= EXPANSIONS_MAX => Err(refused(format!(
+                "graphs made at run time stand {EXPANSIONS_MAX} deep in one another, the limit; \
+                 flatten them"
+            ))),
+            Ok(graph) if self.expanded + graph.nodes.len() > EXPANDED_NODES_MAX => {
+                let found = self.expanded + graph.nodes.len();
+                Err(refused(format!(
+                    "graphs made at run time have {found} nodes in this request, limit \
+                     {EXPANDED_NODES_MAX}; make smaller ones, or use for_each"
+                )))
+            }
+            Ok(graph) => Ok(Arc::new(graph)),
+            Err(error) => Err(refused(format!(
+                "graph made at run time is refused: {error}"
+            ))),
+        };
+        self.open.remove(step);
+        let graph = match graph {
+            Ok(graph) => graph,
+            Err(error) => return self.node_failed(ix, node, error),
+        };
+        self.expanded += graph.nodes.len();
+        let Some(frame) = self.frames[ix].as_mut() else {
+            return;
+        };
+        frame.states[node] = State::Body;
+        let body = Body::Expand {
+            graph: text.to_owned(),
+            frame: None,
+        };
+        frame.bodies.insert(node, body);
+        let owner = Owner {
+            frame: ix,
+            node,
+            place: None,
+            path: step.clone(),
+        };
+        self.enter(ix, node, graph, owner, given);
+    }
+
+    /// Opens the one body that a node runs now, and notes where it is.
+    fn enter(&mut self, ix: FrameIx, node: usize, graph: Arc<Graph>, owner: Owner, input: Given) {
+        let mut consequences = Vec::new();
+        let opened = self.open_body(graph, owner, input, &mut consequences);
+        match self.body_mut(ix, node) {
+            Some(Body::Loop(looped)) => looped.frame = opened,
+            Some(Body::Expand { frame, .. }) => *frame = opened,
+            _ => {}
+        }
+        self.follow(consequences);
+    }
+
+    fn body_mut(&mut self, ix: FrameIx, node: usize) -> Option<&mut Body> {
+        self.frame_mut(ix)?.bodies.get_mut(&node)
+    }
+
+    /// All nodes of a graph are done or skipped.
+    pub(super) fn frame_done(&mut self, ix: FrameIx, consequences: &mut Vec<Consequence>) {
+        let Some(frame) = self.frame(ix) else { return };
+        let output = Self::output(frame);
+        let Some(owner) = frame.owner.clone() else {
+            self.root_done(frame.root, output);
+            return;
+        };
+        self.forget_frame(ix, &owner);
+        let path = owner.path.clone();
+        match (owner.place, self.body_mut(owner.frame, owner.node)) {
+            (Some(Place::Item(item)), Some(Body::Each(each))) => {
+                each.end(item, output);
+                self.open_items(owner.frame, owner.node, consequences);
+            }
+            (Some(Place::Iteration(_)), Some(Body::Loop(looped))) => {
+                (looped.state, looped.frame) = (Some(output), None);
+                self.open_stage(owner.frame, owner.node, Stage::Ask);
+            }
+            (None, Some(Body::Expand { .. })) => {
+                self.later
+                    .push((path, owner.frame, owner.node, State::Done(output)));
+            }
+            _ => {}
+        }
+    }
+
+    /// A node in a body is out of attempts: whether its item alone fails.
+    pub(super) fn item_failed(&mut self, owner: &Owner, ix: FrameIx, error: &Arc<Trouble>) -> bool {
+        let collects = self.vertex(owner.frame, owner.node).is_some_and(
+            |vertex| matches!(&vertex.operation, Operation::ForEach(each) if each.collect),
+        );
+        let Some(Place::Item(item)) = owner.place else {
+            return false;
+        };
+        if !collects {
+            return false;
+        }
+        self.drop_frame(ix);
+        if let Some(Body::Each(each)) = self.body_mut(owner.frame, owner.node) {
+            each.fail(item, Arc::clone(error));
+        }
+        let mut consequences = Vec::new();
+        self.open_items(owner.frame, owner.node, &mut consequences);
+        self.follow(consequences);
+        true
+    }
+
+    /// Lets go of what runs in a node's body.
+    pub(super) fn drop_body(&mut self, ix: FrameIx, node: usize) {
+        let frames = self.frame(ix).and_then(|frame| frame.bodies.get(&node));
+        for frame in frames.map(Body::frames).unwrap_or_default() {
+            self.drop_frame(frame);
+        }
+        if let Some(frame) = self.frame_mut(ix) {
+            frame.bodies.remove(&node);
+        }
+    }
+
+    /// Lets go of a frame and of what runs in it. Starts that must be awaited stay open.
+    pub(super) fn drop_frame(&mut self, ix: FrameIx) {
+        let mut left = vec![ix];
+        while let Some(ix) = left.pop() {
+            let Some(frame) = self.frame(ix) else {
+                continue;
+            };
+            let bodies = frame.bodies.values().flat_map(Body::frames);
+            left.extend(bodies.filter(|body| *body != FrameIx::MAX));
+            for node in 0..frame.states.len() {
+                self.stop(ix, node);
+            }
+            let owner = self.frame(ix).and_then(|frame| frame.owner.clone());
+            match owner {
+                Some(owner) => self.forget_frame(ix, &owner),
+                None => {
+                    self.frames[ix] = None;
+                    self.free.push(ix);
+                }
+            }
+        }
+    }
+
+    /// Nobody waits for a node's attempt any more; but a start that must be awaited is.
+    pub(super) fn stop(&mut self, ix: FrameIx, node: usize) {
+        let Some(frame) = self.frame(ix) else { return };
+        let State::Open(attempt) = &frame.states[node] else {
+            return;
+        };
+        let path = frame.path(node);
+        let (number, vertex) = (attempt.number, &frame.graph.nodes[node]);
+        let awaited = attempt.begun != Begun::No
+            && attempt.stage == Stage::Run
+            && (!vertex.idempotent || vertex.compensate.is_some());
+        let told = attempt.told || attempt.begun == Begun::Called;
+        self.failures.remove(&path);
+        if awaited {
+            let undo = self.undo_at.get(&path).copied();
+            let stray = Slot::Stray {
+                attempt: number,
+                undo,
+            };
+            self.open.insert(path, stray);
+            return;
+        }
+        self.open.remove(&path);
+        if told {
+            self.stopped.push((path, number));
+        }
+    }
+
+    /// Frees a frame, and keeps the attempt numbers that were used in it.
+    fn forget_frame(&mut self, ix: FrameIx, owner: &Owner) {
+        let Some(frame) = self.frames[ix].take() else {
+            return;
+        };
+        self.free.push(ix);
+        let inner = frame.numbers.values().map(|(_, high)| *high);
+        let high = frame.attempts.iter().copied().chain(inner).max();
+        if let Some(outer) = self.frame_mut(owner.frame) {
+            let numbers = outer.numbers.entry(owner.node).or_default();
+            numbers.1 = numbers.1.max(high.unwrap_or(0));
+        }
+    }
+}

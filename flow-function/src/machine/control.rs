@@ -1,0 +1,142 @@
+//! What may be asked of a request from outside, and when.
+
+use std::sync::Arc;
+
+use turlough_sdk::{Flow, StepPath};
+use turlough_statestore::Event;
+
+use super::action::Conclusion;
+use super::timers::SIGNALS_MAX;
+use super::{Execution, Phase};
+
+/// Why a request does not take what was asked of it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Refusal {
+    #[error("the request has ended")]
+    Ended,
+    #[error("the request's end is decided already, and it is being unwound")]
+    Unwinding,
+    #[error("the request is not paused")]
+    NotPaused,
+    #[error("the request has not ended; only a failed, timed out or cancelled one is restarted")]
+    Running,
+    #[error("the request succeeded; only a failed, timed out or cancelled one is restarted")]
+    Succeeded,
+    #[error("the request's data is dropped, and it cannot be restarted any more")]
+    Closed,
+    #[error("the request keeps {SIGNALS_MAX} signals that nobody has taken, the limit")]
+    Signals,
+    #[error("step {0} is none that ran in this request; name one of those that it shows")]
+    NoStep(StepPath),
+    #[error("version {0} of the flow is not here")]
+    NoVersion(String),
+    #[error(
+        "step {step} is not in version {version} of the flow; name one that is, or leave the version out"
+    )]
+    Misfit { step: StepPath, version: String },
+    #[error("the attempt is not waiting: it has ended, or another one took its place")]
+    NotWaiting,
+    #[error("only a driver appends this")]
+    Foreign,
+}
+
+impl Execution {
+    /// Whether an external event counts now.
+    pub(crate) fn allows(&self, event: &Event) -> Result<(), Refusal> {
+        match event {
+            Event::Part { .. } => Ok(()),
+            Event::Signalled { .. } => {
+                self.is_open()?;
+                if self.signals_kept() >= SIGNALS_MAX {
+                    return Err(Refusal::Signals);
+                }
+                Ok(())
+            }
+            Event::PauseAsked { .. } | Event::CancelAsked { .. } => self.is_open(),
+            Event::ResumeAsked { .. } => {
+                self.is_open()?;
+                if self.paused {
+                    Ok(())
+                } else {
+                    Err(Refusal::NotPaused)
+                }
+            }
+            Event::RestartAsked { from, version, .. } => {
+                self.allows_restart(from.as_ref(), version.as_deref())
+            }
+            Event::StepEnded(ended) => {
+                if self.is_completable(ended) {
+                    Ok(())
+                } else {
+                    Err(Refusal::NotWaiting)
+                }
+            }
+            _ => Err(Refusal::Foreign),
+        }
+    }
+
+    const fn is_open(&self) -> Result<(), Refusal> {
+        match &self.phase {
+            Phase::Open => Ok(()),
+            Phase::Unwinding(_) | Phase::Ending { .. } => Err(Refusal::Unwinding),
+            _ => Err(Refusal::Ended),
+        }
+    }
+
+    fn allows_restart(
+        &self,
+        from: Option<&StepPath>,
+        version: Option<&str>,
+    ) -> Result<(), Refusal> {
+        match &self.phase {
+            Phase::Ended {
+                restartable: true, ..
+            } => {}
+            Phase::Ended {
+                restartable: false, ..
+            } => return Err(Refusal::Succeeded),
+            Phase::Closing | Phase::Settled => return Err(Refusal::Closed),
+            _ => return Err(Refusal::Running),
+        }
+        let flow = match version {
+            Some(version) => self.version(version)?,
+            None => Arc::clone(&self.flow),
+        };
+        let Some(from) = from else { return Ok(()) };
+        let (root, _) = self
+            .find_ancestor(from)
+            .ok_or_else(|| Refusal::NoStep(from.clone()))?;
+        let id = &self.frame(0).ok_or(Refusal::Ended)?.graph.nodes[root].id;
+        let fits = flow.graph().nodes.iter().any(|node| node.id == *id);
+        let version = flow.version().to_string();
+        let step = from.clone();
+        if fits {
+            Ok(())
+        } else {
+            Err(Refusal::Misfit { step, version })
+        }
+    }
+
+    pub(super) fn version(&self, version: &str) -> Result<Arc<Flow>, Refusal> {
+        let found = (self.versions.0)(version);
+        let same = found.filter(|flow| flow.name() == self.flow.name());
+        same.ok_or_else(|| Refusal::NoVersion(version.chars().take(80).collect()))
+    }
+
+    pub(super) fn pause(&mut self, at_us: u64) {
+        self.see(at_us);
+        if matches!(self.phase, Phase::Open) {
+            self.paused = true;
+        }
+    }
+
+    pub(super) fn resume(&mut self, at_us: u64) {
+        self.see(at_us);
+        self.paused = false;
+    }
+
+    pub(super) fn cancel(&mut self, at_us: u64) {
+        self.see(at_us);
+        self.conclude(Conclusion::Cancelled);
+    }
+}

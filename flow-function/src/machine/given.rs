@@ -1,0 +1,123 @@
+//! Values as far as the machine knows them: where they lie, and how they are put together.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use turlough_sdk::{Digest, Edge, Output, Source, ValueRef, Vertex};
+
+use super::Execution;
+use super::frame::{Frame, State};
+
+/// A value, as far as the machine knows it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) enum Given {
+    /// Nothing was returned.
+    Empty,
+    /// It lies there.
+    Value(Arc<ValueRef>),
+    /// One of the items that a manifest lists.
+    Item { manifest: Arc<ValueRef>, index: u32 },
+    /// A map of several.
+    Map(Arc<Vec<(Arc<str>, Given)>>),
+}
+
+impl Given {
+    pub(super) fn value(at: &ValueRef) -> Self {
+        Self::Value(Arc::new(at.clone()))
+    }
+
+    /// Several inputs as one: the single one as it is, otherwise a map without the dead. Cases of
+    /// one switch are one input, as in `Inputs::joined`.
+    pub(crate) fn join(inputs: Vec<(Arc<str>, Option<Self>)>) -> Self {
+        let first = inputs.first().map(|(name, _)| name);
+        if inputs.iter().all(|(name, _)| Some(name) == first) {
+            let only = inputs.into_iter().find_map(|(_, given)| given);
+            return only.unwrap_or(Self::Empty);
+        }
+        let live = inputs
+            .into_iter()
+            .filter_map(|(name, given)| Some((name, given?)));
+        Self::Map(Arc::new(live.collect()))
+    }
+
+    /// Whether reading it reads what lies at `at`.
+    pub(super) fn reads(&self, at: &ValueRef) -> bool {
+        match self {
+            Self::Empty => false,
+            Self::Value(value) => **value == *at,
+            // Items are told by their own places, which only the manifest knows.
+            Self::Item { manifest, .. } => {
+                **manifest == *at || matches!(at, ValueRef::Stored { .. })
+            }
+            Self::Map(members) => members.iter().any(|(_, given)| given.reads(at)),
+        }
+    }
+
+    /// Whether two values hold the same data, wherever they lie.
+    pub(super) fn same_data(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Value(a), Self::Value(b)) => digest(a) == digest(b),
+            (Self::Map(a), Self::Map(b)) => {
+                let same = |((m, x), (n, y)): (&(Arc<str>, Self), &(Arc<str>, Self))| {
+                    m == n && x.same_data(y)
+                };
+                a.len() == b.len() && a.iter().zip(b.iter()).all(same)
+            }
+            (a, b) => a == b,
+        }
+    }
+}
+
+fn digest(at: &ValueRef) -> Digest {
+    match at {
+        ValueRef::Inline(envelope) => Digest::of(envelope),
+        ValueRef::Stored { digest, .. } | ValueRef::Parts { digest, .. } => *digest,
+    }
+}
+
+impl Execution {
+    /// What a graph returns.
+    pub(super) fn output(frame: &Frame) -> Given {
+        match &frame.graph.output {
+            Output::Node(node) => Self::value_of(frame, *node).unwrap_or(Given::Empty),
+            Output::Sinks(sinks) => {
+                let member = |node: &usize| {
+                    let name = Arc::from(frame.graph.nodes[*node].id.as_str());
+                    Some((name, Self::value_of(frame, *node)?))
+                };
+                Given::Map(Arc::new(sinks.iter().filter_map(member).collect()))
+            }
+        }
+    }
+
+    pub(super) fn value_of(frame: &Frame, node: usize) -> Option<Given> {
+        match &frame.states[node] {
+            State::Done(given) | State::Took(_, given) => Some(given.clone()),
+            _ => None,
+        }
+    }
+
+    /// What a node is given, by data edge.
+    pub(super) fn inputs(&self, frame: &Frame, vertex: &Vertex) -> Vec<(Arc<str>, Option<Given>)> {
+        let edges = vertex
+            .edges
+            .iter()
+            .filter(|edge| edge.data && !edge.capture);
+        edges
+            .map(|edge| (Arc::clone(&edge.name), self.given(frame, edge)))
+            .collect()
+    }
+
+    pub(super) fn given(&self, frame: &Frame, edge: &Edge) -> Option<Given> {
+        match edge.from {
+            Source::Node(node) if frame.is_live(edge) => Self::value_of(frame, node),
+            Source::Node(_) => None,
+            Source::Input => Some(frame.input.clone()),
+            Source::Outer(edge) => {
+                let owner = frame.owner.as_ref()?;
+                let outer = self.frame(owner.frame)?;
+                self.given(outer, &outer.graph.nodes[owner.node].edges[edge])
+            }
+        }
+    }
+}
