@@ -117,8 +117,8 @@ impl Expression {
     /// The most that this evaluation takes, where that is known.
     #[must_use]
     pub fn bound(&self, input: &Value, variables: &Variables) -> Option<Bound> {
-        let (input, variables) = (input.envelope().len() as u64, variables.bytes(self.uses));
-        self.proof.map(|proof| proof.bound(input, variables))
+        let proof = self.proof?;
+        Some(proof.bound(input, variables.bytes(self.uses)))
     }
 
     /// The first output on `input`, as JSON; no output is the empty value, and bytes stay bytes.

@@ -17,6 +17,7 @@ use jaq_core::load::parse::{BinaryOp, Parser, Term};
 use jaq_core::ops::Math;
 use jaq_core::path::{Part, Path};
 
+use crate::value::Value;
 use linear::Linear;
 
 /// Most copies that an output may hold of the input and of each variable, and of each byte of the
@@ -60,9 +61,15 @@ impl Proof {
         (small && cheap).then_some(Self(cost))
     }
 
-    pub(super) fn bound(self, input_bytes: u64, variables_bytes: u64) -> Bound {
-        // MessagePack says in one byte what takes up to six in JSON.
-        let (input, variables) = (input_bytes * QUOTED, variables_bytes * QUOTED);
+    pub(super) fn bound(self, input: &Value, variables_bytes: u64) -> Bound {
+        let input_bytes = input.body().len() as u64;
+        // MessagePack and texts say in one byte what takes up to six in JSON.
+        let input = match input.content_type().is_json() {
+            true => input_bytes,
+            false => input_bytes * QUOTED,
+        };
+        let input = input.max(4);
+        let variables = variables_bytes * QUOTED;
         Bound {
             work: self.0.work.at(input, variables),
             output_bytes: self.0.size.at(input, variables),
