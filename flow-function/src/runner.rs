@@ -8,7 +8,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt;
-use turlough_sdk::{Cause, Closure, Inputs, Operation, ReplicaId, RequestId, StepError, Value};
+use turlough_sdk::{
+    Cause, Closure, Inputs, Operation, ReplicaId, RequestId, StepError, Value, Variables,
+};
 use turlough_statestore::event::{StepEnd, StepEnded};
 
 use crate::clock::{now_us, until};
@@ -196,7 +198,9 @@ async fn output(
             let expression = expression.clone();
             blocking::run(move || {
                 let input = inputs.joined().map_err(StepError::permanent)?;
-                expression.run(&input).map_err(StepError::permanent)
+                expression
+                    .run(&input, &Variables::default())
+                    .map_err(StepError::permanent)
             })
             .await
         }

@@ -1,20 +1,29 @@
-//! jq expressions: compiled once, at validation, and run on values.
+//! jq expressions: compiled once, at validation, and run on values and a few named variables.
 //!
-//! Invariants: an expression reads nothing but its input (no environment, no files) and cannot end
-//! the process; source, input and output are bounded in nesting.
-//! Absent: a bound on time and memory; the caller runs an expression off its reactor under a limit.
+//! Invariants: an expression reads nothing but its input and its variables (no environment, no
+//! files); source, input and output are bounded in nesting, and numbers in digits. An expression
+//! with a bound ([`Expression::is_bounded`]) takes time and memory in proportion to what it is given.
+//! Absent: a bound for all others, which may never end, or end their process by exhausting its
+//! stack or its memory: those belong into a process of their own, under a limit.
 
+mod bound;
 mod output;
+mod variables;
 mod weight;
+
+pub use bound::Bound;
+pub use variables::{Uses, Variables};
 
 use std::fmt;
 use std::sync::Arc;
 
+use jaq_core::compile::Undefined;
 use jaq_core::load::{Arena, File, Loader};
 use jaq_core::{Compiler, Ctx, Vars, data};
 use jaq_json::Val;
 
 use crate::value::{ContentType, Producer, Value};
+use bound::Proof;
 
 type Filter = jaq_core::compile::Filter<jaq_core::Native<data::JustLut<Val>>>;
 
@@ -26,6 +35,8 @@ const SOURCE_BYTES_MAX: usize = 16 * 1024;
 pub struct Expression {
     source: Arc<str>,
     filter: Arc<Filter>,
+    uses: Uses,
+    proof: Option<Proof>,
 }
 
 /// Why an expression could not be compiled or run.
@@ -72,12 +83,15 @@ impl Expression {
             )));
         }
         // The filters that jq defines in jq cost 0.1 MB and 1 ms each time, and few need them.
-        let filter = filter(source, false)
-            .or_else(|_| filter(source, true))
+        let uses = Uses::of(source);
+        let filter = filter(source, uses, false)
+            .or_else(|_| filter(source, uses, true))
             .map_err(wrong)?;
         Ok(Self {
             source: Arc::from(source),
             filter: Arc::new(filter),
+            uses,
+            proof: Proof::of(source),
         })
     }
 
@@ -87,13 +101,33 @@ impl Expression {
         &self.source
     }
 
+    /// Which variables it mentions: the others need not be given.
+    #[must_use]
+    pub const fn uses(&self) -> Uses {
+        self.uses
+    }
+
+    /// Whether every evaluation is known to take time and memory in proportion to the size of the
+    /// source times the size of input and variables. False says that nothing is known.
+    #[must_use]
+    pub const fn is_bounded(&self) -> bool {
+        self.proof.is_some()
+    }
+
+    /// The most that this evaluation takes, where that is known.
+    #[must_use]
+    pub fn bound(&self, input: &Value, variables: &Variables) -> Option<Bound> {
+        let proof = self.proof?;
+        Some(proof.bound(input, variables.bytes(self.uses)))
+    }
+
     /// The first output on `input`, as JSON; no output is the empty value, and bytes stay bytes.
     ///
     /// # Errors
     /// What jq raised, an input that is not what its content type says, or an output that JSON
     /// cannot hold.
-    pub fn run(&self, input: &Value) -> Result<Value, ExpressionError> {
-        let Some(output) = self.first(input)? else {
+    pub fn run(&self, input: &Value, variables: &Variables) -> Result<Value, ExpressionError> {
+        let Some(output) = self.first(input, variables)? else {
             return Ok(Value::empty());
         };
         if let Val::BStr(bytes) = &output {
@@ -113,8 +147,8 @@ impl Expression {
     ///
     /// # Errors
     /// As for [`Expression::run`].
-    pub fn holds(&self, input: &Value) -> Result<bool, ExpressionError> {
-        let output = self.first(input)?;
+    pub fn holds(&self, input: &Value, variables: &Variables) -> Result<bool, ExpressionError> {
+        let output = self.first(input, variables)?;
         let holds = !matches!(output, None | Some(Val::Null | Val::Bool(false)));
         if let Some(output) = output {
             output::drop_flat(output);
@@ -122,27 +156,16 @@ impl Expression {
         Ok(holds)
     }
 
-    fn first(&self, input: &Value) -> Result<Option<Val>, ExpressionError> {
-        let input = self.input(input)?;
-        let ctx = Ctx::<data::JustLut<Val>>::new(&self.filter.lut, Vars::new([]));
+    fn first(&self, input: &Value, variables: &Variables) -> Result<Option<Val>, ExpressionError> {
+        let failed = |reason| self.failed(reason);
+        let variables = variables.values(self.uses).map_err(failed)?;
+        let input = output::read(input).map_err(failed)?;
+        let ctx = Ctx::<data::JustLut<Val>>::new(&self.filter.lut, Vars::new(variables));
         let mut outputs = self.filter.id.run((ctx, input));
         outputs.next().transpose().map_err(|raised| {
             let reason = raised.get_err().map(|error| error.to_string());
             self.failed(reason.unwrap_or_else(|_| "it broke off".to_owned()))
         })
-    }
-
-    fn input(&self, input: &Value) -> Result<Val, ExpressionError> {
-        let body = input.body();
-        if body.is_empty() {
-            Ok(Val::Null)
-        } else if input.content_type().is_json() {
-            output::from_json(&body).map_err(|reason| self.failed(reason))
-        } else if input.content_type().is_msgpack() {
-            output::from_msgpack(&body).map_err(|reason| self.failed(reason))
-        } else {
-            Ok(Val::byte_str(body))
-        }
     }
 
     fn failed(&self, reason: String) -> ExpressionError {
@@ -165,7 +188,7 @@ const REFUSED: [&str; 6] = [
 ];
 
 /// Compiles with the native filters, or with those too that jq defines in jq.
-fn filter(source: &str, with_library: bool) -> Result<Filter, String> {
+fn filter(source: &str, uses: Uses, with_library: bool) -> Result<Filter, String> {
     let library = || {
         jaq_core::defs()
             .chain(jaq_std::defs())
@@ -190,14 +213,23 @@ fn filter(source: &str, with_library: bool) -> Result<Filter, String> {
         .map_err(|errors| syntax_reason(source, &errors))?;
     Compiler::default()
         .with_funs(funs)
+        .with_global_vars(uses.names())
         .compile(modules)
         .map_err(|errors| {
             let names = errors.iter().flat_map(|(_, undefined)| undefined);
-            let names: Vec<_> = names
-                .map(|(name, kind)| format!("unknown {} {name}", kind.as_str()))
-                .collect();
+            let names: Vec<_> = names.map(|(name, kind)| unknown(name, kind)).collect();
             names.join(", ")
         })
+}
+
+fn unknown(name: &str, kind: &Undefined) -> String {
+    match kind {
+        Undefined::Var => {
+            let known = variables::NAMES.join(", ");
+            format!("unknown variable {name}; there are {known}")
+        }
+        kind => format!("unknown {} {name}", kind.as_str()),
+    }
 }
 
 fn syntax_reason(source: &str, errors: &jaq_core::load::Errors<&str, ()>) -> String {
@@ -246,7 +278,10 @@ mod tests {
     use super::*;
 
     fn run(source: &str, input: &Value) -> String {
-        let output = Expression::compile(source).unwrap().run(input).unwrap();
+        let output = Expression::compile(source)
+            .unwrap()
+            .run(input, &Variables::default())
+            .unwrap();
         String::from_utf8(output.body().to_vec()).unwrap()
     }
 
@@ -271,7 +306,8 @@ mod tests {
     #[test]
     fn a_failure_at_run_time_names_the_expression() {
         let failing = Expression::compile(".a + 1").unwrap();
-        let error = failing.run(&Value::encode("text").unwrap()).unwrap_err();
+        let text = Value::encode("text").unwrap();
+        let error = failing.run(&text, &Variables::default()).unwrap_err();
         assert!(
             error
                 .to_string()

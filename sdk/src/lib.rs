@@ -25,7 +25,7 @@ pub use builder::{FlowBuilder, Node};
 pub use closure::{Cause, Closure, ClosureFuture, Inputs, StepError};
 pub use duration::{format_duration, parse_duration};
 pub use error::{FlowError, Problem};
-pub use expression::{Expression, ExpressionError};
+pub use expression::{Bound, Expression, ExpressionError, Uses, Variables};
 pub use graph::{
     Apply, Case, Edge, Expand, Fallback, Flow, FlowVersion, ForEach, Formula, Graph, Http, Loop,
     Map, NodeIx, Operation, Output, Source, Switch, Text, Vertex, Wait,

@@ -4,7 +4,7 @@
 use bytes::Bytes;
 use proptest::prelude::*;
 use serde_json::{Value as Json, json};
-use turlough_sdk::{ContentType, Expression, Inputs, Producer, Value};
+use turlough_sdk::{ContentType, Expression, Inputs, Producer, Value, Variables};
 
 fn any_json() -> impl Strategy<Value = Json> {
     let leaf = prop_oneof![
@@ -96,7 +96,7 @@ proptest! {
                 let _ = value.items();
                 let _ = value.leaving(false);
                 let _ = Value::map(&[("a", &value), ("b", &value)]);
-                let _ = Expression::compile(".").unwrap().run(&value);
+                let _ = Expression::compile(".").unwrap().run(&value, &Variables::default());
             }
         }
     }
@@ -136,7 +136,7 @@ proptest! {
     fn jq_gives_back_what_it_was_given(json in any_json()) {
         let same = Expression::compile(".").unwrap();
         for value in [json_value(&json), Value::encode(&json).unwrap()] {
-            prop_assert_eq!(&same.run(&value).unwrap().decode::<Json>().unwrap(), &json);
+            prop_assert_eq!(&same.run(&value, &Variables::default()).unwrap().decode::<Json>().unwrap(), &json);
         }
     }
 
@@ -167,12 +167,17 @@ fn numbers_keep_their_extremes_and_jq_their_digits() {
         Producer::Caller,
         b"[1.0,100000000000000000000,1.50]",
     );
-    let same = Expression::compile(".").unwrap().run(&text).unwrap();
+    let same = Expression::compile(".")
+        .unwrap()
+        .run(&text, &Variables::default())
+        .unwrap();
     assert_eq!(same.body()[..], b"[1.0,100000000000000000000,1.50]"[..]);
 }
 
 fn jq(source: &str, input: &Value) -> Result<String, String> {
-    let output = Expression::compile(source).unwrap().run(input);
+    let output = Expression::compile(source)
+        .unwrap()
+        .run(input, &Variables::default());
     let output = output.map_err(|error| error.to_string())?;
     Ok(String::from_utf8_lossy(&output.body()).into_owned())
 }
@@ -190,7 +195,10 @@ fn jq_gives_valid_json_or_bytes_or_an_error() {
         "\"a\\u0000\\\"\u{7f}\""
     );
     let image = Value::new(ContentType::new("image/png"), Producer::Caller, &[0xff, 0]);
-    let same = Expression::compile(".").unwrap().run(&image).unwrap();
+    let same = Expression::compile(".")
+        .unwrap()
+        .run(&image, &Variables::default())
+        .unwrap();
     assert_eq!(
         (same.content_type(), &same.body()[..]),
         (&ContentType::BYTES, &[0xff, 0][..])
@@ -236,7 +244,12 @@ fn what_is_nested_too_deeply_is_an_error() {
         let packed = Value::new(ContentType::MSGPACK, producer, &body);
         for value in [&text, &packed] {
             assert!(value.decode::<Json>().is_err());
-            assert!(Expression::compile(".").unwrap().run(value).is_err());
+            assert!(
+                Expression::compile(".")
+                    .unwrap()
+                    .run(value, &Variables::default())
+                    .is_err()
+            );
         }
         assert!(Value::map(&[("a", &text)]).is_err());
         assert!(packed.items().is_err());

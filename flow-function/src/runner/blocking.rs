@@ -2,7 +2,7 @@
 
 use std::any::Any;
 
-use turlough_sdk::{Cause, Graph, Inputs, Operation, StepError, Value};
+use turlough_sdk::{Cause, Graph, Inputs, Operation, StepError, Value, Variables};
 use turlough_statestore::event::StepEnd;
 
 /// Runs `work` off the reactor. A panic ends the attempt, not the process.
@@ -37,7 +37,9 @@ pub(super) fn take_case(graph: &Graph, node: usize, inputs: &Inputs) -> Result<S
     let input = inputs.joined().map_err(StepError::permanent)?;
     for (ix, case) in switch.cases.iter().enumerate() {
         let holds = match &case.when {
-            Some(when) => when.holds(&input).map_err(StepError::permanent)?,
+            Some(when) => when
+                .holds(&input, &Variables::default())
+                .map_err(StepError::permanent)?,
             None => true,
         };
         if holds {
@@ -56,7 +58,9 @@ pub(super) fn items(graph: &Graph, node: usize, inputs: &Inputs) -> Result<Vec<V
     };
     let input = inputs.joined().map_err(StepError::permanent)?;
     let list = match &each.items {
-        Some(expression) => expression.run(&input).map_err(StepError::permanent)?,
+        Some(expression) => expression
+            .run(&input, &Variables::default())
+            .map_err(StepError::permanent)?,
         None => input,
     };
     list.items().map_err(StepError::permanent)

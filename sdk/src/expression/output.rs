@@ -11,23 +11,54 @@ use serde::Deserialize;
 use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
 
 use crate::msgpack::DEPTH_MAX;
+use crate::value::Value;
+
+/// Digits of a number beside each other: they are read and printed in quadratic time.
+const DIGITS_MAX: usize = 1000;
+
+/// Reads a value: JSON and MessagePack by content type, nothing as null, all else as bytes.
+pub(super) fn read(value: &Value) -> Result<Val, String> {
+    let body = value.body();
+    if body.is_empty() {
+        Ok(Val::Null)
+    } else if value.content_type().is_json() {
+        from_json(&body)
+    } else if value.content_type().is_msgpack() {
+        from_msgpack(&body)
+    } else {
+        Ok(Val::byte_str(body))
+    }
+}
 
 /// Reads one JSON text.
 pub(super) fn from_json(body: &[u8]) -> Result<Val, String> {
     // jaq's reader recurses without a bound and reads comments, so the text is checked before it is
     // measured, and measured before it is read.
     serde_json::from_slice::<serde::de::IgnoredAny>(body).map_err(|error| error.to_string())?;
-    if json_depth(body) > DEPTH_MAX {
+    let (depth, digits) = extent(body);
+    if depth > DEPTH_MAX {
         return Err(format!("it is nested deeper than {DEPTH_MAX}"));
+    }
+    if digits > DIGITS_MAX {
+        return Err(format!(
+            "it holds a number of {digits} digits, limit {DIGITS_MAX}; write it as a string"
+        ));
     }
     jaq_json::read::parse_single(body).map_err(|error| error.to_string())
 }
 
-/// How deeply a valid JSON text is nested.
-fn json_depth(text: &[u8]) -> usize {
+/// How deeply a valid JSON text is nested, and how many digits its longest number has.
+fn extent(text: &[u8]) -> (usize, usize) {
     let (mut depth, mut deepest) = (0_usize, 0);
+    let (mut digits, mut most) = (0_usize, 0);
     let (mut quoted, mut escaped) = (false, false);
     for byte in text {
+        if byte.is_ascii_digit() && !quoted {
+            digits += 1;
+            most = most.max(digits);
+            continue;
+        }
+        digits = 0;
         match byte {
             _ if escaped => escaped = false,
             b'\\' => escaped = quoted,
@@ -40,7 +71,7 @@ fn json_depth(text: &[u8]) -> usize {
             _ => {}
         }
     }
-    deepest
+    (deepest, most)
 }
 
 /// Reads one MessagePack value, binary members included.
@@ -203,6 +234,10 @@ impl<'de> Visitor<'de> for PackedVisitor {
     fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Val, A::Error> {
         let mut map = jaq_json::Map::default();
         while let Some((Packed(key), Packed(member))) = members.next_entry()? {
+            // Its hash is taken by sorting what it holds, on every level.
+            if matches!(key, Val::Arr(_) | Val::Obj(_)) {
+                return Err(serde::de::Error::custom("a key is a list or a map"));
+            }
             map.insert(key, member);
         }
         Ok(Val::obj(map))
