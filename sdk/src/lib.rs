@@ -41,4 +41,4 @@ pub use report::{Collected, CollectedMap, Compensation, ItemError, Report, Statu
 pub use retry::Retry;
 pub use validate::Limits;
 pub use value::{Body, ContentType, Producer, Value, ValueError};
-pub use yaml::{read_yaml, read_yaml_file_text};
+pub use yaml::{read_graph, read_yaml, read_yaml_file_text};
