@@ -1,125 +1,107 @@
 //! Drives one request: folds its log, asks the machine, runs steps, commits their ends.
 //!
 //! Invariants: one append in flight; nothing is started, and nobody is told, before the append that
-//! decides it is stored; a driver whose claim is over stops and writes nothing.
+//! decides it is stored (pure steps may start beside it); a driver whose claim is over stops and
+//! writes nothing; a driver that has nothing to do lets go of its request.
 
+mod begin;
 mod commit;
+mod deliver;
+mod end;
 mod pieces;
-mod start;
 
-use std::collections::{HashMap, HashSet};
+pub(crate) use begin::{Begin, BeginError};
+pub(crate) use pieces::parts_of;
+
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::panic::AssertUnwindSafe;
-use std::pin::pin;
 use std::sync::Arc;
-use std::time::Duration;
 
 use futures_util::FutureExt;
-use tokio::sync::{OwnedSemaphorePermit, oneshot, watch};
-use tokio::task::{Id, JoinError, JoinSet};
+use tokio::sync::watch;
+use tokio::task::{AbortHandle, Id, JoinError, JoinSet};
 use tracing::{error, warn};
-use turlough_sdk::{Cause, Flow, RequestId, StepPath, Value};
-use turlough_statestore::event::{Outcome, StepEnded};
+use turlough_sdk::{RequestId, StepPath};
+use turlough_statestore::event::Parent;
 use turlough_statestore::{AppendError, Event, Seq};
 use uuid::Uuid;
 
 use crate::clock::{now_us, until};
-use crate::data::RequestData;
-use crate::index::Summary;
+use crate::index::Standing;
 use crate::machine::{Action, Conclusion, Execution, Run};
-use crate::runner::{self, Context};
-use crate::shared::{Finished, Shared};
+use crate::runner::{self, Attempted, Context};
+use crate::shared::Shared;
 
-/// Drives one request from its acceptance to its end.
+/// A wait shorter than this is waited for in memory.
+const SHORT_WAIT_US: u64 = 2_000_000;
+
+/// Drives one request from its acceptance, or from where another left it, to its rest.
 #[derive(Debug)]
 pub(crate) struct Driver {
     shared: Arc<Shared>,
     request: RequestId,
-    flow: Arc<Flow>,
     execution: Execution,
     /// Where the log ends, as far as this driver knows.
     seq: Seq,
-    deadline_us: u64,
     context: Arc<Context>,
-    running: JoinSet<StepEnded>,
-    /// What runs: by task, and as a set of steps with their attempts.
+    running: JoinSet<Attempted>,
+    /// What runs: by task, and by step with its attempt.
     tasks: HashMap<Id, (StepPath, u32)>,
-    attempts: HashSet<(StepPath, u32)>,
+    attempts: HashMap<(StepPath, u32), AbortHandle>,
+    /// Attempts whose start is recorded and that were made: never twice by one driver.
+    made: HashSet<(StepPath, u32)>,
+    /// Attempts that wait for their time, by that.
+    delayed: BTreeMap<(u64, u64), Box<Run>>,
+    delays: u64,
+    /// Whether the claim that counts is this driver's own.
+    owned: bool,
     tail: watch::Receiver<Seq>,
-    finished: Option<oneshot::Sender<Finished>>,
+}
+
+/// Why a driver let go of its request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Rest {
+    /// Nothing is to be done before this time; it had read the log up to this place.
+    Until { due_us: u64, seq: Seq },
+    /// Nothing will be done any more, or by another.
+    Over,
 }
 
 /// Why a driver stops before its request's end.
 #[derive(Debug, thiserror::Error)]
-enum DriveError {
+pub(crate) enum DriveError {
     #[error("a newer claim counts")]
     Superseded,
-    #[error("it has ended already")]
-    Ended,
     #[error("its log is gone")]
     Gone,
     #[error(transparent)]
     Log(#[from] AppendError),
 }
 
+/// What was decided and is stored.
+enum Decided {
+    Run(Vec<Action>),
+    Released,
+    Ended(Box<crate::shared::Finished>),
+}
+
 impl Driver {
-    /// Records a request, with its claim where there is room for it.
-    pub(crate) async fn accept(
-        shared: Arc<Shared>,
-        flow: Arc<Flow>,
-        request: RequestId,
-        input: Value,
-        claim: bool,
-    ) -> Result<(Self, oneshot::Receiver<Finished>), AppendError> {
-        let accepted_us = now_us();
-        let timeout_us = u64::try_from(flow.timeout().as_micros()).unwrap_or(u64::MAX);
-        let deadline_us = accepted_us.saturating_add(timeout_us);
-        let (finished, receiver) = oneshot::channel();
-        let start = start::Start::new(&shared, &flow, request, deadline_us);
-        let (at, began) = start.accept(&input, accepted_us, claim).await?;
-        let (execution, seq, tail) = began;
-        let data = RequestData::new(
-            request,
-            1,
-            Arc::clone(&shared.store),
-            shared.settings.inline_bytes_max,
-            (at, input),
-        );
-        let summary = Summary::accepted(flow.name(), flow.version(), accepted_us);
-        shared.index.insert(request, summary);
-        let context = Arc::new(Context {
-            request,
-            generation: 0,
-            epoch: 1,
-            data,
-            shared: Arc::clone(&shared),
-        });
-        let driver = Self {
-            shared,
-            request,
-            flow,
-            execution,
-            seq,
-            deadline_us,
-            context,
-            running: JoinSet::new(),
-            tasks: HashMap::new(),
-            attempts: HashSet::new(),
-            tail,
-            finished: Some(finished),
-        };
-        Ok((driver, receiver))
+    pub(crate) const fn request(&self) -> RequestId {
+        self.request
     }
 
-    /// Drives to the end. Whatever goes wrong here is logged, and is no other request's concern.
-    pub(crate) async fn run(mut self, permit: Option<OwnedSemaphorePermit>) {
-        let _permit = match permit {
-            Some(permit) => Some(permit),
-            None => self.wait_for_room().await,
-        };
+    /// Drives until the request rests. Whatever goes wrong here is logged, and is no other request's
+    /// concern.
+    pub(crate) async fn run(mut self) -> Rest {
         let (shared, request) = (Arc::clone(&self.shared), self.request);
         shared.metrics.driving.inc();
-        let why = match AssertUnwindSafe(self.drive()).catch_unwind().await {
-            Ok(Ok(())) => None,
+        let driven = AssertUnwindSafe(self.drive()).catch_unwind().await;
+        let why = match driven {
+            Ok(Ok(rest)) => {
+                shared.metrics.driving.dec();
+                return rest;
+            }
+            Ok(Err(DriveError::Superseded)) => None,
             Ok(Err(error)) => {
                 warn!(%request, %error, "driver stopped before the request's end");
                 Some(error.to_string())
@@ -133,117 +115,266 @@ impl Driver {
             self.give_up(&why).await;
         }
         shared.metrics.driving.dec();
+        Rest::Over
     }
 
-    /// Waits for room to drive. None where the request ends without: an end needs no room.
-    async fn wait_for_room(&mut self) -> Option<OwnedSemaphorePermit> {
-        let mut room = pin!(Arc::clone(&self.shared.capacity).acquire_owned());
-        while !self.execution.is_concluded() {
-            tokio::select! {
-                permit = &mut room => return permit.ok(),
-                () = tokio::time::sleep(until(self.deadline_us)) => return None,
-                changed = self.tail.changed() => {
-                    // An error shows again as soon as the request is driven, and is handled there.
-                    if changed.is_err() || self.read_external().await.is_err() {
-                        return None;
-                    }
-                }
-            }
-        }
-        None
-    }
-
-    async fn drive(&mut self) -> Result<(), DriveError> {
-        if self.execution.epoch() == 0 {
+    async fn drive(&mut self) -> Result<Rest, DriveError> {
+        if !self.owned {
             self.claim().await?;
         }
-        let mut events = Vec::new();
-        if until(self.deadline_us).is_zero() {
-            // It waited for room until now: nothing of it is started any more.
-            events.push(Event::DeadlinePassed { at_us: now_us() });
-        }
+        let mut attempted = Vec::new();
         loop {
-            let (actions, finished) = self.decide(&events).await?;
-            if let Some(finished) = finished {
-                return self.finish(finished).await;
+            if self.execution.is_ended() {
+                if let Some(rest) = self.after_end(None).await? {
+                    return Ok(rest);
+                }
+                continue;
             }
-            for action in actions {
-                if let Action::Run(run) = action {
-                    self.start(run);
+            if self.execution.generation() > 0 {
+                self.reopen();
+            }
+            match self.decide(&attempted).await? {
+                Decided::Run(actions) => self.act(actions),
+                Decided::Released => {
+                    self.shared.index.stand(self.request, self.standing());
+                    let due_us = self.due_us();
+                    return Ok(Rest::Until { due_us, seq: self.seq });
+                }
+                Decided::Ended(finished) => {
+                    self.running.abort_all();
+                    attempted.clear();
+                    if let Some(rest) = self.after_end(Some(*finished)).await? {
+                        return Ok(rest);
+                    }
+                    continue;
                 }
             }
-            events = self.wait().await?;
+            attempted = self.wait().await?;
+        }
+    }
+
+    /// How the request stands while nobody drives it.
+    fn standing(&self) -> Standing {
+        match self.execution.status() {
+            "paused" => Standing::Paused,
+            "unwinding" => Standing::Unwinding,
+            _ => Standing::Sleeping,
         }
     }
 
     /// Applies what happened, asks the machine, and commits both together. Where somebody else
     /// appended first, the state is folded anew and everything is asked again.
-    async fn decide(
-        &mut self,
-        events: &[Event],
-    ) -> Result<(Vec<Action>, Option<Finished>), DriveError> {
+    async fn decide(&mut self, attempted: &[Attempted]) -> Result<Decided, DriveError> {
         loop {
-            let mut decided = events.to_vec();
-            for event in &decided {
-                self.execution.apply(event);
+            if !self.commit_parts(attempted).await? {
+                self.refold().await?;
+                continue;
             }
-            let actions = self.execution.next_actions();
+            let mut events = self.happened(attempted);
+            let before = events.len();
+            events.iter().for_each(|event| self.execution.apply(event));
+            let actions = self.ask(&mut events);
+            let actions = self.put_off(actions);
             let mut finished = None;
-            if let Some(Action::End(conclusion)) = actions.first() {
-                let Some(end) = self.conclude(conclusion.clone()).await? else {
+            let end = actions.iter().find_map(|action| match action {
+                Action::End(conclusion) => Some(conclusion.clone()),
+                _ => None,
+            });
+            let rests = end.is_none() && self.rests(&actions);
+            if let Some(conclusion) = end {
+                let Some(end) = self.conclude(conclusion, &mut events).await? else {
                     self.refold().await?;
                     continue;
                 };
-                let at_us = now_us();
-                decided.push(Event::Ended {
-                    outcome: end.outcome.clone(),
-                    at_us,
-                });
-                // Nothing is owed yet, and nothing is kept: it closes with its end.
-                decided.push(Event::Closing { at_us });
                 finished = Some(end);
+            } else if rests {
+                events.push(Event::Released { at_us: now_us() });
             }
-            if decided.is_empty() || self.commit(decided).await? {
-                self.observe(events);
-                return Ok((actions, finished));
+            self.speculate(&actions);
+            if !events.is_empty() && !self.commit(events.clone(), rests).await? {
+                self.refold().await?;
+                continue;
             }
-            self.refold().await?;
+            self.observe(&events[..before]);
+            self.shared.index.stand(self.request, Standing::of(&self.execution));
+            return Ok(match finished {
+                Some(finished) => {
+                    self.stop_all(&actions);
+                    Decided::Ended(Box::new(finished))
+                }
+                None if rests => {
+                    self.stop_all(&actions);
+                    Decided::Released
+                }
+                None => Decided::Run(actions),
+            });
         }
     }
 
-    fn observe(&self, events: &[Event]) {
+    /// Asks the machine, recording the starts that it wants recorded.
+    fn ask(&mut self, events: &mut Vec<Event>) -> Vec<Action> {
+        let mut actions = Vec::new();
+        loop {
+            let mut recorded = false;
+            for action in self.execution.next_actions() {
+                let Action::Start { step, attempt } = action else {
+                    actions.push(action);
+                    continue;
+                };
+                let at_us = now_us();
+                let started = Event::StepStarted { step, attempt, at_us };
+                self.execution.apply(&started);
+                events.push(started);
+                recorded = true;
+            }
+            if !recorded {
+                return actions;
+            }
+        }
+    }
+
+    /// Runs whose time has not come are put off.
+    fn put_off(&mut self, actions: Vec<Action>) -> Vec<Action> {
+        let now = now_us();
+        let mut rest = Vec::with_capacity(actions.len());
+        for action in actions {
+            match action {
+                Action::Run(run) if run.not_before_us > now => {
+                    self.delays += 1;
+                    self.delayed.insert((run.not_before_us, self.delays), run);
+                }
+                action => rest.push(action),
+            }
+        }
+        rest
+    }
+
+    fn happened(&self, attempted: &[Attempted]) -> Vec<Event> {
+        let event = |attempted: &Attempted| match attempted {
+            Attempted::Ended { ended, .. } => Event::StepEnded(ended.clone()),
+            Attempted::Called { step, attempt, at_us } => Event::StepCalled {
+                step: step.clone(),
+                attempt: *attempt,
+                at_us: *at_us,
+            },
+        };
+        let mut events: Vec<_> = attempted.iter().map(event).collect();
+        let now = now_us();
+        if self.execution.wake_at_us().is_some_and(|due_us| due_us <= now) {
+            events.push(Event::Ticked { at_us: now });
+        }
+        events
+    }
+
+    /// Whether nothing is left to do before a time that is some way off, or before somebody appends.
+    fn rests(&self, actions: &[Action]) -> bool {
+        let runs = actions.iter().any(|action| matches!(action, Action::Run(_)));
+        !runs
+            && self.attempts.is_empty()
+            && self.due_us() > now_us().saturating_add(SHORT_WAIT_US)
+    }
+
+    /// When something is to be done next.
+    fn due_us(&self) -> u64 {
+        let delayed = self.delayed.first_key_value().map(|((due_us, _), _)| *due_us);
+        let due_us = self.execution.wake_at_us().unwrap_or(u64::MAX);
+        delayed.map_or(due_us, |delayed| delayed.min(due_us))
+    }
+
+    pub(super) fn observe(&self, events: &[Event]) {
         for event in events {
             if let Event::StepEnded(ended) = event {
-                self.shared.metrics.step(&self.flow, ended);
+                self.shared.metrics.step(self.execution.flow(), ended);
             }
         }
     }
 
-    fn start(&mut self, run: Run) {
+    /// Pure steps start beside the append that releases them: their ends go into the next one.
+    fn speculate(&mut self, actions: &[Action]) {
+        for action in actions {
+            if let Action::Run(run) = action
+                && run.vertex().pure
+            {
+                self.start(run.clone());
+            }
+        }
+    }
+
+    fn act(&mut self, actions: Vec<Action>) {
+        for action in actions {
+            match action {
+                Action::Run(run) => self.start(run),
+                Action::Stop { step, attempt } => self.stop(&step, attempt),
+                Action::Start { .. } | Action::End(_) => {}
+            }
+        }
+    }
+
+    fn stop_all(&mut self, actions: &[Action]) {
+        for action in actions {
+            if let Action::Stop { step, attempt } = action {
+                self.stop(step, *attempt);
+            }
+        }
+    }
+
+    /// Tells whoever works on an attempt that nobody waits for it.
+    fn stop(&mut self, step: &StepPath, attempt: u32) {
+        if let Some(task) = self.attempts.get(&(step.clone(), attempt)) {
+            task.abort();
+            return;
+        }
+        let delayed = self.delayed.len();
+        self.delayed.retain(|_, run| run.step != *step || run.attempt != attempt);
+        if self.delayed.len() < delayed {
+            return;
+        }
+        self.shared.cancel_child(&Parent {
+            request: self.request,
+            generation: self.execution.generation(),
+            step: step.clone(),
+            attempt,
+            depth: 0,
+        });
+    }
+
+    fn start(&mut self, run: Box<Run>) {
         let key = (run.step.clone(), run.attempt);
         // After a fold from the start the machine wants again what runs already.
-        if !self.attempts.insert(key.clone()) {
+        if self.attempts.contains_key(&key) {
+            return;
+        }
+        let once = !run.vertex().idempotent;
+        if once && !self.made.insert(key.clone()) {
             return;
         }
         let task = self
             .running
             .spawn(runner::run(Arc::clone(&self.context), run));
-        self.tasks.insert(task.id(), key);
+        self.tasks.insert(task.id(), key.clone());
+        self.attempts.insert(key, task);
     }
 
     /// Waits until something happened; what else is there by then comes along.
-    async fn wait(&mut self) -> Result<Vec<Event>, DriveError> {
-        let mut events = Vec::new();
-        while events.is_empty() {
+    async fn wait(&mut self) -> Result<Vec<Attempted>, DriveError> {
+        let mut attempted = Vec::new();
+        loop {
             // Another's append may have come beside our own: its place tells, not the wake-up.
             let tail = *self.tail.borrow_and_update();
             if tail > self.seq && self.read_external().await? {
                 break;
             }
+            let due_us = self.due_us();
             tokio::select! {
-                Some(ended) = self.running.join_next_with_id() => events.push(self.ended(ended)),
-                () = tokio::time::sleep(until(self.deadline_us)) => {
-                    events.push(Event::DeadlinePassed { at_us: now_us() });
+                Some(ended) = self.running.join_next_with_id() => {
+                    attempted.extend(self.ended(ended));
+                    break;
+                }
+                () = tokio::time::sleep(until(due_us)) => {
+                    self.start_delayed();
+                    if self.execution.wake_at_us().is_some_and(|due_us| due_us <= now_us()) {
+                        break;
+                    }
                 }
                 changed = self.tail.changed() => {
                     if changed.is_err() {
@@ -253,120 +384,35 @@ impl Driver {
             }
         }
         while let Some(ended) = self.running.try_join_next_with_id() {
-            events.push(self.ended(ended));
+            attempted.extend(self.ended(ended));
         }
-        Ok(events)
+        Ok(attempted)
     }
 
-    fn ended(&mut self, ended: Result<(Id, StepEnded), JoinError>) -> Event {
-        let id = ended.as_ref().map_or_else(JoinError::id, |(id, _)| *id);
-        let (step, attempt) = self
-            .tasks
-            .remove(&id)
-            .unwrap_or_else(|| (StepPath::from(""), 0));
-        self.attempts.remove(&(step.clone(), attempt));
-        Event::StepEnded(match ended {
-            Ok((_, ended)) => ended,
-            Err(error) => runner::lost(&self.context, step, attempt, &error.to_string()),
-        })
-    }
-
-    /// What a conclusion means for the caller, its output kept where it fits. None where somebody
-    /// else appended first: it may be that the request ends otherwise.
-    async fn conclude(&mut self, conclusion: Conclusion) -> Result<Option<Finished>, DriveError> {
-        let outcome = match conclusion {
-            Conclusion::Succeeded(given) => match runner::resolve(&self.context, given).await {
-                Ok(value) => {
-                    let Some(output) = self.keep_output(&value).await? else {
-                        return Ok(None);
-                    };
-                    let size = value.envelope().len() as u64;
-                    let outcome = Outcome::Succeeded {
-                        output: output.place(),
-                        size,
-                    };
-                    return Ok(Some(Finished {
-                        outcome,
-                        output: Some(value),
-                    }));
-                }
-                Err(error) => Outcome::Failed {
-                    step: StepPath::from("output"),
-                    message: error.message,
-                    cause: error.cause,
-                },
-            },
-            Conclusion::Failed {
-                step,
-                message,
-                cause,
-            } => Outcome::Failed {
-                step,
-                message,
-                cause,
-            },
-            Conclusion::TimedOut => Outcome::TimedOut,
-            Conclusion::Cancelled => Outcome::Cancelled,
-        };
-        Ok(Some(Finished {
-            outcome,
-            output: None,
-        }))
-    }
-
-    /// After the end is stored: the caller is told, the data dropped, the request settled.
-    async fn finish(&mut self, finished: Finished) -> Result<(), DriveError> {
-        self.running.abort_all();
-        self.tell(finished);
-        self.context.data.close();
-        let settled = self.settle().await;
-        let log_bytes = self.shared.log.bytes(self.request);
-        self.shared.index.settle(self.request, log_bytes);
-        self.shared.forget_oldest();
-        settled
-    }
-
-    /// Shows the end, and tells the caller, once.
-    fn tell(&mut self, finished: Finished) {
-        let Some(waiting) = self.finished.take() else {
-            return;
-        };
-        let (index, ended_us) = (&self.shared.index, now_us());
-        index.end(self.request, &finished.outcome, ended_us);
-        let about = index.get(self.request);
-        let accepted_us = about.map_or(ended_us, |about| about.accepted_us);
-        let took = Duration::from_micros(ended_us.saturating_sub(accepted_us));
-        let outcome = finished.outcome.status();
-        self.shared.metrics.request(&self.flow, outcome, took);
-        // A caller who went away needs no answer.
-        drop(waiting.send(finished));
-    }
-
-    /// The last resort, where driving came to nothing: the request fails, and lets go of what it
-    /// holds. With this log there is no other replica that could take it over.
-    async fn give_up(&mut self, why: &str) {
-        let outcome = match self.record_failure(why).await {
-            Ok(outcome) => outcome,
-            Err(DriveError::Superseded) => return,
-            Err(error) => {
-                let request = self.request;
-                error!(%request, %error, "end of a request could not be recorded");
-                failure(why)
+    fn start_delayed(&mut self) {
+        while let Some(entry) = self.delayed.first_entry()
+            && entry.key().0 <= now_us()
+        {
+            let run = entry.remove();
+            if self.execution.awaits(&run.step, run.attempt) {
+                self.start(run);
             }
-        };
-        let output = None;
-        if let Err(error) = self.finish(Finished { outcome, output }).await {
-            warn!(request = %self.request, %error, "request could not be settled");
         }
     }
-}
 
-/// How a request ends that could not be driven.
-fn failure(why: &str) -> Outcome {
-    Outcome::Failed {
-        step: StepPath::from("driver"),
-        message: format!("the request could not be driven on: {why}"),
-        cause: Cause::Permanent,
+    /// What a task came to; nothing for one that was stopped.
+    fn ended(&mut self, ended: Result<(Id, Attempted), JoinError>) -> Option<Attempted> {
+        let id = ended.as_ref().map_or_else(JoinError::id, |(id, _)| *id);
+        let (step, attempt) = self.tasks.remove(&id)?;
+        self.attempts.remove(&(step.clone(), attempt));
+        match ended {
+            Ok((_, attempted)) => Some(attempted),
+            Err(error) if error.is_cancelled() => None,
+            Err(error) => {
+                let ended = runner::lost(&self.context, step, attempt, &error.to_string());
+                Some(Attempted::Ended { parts: Vec::new(), ended })
+            }
+        }
     }
 }
 

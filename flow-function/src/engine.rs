@@ -1,47 +1,39 @@
 //! The engine: which flows there are, which requests are open, and the way in.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
+mod control;
+mod drive;
+mod read;
+
+pub(crate) use control::{CallbackError, Control, ControlError};
+pub(crate) use read::{StepValueError, Which, parts};
+
+use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use turlough_datastore::MemoryStore;
-use turlough_sdk::{Flow, FlowName, ReplicaId, RequestId, Value};
-use turlough_statestore::{
-    Append, AppendError, AppendId, Envelope, Event, Kind, MemoryLog, Record, Seq,
-};
+use turlough_sdk::{Digest, Flow, FlowName, ReplicaId, RequestId, Value};
+use turlough_statestore::event::{Accepted, Callback, Parent};
+use turlough_statestore::{AppendError, Event, MemoryLog, Seq};
 use uuid::Uuid;
 
 use crate::clock::now_us;
-use crate::driver::Driver;
-use crate::index::{Index, Summary};
+use crate::driver::{Begin, BeginError};
+use crate::index::Index;
+use crate::keeper::Keeper;
 use crate::metrics::Metrics;
+use crate::outside;
+use crate::registry::{Put, RegisterError, Registry};
 use crate::settings::{INLINE_BYTES_LIMIT, Settings};
-use crate::shared::{Finished, Shared};
-
-/// Paths of the API, which a flow's name would hide.
-const RESERVED_NAMES: [&str; 4] = ["flows", "requests", "callbacks", "metrics"];
-/// How often an external append that meets another is tried again: each try means that somebody
-/// else got through, so a request that is this busy is not stuck.
-const EXTERNAL_TRIES_MAX: usize = 100;
+use crate::shared::{Finished, Room, Shared, Waiting};
+use crate::tokens::Tokens;
 
 /// Runs requests of registered flows. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Engine {
     pub(crate) shared: Arc<Shared>,
-}
-
-/// Why a flow was not registered.
-#[derive(Debug, thiserror::Error)]
-pub enum RegisterError {
-    /// Its name is a path of the API.
-    #[error("flow {0} has the name of a path of the API; give it another")]
-    Reserved(FlowName),
-    /// Another flow has its name.
-    #[error("two flows are named {0}; rename one")]
-    Twice(FlowName),
 }
 
 /// Why a request was not accepted. Nothing of it is kept.
@@ -59,6 +51,12 @@ pub(crate) enum StartError {
         "logs hold {held} of {limit} bytes, and the last fifth is for open requests; try again later, or raise TURLOUGH_STATE_BYTES_MAX"
     )]
     LogFull { held: u64, limit: u64 },
+    #[error("input cannot be kept: {0}")]
+    StoreFull(String),
+    #[error("request {request} began with the same Idempotency-Key and another input; send another key")]
+    KeyReused { request: RequestId },
+    #[error("callback {url:?} is refused: {reason}")]
+    InvalidCallback { url: String, reason: String },
     #[error("the function is shutting down; try again")]
     Draining,
     #[error("request could not be recorded")]
@@ -67,24 +65,25 @@ pub(crate) enum StartError {
     Lost,
 }
 
-/// Why a request was not cancelled.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum ControlError {
-    #[error("no request {0} here")]
-    Unknown(RequestId),
-    #[error("request {request} is {status} already")]
-    Ended {
-        request: RequestId,
-        status: &'static str,
-    },
-    #[error("control of request {0} could not be recorded")]
-    Log(RequestId, #[source] AppendError),
+/// How a flow is called, beside its input.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Call {
+    /// Decoded, in order.
+    pub(crate) query: Vec<(String, String)>,
+    /// Those that the flow names, in lower case.
+    pub(crate) headers: Vec<(String, String)>,
+    /// Who wants word of the end.
+    pub(crate) callbacks: Vec<Callback>,
+    /// The same key and input is the same request.
+    pub(crate) key: Option<String>,
 }
 
 /// A request that was accepted.
 #[derive(Debug)]
 pub(crate) struct Started {
     pub(crate) request: RequestId,
+    /// False where an earlier request with the same key was found.
+    pub(crate) is_new: bool,
     pub(crate) finished: oneshot::Receiver<Finished>,
 }
 
@@ -106,18 +105,22 @@ impl Engine {
         let shared = Shared {
             replica: ReplicaId::from_uuid(Uuid::new_v4()),
             client,
+            outside: outside::client(&settings.http_allow)?,
+            tokens: Tokens::new(&settings.secrets),
             log: MemoryLog::default(),
             store: Arc::new(MemoryStore::new(boot, settings.data_bytes_max)),
             index: Index::new(settings.ended_max, settings.ended_bytes_max),
             metrics: Metrics::new(&settings.tenant),
-            capacity: Arc::new(Semaphore::new(
-                settings.capacity.clamp(1, Semaphore::MAX_PERMITS),
-            )),
+            keeper: Keeper::default(),
+            registry: Registry::default(),
+            room: Room::new(settings.capacity),
             draining: CancellationToken::new(),
             closing: CancellationToken::new(),
-            flows: RwLock::default(),
-            open: AtomicUsize::new(0),
+            open: 0.into(),
             tasks: TaskTracker::new(),
+            waiting: Waiting::default(),
+            appends: Shared::append_locks(),
+            keeping: std::sync::Once::new(),
             settings,
         };
         Ok(Self {
@@ -130,20 +133,15 @@ impl Engine {
     /// # Errors
     /// A name that is taken, by another flow or by the API.
     pub fn register(&self, flow: Flow) -> Result<(), RegisterError> {
-        let name = flow.name().clone();
-        if RESERVED_NAMES.contains(&name.as_str()) {
-            return Err(RegisterError::Reserved(name));
-        }
-        let mut flows = self
-            .shared
-            .flows
-            .write()
-            .unwrap_or_else(PoisonError::into_inner);
-        if flows.contains_key(&name) {
-            return Err(RegisterError::Twice(name));
-        }
-        flows.insert(name, Arc::new(flow));
-        Ok(())
+        let compiled = flow.has_closures();
+        self.shared.registry.register(flow, !compiled)
+    }
+
+    /// Serves this version of a flow to new requests from now on.
+    pub(crate) fn put_flow(&self, flow: Flow) -> Result<Put, RegisterError> {
+        let index = &self.shared.index;
+        let used = |name: &FlowName, version: &str| index.uses(name, version);
+        self.shared.registry.put(flow, used)
     }
 
     /// Bytes that the ephemeral store holds now.
@@ -152,27 +150,22 @@ impl Engine {
         self.shared.store.bytes()
     }
 
+    /// Requests that a driver of this process holds in memory now.
+    #[must_use]
+    pub fn driving(&self) -> u64 {
+        u64::try_from(self.shared.metrics.driving.get()).unwrap_or(0)
+    }
+
     pub(crate) fn flows(&self) -> Vec<Arc<Flow>> {
-        let flows = self
-            .shared
-            .flows
-            .read()
-            .unwrap_or_else(PoisonError::into_inner);
-        flows.values().cloned().collect()
+        self.shared.registry.all()
     }
 
     pub(crate) fn flow(&self, name: &str) -> Result<Arc<Flow>, StartError> {
-        let flows = self
-            .shared
-            .flows
-            .read()
-            .unwrap_or_else(PoisonError::into_inner);
-        let found = name
-            .parse::<FlowName>()
-            .ok()
-            .and_then(|name| flows.get(&name).cloned());
+        let parsed = name.parse::<FlowName>().ok();
+        let found = parsed.and_then(|name| self.shared.registry.current(&name));
         found.ok_or_else(|| {
-            let known: Vec<_> = flows.keys().map(FlowName::as_str).collect();
+            let flows = self.flows();
+            let known: Vec<_> = flows.iter().map(|flow| flow.name().as_str()).collect();
             let known = if known.is_empty() {
                 "none".to_owned()
             } else {
@@ -186,112 +179,29 @@ impl Engine {
     }
 
     /// Accepts a request: when this returns, it is in the log.
-    pub(crate) async fn start(&self, flow: Arc<Flow>, input: Value) -> Result<Started, StartError> {
-        let shared = &self.shared;
-        // Held from here on, so that a drain waits for what is accepted beside it.
-        let open = shared.tasks.token();
-        if shared.draining.is_cancelled() {
-            return Err(StartError::Draining);
+    pub(crate) async fn start(
+        &self,
+        flow: Arc<Flow>,
+        input: Value,
+        call: Call,
+    ) -> Result<Started, StartError> {
+        let settings = &self.shared.settings;
+        for callback in &call.callbacks {
+            outside::check_url(&callback.url, &settings.http_allow).map_err(|reason| {
+                let url = callback.url.chars().take(200).collect();
+                StartError::InvalidCallback { url, reason }
+            })?;
         }
-        let (size, limit) = (input.body().len(), shared.settings.durable_bytes_max);
-        if size > limit {
-            return Err(StartError::InputTooLarge { size, limit });
-        }
-        let (held, log_limit) = (shared.log.held(), shared.settings.state_bytes_max);
-        if held > log_limit / 5 * 4 {
-            return Err(StartError::LogFull {
-                held,
-                limit: log_limit,
-            });
-        }
-        let slot = OpenSlot::take(Arc::clone(shared))?;
-        let request = RequestId::from_uuid(Uuid::now_v7());
-        let permit = Arc::clone(&shared.capacity).try_acquire_owned().ok();
-        let (answer, accepted) = oneshot::channel();
-        let shared = Arc::clone(shared);
-        // In a task of its own: a caller who goes away meanwhile leaves nothing half done.
-        tokio::spawn(async move {
-            let _held = (slot, open);
-            match Driver::accept(shared, flow, request, input, permit.is_some()).await {
-                Ok((driver, finished)) => {
-                    drop(answer.send(Ok(finished)));
-                    driver.run(permit).await;
-                }
-                Err(error) => drop(answer.send(Err(error))),
-            }
-        });
-        let finished = accepted.await.map_err(|_| StartError::Lost)??;
-        Ok(Started { request, finished })
-    }
-
-    /// Cancels an open request.
-    pub(crate) async fn cancel(&self, request: RequestId) -> Result<(), ControlError> {
-        let log = &self.shared.log;
-        for _ in 0..EXTERNAL_TRIES_MAX {
-            let last = log.last(request).await;
-            let last = last.map_err(|error| ControlError::Log(request, error))?;
-            let last = last.ok_or(ControlError::Unknown(request))?;
-            self.refuse_ended(request, &last).await?;
-            let seq = last.seq;
-            let envelope = Envelope {
-                id: AppendId(Uuid::new_v4().as_u128()),
-                after: Some(last.append.envelope.id),
-                kind: Kind::External,
-                replica: self.shared.replica,
-                ..last.append.envelope.clone()
-            };
-            let append = Append::new(envelope, vec![Event::CancelAsked { at_us: now_us() }]);
-            match log.append(request, seq, &append).await {
-                Err(AppendError::Conflict { .. }) => {}
-                stored => return stored.map(drop).map_err(|e| ControlError::Log(request, e)),
-            }
-        }
-        let error = AppendError::Conflict {
-            request,
-            expected: Seq::START,
-            last: Seq::START,
+        let request = match &call.key {
+            Some(key) => keyed(&format!("{}/{}/{key}", settings.tenant, flow.name())),
+            None => RequestId::from_uuid(Uuid::now_v7()),
         };
-        Err(ControlError::Log(request, error))
+        let keyed = call.key.is_some();
+        self.shared.begin(request, flow, input, call, None, keyed).await
     }
 
-    /// Whether a request has ended is what its log says. Nothing follows an end but its settling, so
-    /// that its last append tells.
-    async fn refuse_ended(&self, request: RequestId, last: &Record) -> Result<(), ControlError> {
-        let is_end = |event: &Event| {
-            matches!(
-                event,
-                Event::Ended { .. } | Event::Closing { .. } | Event::Settled { .. }
-            )
-        };
-        if !last.append.events.iter().any(is_end) {
-            return Ok(());
-        }
-        let records = self.records(request).await?;
-        let mut events = records.iter().flat_map(|record| &record.append.events);
-        let status = events.find_map(|event| match event {
-            Event::Ended { outcome, .. } => Some(outcome.status()),
-            _ => None,
-        });
-        let status = status.unwrap_or("ended");
-        Err(ControlError::Ended { request, status })
-    }
-
-    /// The log of a request.
-    pub(crate) async fn records(&self, request: RequestId) -> Result<Vec<Record>, ControlError> {
-        let records = self.shared.log.read(request, Seq::START).await;
-        let records = records.map_err(|error| ControlError::Log(request, error))?;
-        if records.is_empty() {
-            Err(ControlError::Unknown(request))
-        } else {
-            Ok(records)
-        }
-    }
-
-    pub(crate) fn summary(&self, request: RequestId) -> Option<Summary> {
-        self.shared.index.get(request)
-    }
-
-    /// Takes no new requests, and waits for the open ones for up to `grace`. True when all ended.
+    /// Takes no new requests, and waits for those that are driven for up to `grace`. True when all
+    /// ended.
     pub async fn drain(&self, grace: Duration) -> bool {
         self.shared.draining.cancel();
         self.shared.tasks.close();
@@ -301,26 +211,111 @@ impl Engine {
     }
 }
 
-/// Counts an open request for as long as it lives.
-struct OpenSlot(Arc<Shared>);
-
-impl OpenSlot {
-    fn take(shared: Arc<Shared>) -> Result<Self, StartError> {
-        let limit = shared.settings.requests_max;
-        let admit = |open: usize| (open < limit).then_some(open + 1);
-        let taken = shared
-            .open
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, admit);
-        match taken {
-            Ok(_) => Ok(Self(shared)),
-            Err(open) => Err(StartError::Full { open }),
-        }
-    }
+/// The id of a request that is named by what it is for.
+pub(crate) fn keyed(name: &str) -> RequestId {
+    let digest = Digest::of(name.as_bytes()).0;
+    RequestId::from_uuid(uuid::Builder::from_custom_bytes(digest.to_be_bytes()).into_uuid())
 }
 
-impl Drop for OpenSlot {
-    fn drop(&mut self) {
-        self.0.open.fetch_sub(1, Ordering::Relaxed);
+impl Shared {
+    /// Accepts a request under an id. Where `keyed`, one that stands under it already is taken for the
+    /// same if its input is.
+    pub(crate) async fn begin(
+        self: &Arc<Self>,
+        request: RequestId,
+        flow: Arc<Flow>,
+        input: Value,
+        call: Call,
+        parent: Option<Parent>,
+        keyed: bool,
+    ) -> Result<Started, StartError> {
+        // Held from here on, so that a drain waits for what is accepted beside it.
+        let task = self.tasks.token();
+        if self.draining.is_cancelled() {
+            return Err(StartError::Draining);
+        }
+        let (size, limit) = (input.body().len(), self.settings.durable_bytes_max);
+        if size > limit {
+            return Err(StartError::InputTooLarge { size, limit });
+        }
+        if keyed && let Some(found) = self.attach(request, &input).await? {
+            return Ok(found);
+        }
+        let (held, limit) = (self.log.held(), self.settings.state_bytes_max);
+        if held > limit / 5 * 4 {
+            return Err(StartError::LogFull { held, limit });
+        }
+        self.admit(self.settings.requests_max)
+            .map_err(|open| StartError::Full { open })?;
+        let finished = self.waiting.register(request);
+        let begin = Begin {
+            request,
+            accepted: self.accepted(&flow, call, parent),
+            flow,
+            input: input.clone(),
+        };
+        let (answer, accepted) = oneshot::channel();
+        // In a task of its own: a caller who goes away meanwhile leaves nothing half done.
+        tokio::spawn(Arc::clone(self).begin_and_drive(begin, answer, task));
+        match accepted.await.map_err(|_| StartError::Lost)? {
+            Ok(()) => Ok(Started {
+                request,
+                is_new: true,
+                finished,
+            }),
+            // Another with the same key came first.
+            Err(BeginError::Log(AppendError::Conflict { .. })) if keyed => {
+                self.attach(request, &input).await?.ok_or(StartError::Lost)
+            }
+            Err(BeginError::Log(error)) => Err(error.into()),
+            Err(BeginError::Store(error)) => Err(StartError::StoreFull(error.to_string())),
+        }
+    }
+
+    fn accepted(&self, flow: &Flow, call: Call, parent: Option<Parent>) -> Accepted {
+        let at_us = now_us();
+        let timeout_us = u64::try_from(flow.timeout().as_micros()).unwrap_or(u64::MAX);
+        Accepted {
+            flow: flow.name().clone(),
+            version: flow.version().as_str().to_owned(),
+            tenant: self.settings.tenant.clone(),
+            // Set when it is known where it lies.
+            input: turlough_sdk::ValueRef::Inline(bytes::Bytes::new()),
+            query: call.query,
+            headers: call.headers,
+            parent,
+            callbacks: call.callbacks,
+            deadline_us: at_us.saturating_add(timeout_us),
+            at_us,
+        }
+    }
+
+    /// The request that stands under an id, if its input is the same.
+    async fn attach(
+        self: &Arc<Self>,
+        request: RequestId,
+        input: &Value,
+    ) -> Result<Option<Started>, StartError> {
+        let records = self.log.read(request, Seq::START).await?;
+        let mut events = records.iter().flat_map(|record| &record.append.events);
+        let accepted = events.find_map(|event| match event {
+            Event::Accepted(accepted) => Some(accepted),
+            _ => None,
+        });
+        let Some(accepted) = accepted else {
+            return Ok(None);
+        };
+        let stands = self.value_in_log(request, &accepted.input, &records);
+        let same = stands.is_ok_and(|stands| stands == *input);
+        if !same {
+            return Err(StartError::KeyReused { request });
+        }
+        let finished = self.finished(request).await;
+        Ok(Some(Started {
+            request,
+            is_new: false,
+            finished,
+        }))
     }
 }
 

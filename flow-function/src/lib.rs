@@ -1,3 +1,50 @@
-#![allow(dead_code)]
+//! Runs flows as an OpenFaaS function: the machine, the driver, the step runners, HTTP.
+//!
+//! An author depends on this crate alone; what a flow is written with comes along from the sdk. An
+//! author's `main` is one call:
+//! ```no_run
+//! use turlough_flow_function::{Flow, FlowError, StepError, serve};
+//!
+//! async fn greet(name: String) -> Result<String, StepError> {
+//!     Ok(format!("good day, {name}"))
+//! }
+//!
+//! fn greeting() -> Result<Flow, FlowError> {
+//!     let flow = Flow::builder("greeting");
+//!     let name = flow.input::<String>();
+//!     let greeting = flow.map("greet", &name, greet);
+//!     flow.output(&greeting).build()
+//! }
+//!
+//! fn main() -> std::process::ExitCode {
+//!     serve(greeting())
+//! }
+//! ```
+//! Invariants: requests share nothing mutable; what a caller is told was committed before.
+//! Absent for now: several replicas, the keeper, and what `docs/architecture.md` lists as later.
+
+mod clock;
+mod data;
+mod driver;
+mod engine;
+mod http;
+mod index;
+mod keeper;
 mod machine;
-mod shim;
+mod outside;
+mod metrics;
+mod registry;
+mod runner;
+mod server;
+mod settings;
+mod shared;
+mod tokens;
+mod view;
+
+pub use engine::Engine;
+pub use registry::RegisterError;
+pub use server::{ServeError, Server, load_folder, main_with, serve};
+pub use settings::Settings;
+pub use turlough_sdk::{
+    self as sdk, Body, ContentType, Flow, FlowBuilder, FlowError, Node, RequestId, Retry, StepError,
+};

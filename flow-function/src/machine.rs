@@ -190,6 +190,16 @@ impl Execution {
         )
     }
 
+    /// Whether it ended so that it may be restarted.
+    pub(crate) const fn is_restartable(&self) -> bool {
+        matches!(self.phase, Phase::Ended { restartable: true, .. })
+    }
+
+    /// Whether its data may go.
+    pub(crate) const fn is_closing(&self) -> bool {
+        matches!(self.phase, Phase::Closing | Phase::Settled)
+    }
+
     /// What went wrong while it was unwound.
     pub(crate) fn trouble(&self) -> &[Trouble] {
         &self.trouble
@@ -384,6 +394,11 @@ impl Execution {
         let (ix, node) = self.find(step)?;
         let frame = self.frame(ix)?;
         Some(Given::join(self.inputs(frame, &frame.graph.nodes[node])))
+    }
+
+    /// Whether a step stands in a graph that is there.
+    pub(crate) fn knows(&self, step: &StepPath) -> bool {
+        self.find(step).is_some()
     }
 
     fn frame(&self, ix: FrameIx) -> Option<&Frame> {

@@ -11,7 +11,8 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 use turlough_sdk::{Flow, FlowError, read_yaml_file_text};
 
-use crate::engine::{Engine, RegisterError};
+use crate::engine::Engine;
+use crate::registry::RegisterError;
 use crate::http;
 use crate::settings::Settings;
 

@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use turlough_sdk::{FunctionName, TenantId, parse_duration};
 
+use crate::outside::HttpAllow;
+
 /// Most that `TURLOUGH_INLINE_BYTES_MAX` may be: an append of 512 KiB holds the last step's value and
 /// the same one as the request's output, with room for what an event has beside its value.
 pub(crate) const INLINE_BYTES_LIMIT: usize = 128 * 1024;
@@ -78,6 +80,14 @@ pub struct Settings {
     #[arg(long, env = "TURLOUGH_ENDED_BYTES_MAX", default_value_t = 256 << 20)]
     pub ended_bytes_max: u64,
 
+    /// How long a request that failed, was cancelled or timed out can be restarted; 0s for not at all
+    #[arg(long, env = "TURLOUGH_KEEP_FAILED", default_value = "10m", value_parser = parse_keep)]
+    pub keep_failed: Duration,
+
+    /// Such requests that are kept at once; the oldest are let go past it
+    #[arg(long, env = "TURLOUGH_KEEP_FAILED_MAX", default_value_t = 1_000)]
+    pub keep_failed_max: usize,
+
     /// Folder of secrets; a file `turlough-token` in it is the bearer token for request control
     #[arg(
         long,
@@ -85,6 +95,11 @@ pub struct Settings {
         default_value = "/var/openfaas/secrets"
     )]
     pub secrets: PathBuf,
+
+    /// Addresses that `http` steps and callbacks may reach though they are not public: hosts,
+    /// host:port, networks such as 10.0.0.0/8, or `private` for private networks; comma-separated
+    #[arg(long, env = "TURLOUGH_HTTP_ALLOW", default_value = "")]
+    pub http_allow: HttpAllow,
 
     /// How long requests may go on after SIGTERM
     #[arg(long, env = "TURLOUGH_DRAIN", default_value = "20s", value_parser = parse_duration)]
@@ -108,6 +123,13 @@ impl Settings {
     pub const fn address(&self) -> SocketAddr {
         SocketAddr::new(self.listen, self.port)
     }
+}
+
+fn parse_keep(text: &str) -> Result<Duration, String> {
+    if matches!(text, "0" | "0s") {
+        return Ok(Duration::ZERO);
+    }
+    parse_duration(text)
 }
 
 fn inline_bytes(text: &str) -> Result<usize, String> {

@@ -1,10 +1,10 @@
 //! What everything in one flow-function process shares.
 
-use std::collections::{BTreeMap, HashSet};
-use std::sync::atomic::AtomicUsize;
-use std::sync::{Arc, RwLock};
+use std::collections::{HashMap, HashSet};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use turlough_datastore::MemoryStore;
@@ -13,39 +13,182 @@ use turlough_statestore::MemoryLog;
 use turlough_statestore::event::Outcome;
 
 use crate::index::Index;
+use crate::keeper::Keeper;
 use crate::metrics::Metrics;
+use crate::registry::Registry;
 use crate::settings::Settings;
+use crate::tokens::Tokens;
+
+/// Locks that external appends are spread over, so that those to one request come one by one.
+const APPEND_LOCKS: usize = 64;
 
 /// What everything in one flow-function process shares. Requests share nothing else.
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) settings: Settings,
     pub(crate) replica: ReplicaId,
+    /// Calls the gateway.
     pub(crate) client: reqwest::Client,
+    /// Calls everything else.
+    pub(crate) outside: reqwest::Client,
+    pub(crate) tokens: Tokens,
     pub(crate) log: MemoryLog,
     pub(crate) store: Arc<MemoryStore>,
     pub(crate) index: Index,
     pub(crate) metrics: Metrics,
-    pub(crate) capacity: Arc<Semaphore>,
+    pub(crate) keeper: Keeper,
+    pub(crate) registry: Registry,
+    pub(crate) room: Room,
     pub(crate) draining: CancellationToken,
     /// The grace time is over: who still waits or follows is sent away.
     pub(crate) closing: CancellationToken,
-    pub(crate) flows: RwLock<BTreeMap<FlowName, Arc<Flow>>>,
     pub(crate) open: AtomicUsize,
     pub(crate) tasks: TaskTracker,
+    pub(crate) waiting: Waiting,
+    pub(crate) appends: Vec<tokio::sync::Mutex<()>>,
+    /// What wakes requests is started once.
+    pub(crate) keeping: std::sync::Once,
 }
 
 /// The end of a request, for the caller who waits.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Finished {
     pub(crate) outcome: Outcome,
-    /// The output, where it succeeded.
+    /// The output, where it succeeded and is kept.
     pub(crate) output: Option<Value>,
+}
+
+/// Who waits for the ends of requests.
+#[derive(Debug, Default)]
+pub(crate) struct Waiting(Mutex<HashMap<RequestId, Vec<oneshot::Sender<Finished>>>>);
+
+impl Waiting {
+    pub(crate) fn register(&self, request: RequestId) -> oneshot::Receiver<Finished> {
+        let (sender, receiver) = oneshot::channel();
+        let mut waiting = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let list = waiting.entry(request).or_default();
+        list.retain(|sender| !sender.is_closed());
+        list.push(sender);
+        receiver
+    }
+
+    pub(crate) fn tell(&self, request: RequestId, finished: &Finished) {
+        let list = {
+            let mut waiting = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            waiting.remove(&request)
+        };
+        for sender in list.into_iter().flatten() {
+            // A caller who went away needs no answer.
+            drop(sender.send(finished.clone()));
+        }
+    }
+
+    /// Nobody waits for it any more, as far as one of them knows.
+    pub(crate) fn sweep(&self, request: RequestId) {
+        let mut waiting = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(list) = waiting.get_mut(&request) {
+            list.retain(|sender| !sender.is_closed());
+            if list.is_empty() {
+                waiting.remove(&request);
+            }
+        }
+    }
+}
+
+/// Room to drive: of the process, and of each flow that bounds it.
+#[derive(Debug)]
+pub(crate) struct Room {
+    all: Arc<Semaphore>,
+    flows: Mutex<HashMap<FlowName, (usize, Arc<Semaphore>)>>,
+}
+
+/// The right to drive a request, for as long as it is held.
+#[derive(Debug)]
+pub(crate) struct Permit {
+    _all: OwnedSemaphorePermit,
+    _flow: Option<OwnedSemaphorePermit>,
+}
+
+impl Room {
+    pub(crate) fn new(capacity: usize) -> Self {
+        let capacity = capacity.clamp(1, Semaphore::MAX_PERMITS);
+        Self {
+            all: Arc::new(Semaphore::new(capacity)),
+            flows: Mutex::default(),
+        }
+    }
+
+    /// Room, if there is some now.
+    pub(crate) fn try_take(&self, flow: &Flow) -> Option<Permit> {
+        let of_flow = match self.of_flow(flow) {
+            Some(room) => Some(room.try_acquire_owned().ok()?),
+            None => None,
+        };
+        let all = Arc::clone(&self.all).try_acquire_owned().ok()?;
+        Some(Permit {
+            _all: all,
+            _flow: of_flow,
+        })
+    }
+
+    /// Room, once there is some. None where the process ends.
+    pub(crate) async fn take(&self, flow: &Flow) -> Option<Permit> {
+        // First the flow's own: who waits for it keeps no other flow from its room.
+        let of_flow = match self.of_flow(flow) {
+            Some(room) => Some(room.acquire_owned().await.ok()?),
+            None => None,
+        };
+        let all = Arc::clone(&self.all).acquire_owned().await.ok()?;
+        Some(Permit {
+            _all: all,
+            _flow: of_flow,
+        })
+    }
+
+    /// The newest version's bound counts for all.
+    fn of_flow(&self, flow: &Flow) -> Option<Arc<Semaphore>> {
+        let bound = flow.concurrency()?;
+        let mut flows = self.flows.lock().unwrap_or_else(PoisonError::into_inner);
+        let fresh = || (bound, Arc::new(Semaphore::new(bound)));
+        let (known, room) = flows.entry(flow.name().clone()).or_insert_with(fresh);
+        if *known != bound {
+            (*known, *room) = fresh();
+        }
+        Some(Arc::clone(room))
+    }
 }
 
 impl Shared {
     pub(crate) fn gateway_url(&self) -> &str {
         self.settings.gateway_url.trim_end_matches('/')
+    }
+
+    /// Where this function is called back: through the gateway, by its own name.
+    pub(crate) fn callback_base(&self) -> String {
+        format!("{}/function/{}", self.gateway_url(), self.settings.function)
+    }
+
+    /// Locks that external appends are spread over.
+    pub(crate) fn append_locks() -> Vec<tokio::sync::Mutex<()>> {
+        (0..APPEND_LOCKS).map(|_| tokio::sync::Mutex::default()).collect()
+    }
+
+    /// External appends to one request come one by one; drivers do not wait for them.
+    pub(crate) async fn append_lock(&self, request: RequestId) -> tokio::sync::MutexGuard<'_, ()> {
+        let at = request.as_uuid().as_u128() as usize % self.appends.len();
+        self.appends[at].lock().await
+    }
+
+    /// Counts a request as open, within the limit.
+    pub(crate) fn admit(&self, limit: usize) -> Result<(), usize> {
+        let admit = |open: usize| (open < limit).then_some(open + 1);
+        self.open
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, admit)
+            .map(drop)
+    }
+
+    pub(crate) fn leave(&self) {
+        self.open.fetch_sub(1, Ordering::Relaxed);
     }
 
     /// A request is settled: what is oldest of the ended ones is forgotten past the bounds.

@@ -97,6 +97,14 @@ impl Flow {
         &self.headers
     }
 
+    /// Whether a program has to bring closures with it.
+    #[must_use]
+    pub fn has_closures(&self) -> bool {
+        let handlers = [&self.on_failure, &self.finally];
+        let mut graphs = handlers.into_iter().flatten().chain([&self.graph]);
+        !self.closures.is_empty() || graphs.any(|graph| graph.nodes.iter().any(Vertex::has_closures))
+    }
+
     /// Closures that a graph made at run time may name.
     #[must_use]
     pub fn closures(&self) -> &BTreeMap<String, Map> {
@@ -161,6 +169,21 @@ impl Vertex {
     #[must_use]
     pub const fn commits_start(&self) -> bool {
         !self.idempotent || self.compensate.is_some() || self.operation.is_remote()
+    }
+
+    fn has_closures(&self) -> bool {
+        let closure = |formula: &Formula| matches!(formula, Formula::Closure(_));
+        let transforms = self.edges.iter().filter_map(|edge| edge.transform.as_ref());
+        let formulas = self.aggregate.iter().chain(&self.when).chain(transforms);
+        let fallback = match &self.fallback {
+            Some(Fallback::Node(part)) => part.has_closures(),
+            _ => false,
+        };
+        let compensate = self.compensate.as_ref();
+        self.operation.has_closures()
+            || formulas.into_iter().any(closure)
+            || fallback
+            || compensate.is_some_and(|part| part.has_closures())
     }
 }
 
@@ -262,6 +285,23 @@ impl Operation {
             Self::Expand(_) => "expand",
             Self::Flow(_) => "flow",
             Self::Wait(_) => "wait",
+        }
+    }
+
+    fn has_closures(&self) -> bool {
+        let closure = |formula: &Formula| matches!(formula, Formula::Closure(_));
+        match self {
+            Self::Map(_) => true,
+            Self::Switch(switch) => {
+                let conditions = switch.cases.iter().filter_map(|case| case.when.as_ref());
+                conditions.into_iter().any(closure)
+            }
+            Self::ForEach(each) => each.body.nodes.iter().any(Vertex::has_closures),
+            Self::Loop(looped) => {
+                closure(&looped.again) || looped.body.nodes.iter().any(Vertex::has_closures)
+            }
+            Self::Expand(expand) => expand.by.has_closures(),
+            _ => false,
         }
     }
 

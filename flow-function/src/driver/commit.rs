@@ -1,17 +1,16 @@
 //! Appends of a driver: how they are made, and what a conflict means.
 
-use std::sync::Arc;
 use std::time::Instant;
 
 use turlough_sdk::{Value, ValueRef};
-use turlough_statestore::event::Outcome;
 use turlough_statestore::{Append, AppendError, AppendId, Envelope, Event, Kind, Record, Seq};
 
 use super::pieces::{parts_of, split};
-use super::start::{FIRST_EPOCH, claimed};
-use super::{DriveError, Driver, failure, random};
+use super::begin::claimed;
+use super::{DriveError, Driver, random};
 use crate::clock::now_us;
 use crate::machine::Execution;
+use crate::runner::Attempted;
 
 /// Where a request's output is kept.
 #[derive(Debug)]
@@ -31,41 +30,64 @@ impl Kept {
 }
 
 impl Driver {
-    fn envelope(&self, epoch: u64) -> Envelope {
+    fn envelope(&self, wake_at_us: Option<u64>) -> Envelope {
         Envelope {
             id: AppendId(random()),
             after: self.execution.last(),
             kind: Kind::Driver,
-            epoch,
+            epoch: self.execution.epoch(),
             replica: self.shared.replica,
             function: self.shared.settings.function.clone(),
             generation: self.execution.generation(),
-            deadline_us: Some(self.deadline_us),
-            wake_at_us: None,
+            deadline_us: Some(self.execution.deadline_us()),
+            wake_at_us,
         }
     }
 
-    /// Claims a log that was accepted when there was no room.
+    /// Claims a log that nobody drives.
     pub(super) async fn claim(&mut self) -> Result<(), DriveError> {
         loop {
-            let append = Append::new(self.envelope(FIRST_EPOCH), vec![claimed(&self.shared)]);
+            let epoch = self.execution.epoch() + 1;
+            let envelope = Envelope { epoch, ..self.envelope(None) };
+            let append = Append::new(envelope, vec![claimed(&self.shared, epoch)]);
             if self.store(&append).await? {
                 self.execution.fold(&append);
-                return Ok(());
+                self.owned = true;
+                return self.renew_context().await;
             }
-            self.refold().await?;
+            self.fold_log().await?;
         }
     }
 
     /// Stores events that the execution has applied already. False where somebody else appended
     /// first: then what was stored of them, if anything, is found by folding anew.
-    pub(super) async fn commit(&mut self, events: Vec<Event>) -> Result<bool, DriveError> {
+    pub(super) async fn commit(
+        &mut self,
+        events: Vec<Event>,
+        rests: bool,
+    ) -> Result<bool, DriveError> {
+        let wake_at_us = rests.then(|| self.due_us());
         for events in split(events) {
-            let append = Append::new(self.envelope(self.execution.epoch()), events);
+            let append = Append::new(self.envelope(wake_at_us), events);
             if !self.store(&append).await? {
                 return Ok(false);
             }
             self.execution.stored(append.envelope.id, &append.events);
+        }
+        Ok(true)
+    }
+
+    /// Stores the parts of values that are about to be named.
+    pub(super) async fn commit_parts(&mut self, attempted: &[Attempted]) -> Result<bool, DriveError> {
+        for attempted in attempted {
+            let Attempted::Ended { parts, .. } = attempted else {
+                continue;
+            };
+            for part in parts {
+                if !self.commit(vec![part.clone()], false).await? {
+                    return Ok(false);
+                }
+            }
         }
         Ok(true)
     }
@@ -98,66 +120,54 @@ impl Driver {
     /// Reads what others appended. True where there was something.
     pub(super) async fn read_external(&mut self) -> Result<bool, DriveError> {
         let records = self.shared.log.read(self.request, self.seq).await?;
-        let own = self.execution.epoch();
+        let (epoch, generation) = (self.execution.epoch(), self.execution.generation());
         for record in &records {
-            self.execution.fold(&record.append);
+            if self.execution.fold(&record.append) {
+                self.observe(&record.append.events);
+            }
             self.seq = record.seq;
+            self.context.data.learn(&record.append.events);
         }
-        if self.execution.epoch() != own {
+        if self.execution.epoch() != epoch {
             return Err(DriveError::Superseded);
+        }
+        if self.execution.generation() != generation {
+            self.renew_context().await?;
         }
         Ok(!records.is_empty())
     }
 
-    /// Folds the log from its start; a newer claim, or an end, means that this driver is done.
+    /// Folds the log from its start; a newer claim means that this driver is done.
     pub(super) async fn refold(&mut self) -> Result<(), DriveError> {
-        match self.fold_log().await? {
-            None => Ok(()),
-            Some(_) => Err(DriveError::Ended),
+        let (epoch, generation) = (self.execution.epoch(), self.execution.generation());
+        self.fold_log().await?;
+        if self.execution.epoch() > epoch {
+            return Err(DriveError::Superseded);
         }
+        if self.execution.generation() != generation {
+            self.renew_context().await?;
+        }
+        Ok(())
     }
 
-    /// Folds the log from its start, and gives the end that stands in it.
-    async fn fold_log(&mut self) -> Result<Option<Outcome>, DriveError> {
-        let own = self.execution.epoch();
+    /// Folds the log from its start.
+    pub(super) async fn fold_log(&mut self) -> Result<(), DriveError> {
         let records = self.shared.log.read(self.request, Seq::START).await?;
         let Some(last) = records.last() else {
             return Err(DriveError::Gone);
         };
-        let mut execution = Execution::new(Arc::clone(&self.flow));
-        let mut ended = None;
+        let flow = self.shared.flow_of(self.request).await.ok_or(DriveError::Gone)?;
+        let versions = self.shared.registry.versions(flow.name());
+        let mut execution = Execution::new(self.request, flow, versions);
         for record in &records {
-            let counts = execution.fold(&record.append);
-            let end = record.append.events.iter().find_map(|event| match event {
-                Event::Ended { outcome, .. } => Some(outcome.clone()),
-                _ => None,
-            });
-            ended = ended.or(end.filter(|_| counts));
+            execution.fold(&record.append);
+            self.context.data.learn(&record.append.events);
         }
-        if execution.epoch() > own {
-            return Err(DriveError::Superseded);
-        }
+        // The machine tells of everything anew.
+        self.delayed.clear();
         self.seq = last.seq;
         self.execution = execution;
-        Ok(ended)
-    }
-
-    /// Appends that the request failed, unless its end stands in the log already; gives the end
-    /// that does.
-    pub(super) async fn record_failure(&mut self, why: &str) -> Result<Outcome, DriveError> {
-        loop {
-            if let Some(outcome) = self.fold_log().await? {
-                return Ok(outcome);
-            }
-            let (outcome, at_us) = (failure(why), now_us());
-            let ended = Event::Ended {
-                outcome: outcome.clone(),
-                at_us,
-            };
-            if self.commit(vec![ended, Event::Closing { at_us }]).await? {
-                return Ok(outcome);
-            }
-        }
+        Ok(())
     }
 
     /// Keeps the output where it outlives the store. None where somebody else appended first.
@@ -171,7 +181,7 @@ impl Driver {
         }
         let (at, parts) = parts_of(value);
         for part in parts {
-            if !self.commit(vec![part]).await? {
+            if !self.commit(vec![part], false).await? {
                 return Ok(None);
             }
         }
@@ -181,7 +191,7 @@ impl Driver {
     /// Appends `settled`, after whatever others appended meanwhile, which counts for nothing.
     pub(super) async fn settle(&mut self) -> Result<(), DriveError> {
         let settled = vec![Event::Settled { at_us: now_us() }];
-        while !self.commit(settled.clone()).await? {
+        while !self.commit(settled.clone(), false).await? {
             if !self.read_external().await? {
                 return Err(DriveError::Gone);
             }

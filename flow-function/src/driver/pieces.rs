@@ -14,7 +14,7 @@ const APPEND_BYTES_AIM: usize = 384 * 1024;
 const EVENT_BYTES: usize = 512;
 
 /// A value as parts, and the reference that names them.
-pub(super) fn parts_of(value: &Value) -> (ValueRef, Vec<Event>) {
+pub(crate) fn parts_of(value: &Value) -> (ValueRef, Vec<Event>) {
     let envelope = value.envelope();
     let upload = random();
     let starts = (0..envelope.len()).step_by(PART_BYTES);
@@ -62,7 +62,7 @@ pub(super) fn split(events: Vec<Event>) -> Vec<Vec<Event>> {
 
 fn payload_bytes(event: &Event) -> usize {
     match event {
-        Event::StepEnded(StepEnded { step, end, .. }) => {
+        Event::StepEnded(StepEnded { step, end, set, .. }) => {
             let value = match end {
                 StepEnd::Succeeded {
                     value: ValueRef::Inline(bytes),
@@ -70,13 +70,26 @@ fn payload_bytes(event: &Event) -> usize {
                 | StepEnd::Split {
                     manifest: ValueRef::Inline(bytes),
                     ..
+                }
+                | StepEnd::Took {
+                    input: Some(ValueRef::Inline(bytes)),
+                    ..
+                }
+                | StepEnd::Asked {
+                    input: Some(ValueRef::Inline(bytes)),
+                    ..
                 } => bytes.len(),
+                StepEnd::Expanded { graph, input } => {
+                    graph.len() + input.as_ref().map_or(0, |at| at.size() as usize)
+                }
                 StepEnd::Failed { message, .. } => message.len(),
                 _ => 0,
             };
-            value + step.as_str().len()
+            let set: usize = set.iter().map(|(name, at)| name.len() + at.size() as usize).sum();
+            value + set + step.as_str().len()
         }
-        Event::Ended { outcome, .. } => match outcome {
+        Event::StepStarted { step, .. } | Event::StepCalled { step, .. } => step.as_str().len(),
+        Event::Ended { outcome, trouble, owed, .. } => owed.len() * EVENT_BYTES + trouble.iter().map(|t| t.message.len() + EVENT_BYTES).sum::<usize>() + match outcome {
             Outcome::Succeeded {
                 output: Some(ValueRef::Inline(bytes)),
                 ..

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::shim::read_graph;
+use turlough_sdk::read_graph;
 use turlough_sdk::{Cause, Graph, Operation, Place, StepPath, ValueRef};
 use turlough_statestore::event::Trouble;
 

@@ -1,0 +1,149 @@
+//! Word of a request's end: to callbacks and to the parent, with retries, each under one id.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tracing::warn;
+use turlough_statestore::Event;
+use turlough_statestore::event::{Delivery, Outcome, Recipient};
+
+use super::{DriveError, Driver};
+use crate::clock::now_us;
+use crate::engine::ControlError;
+use crate::shared::{Finished, Shared};
+
+/// How often word is sent before it is given up, and the first and the longest wait in between: some
+/// five minutes in all.
+const TRIES_MAX: u32 = 10;
+const WAIT_MIN: Duration = Duration::from_millis(500);
+const WAIT_MAX: Duration = Duration::from_secs(60);
+/// How long a receiver may take.
+const ANSWER_WAIT_MAX: Duration = Duration::from_secs(30);
+
+impl Driver {
+    /// Delivers all that is owed, side by side; each is recorded as it is taken or given up.
+    pub(super) async fn deliver_all(&mut self, finished: &Finished) -> Result<(), DriveError> {
+        let mut sending = tokio::task::JoinSet::new();
+        for delivery in self.execution.owed().to_vec() {
+            let (shared, finished) = (Arc::clone(&self.shared), finished.clone());
+            let about = Word { request: self.request.to_string(), flow: self.execution.flow().name().to_string() };
+            sending.spawn(async move {
+                let id = delivery.id;
+                (id, send(&shared, &about, &delivery, &finished).await)
+            });
+        }
+        while let Some(sent) = sending.join_next().await {
+            // A task that was lost is owed still, and delivered when the request is driven again.
+            let Ok((id, error)) = sent else { continue };
+            if let Some(error) = &error {
+                warn!(request = %self.request, %error, "word of a request's end was given up");
+            }
+            let delivered = Event::Delivered { id, error, at_us: now_us() };
+            self.execution.apply(&delivered);
+            while !self.commit(vec![delivered.clone()], false).await? {
+                self.refold().await?;
+                self.execution.apply(&delivered);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What word is about.
+struct Word {
+    request: String,
+    flow: String,
+}
+
+/// Sends word until it is taken. An error where it is given up.
+async fn send(
+    shared: &Arc<Shared>,
+    about: &Word,
+    delivery: &Delivery,
+    finished: &Finished,
+) -> Option<String> {
+    let mut wait = WAIT_MIN;
+    for left in (0..TRIES_MAX).rev() {
+        let sent = match &delivery.to {
+            Recipient::Parent(parent) => match shared.tell_parent(parent, finished).await {
+                Ok(()) => return None,
+                Err(error @ ControlError::TooLarge { .. }) => return Some(error.to_string()),
+                Err(error) => error.to_string(),
+            },
+            Recipient::Url(url) => match post(shared, url, about, delivery.id, finished).await {
+                Posted::Taken => return None,
+                Posted::Refused(why) => return Some(why),
+                Posted::Again(why) => why,
+            },
+        };
+        if left == 0 {
+            return Some(sent);
+        }
+        let jitter = f64::from(delivery.id as u32 ^ left) / f64::from(u32::MAX);
+        tokio::time::sleep(wait.mul_f64(0.5 + 0.5 * jitter)).await;
+        wait = (wait * 2).min(WAIT_MAX);
+    }
+    None
+}
+
+enum Posted {
+    Taken,
+    /// It will not be taken, however often it is sent.
+    Refused(String),
+    Again(String),
+}
+
+async fn post(
+    shared: &Shared,
+    url: &str,
+    about: &Word,
+    id: u128,
+    finished: &Finished,
+) -> Posted {
+    let (media, body) = match (&finished.outcome, &finished.output) {
+        (_, Some(output)) => match output.leaving(false) {
+            Ok((media, body)) => (media.as_str().to_owned(), body),
+            Err(error) => return Posted::Refused(error.to_string()),
+        },
+        (outcome, None) => {
+            let text = serde_json::json!({
+                "request": about.request,
+                "flow": about.flow,
+                "status": outcome.status(),
+                "error": why(outcome),
+            });
+            ("application/json".to_owned(), text.to_string().into())
+        }
+    };
+    let sent = shared
+        .outside
+        .post(url)
+        .timeout(ANSWER_WAIT_MAX)
+        .header("content-type", media)
+        .header("x-turlough-request-id", &about.request)
+        .header("x-turlough-flow", &about.flow)
+        .header("x-turlough-status", finished.outcome.status())
+        .header("x-turlough-delivery-id", format!("{id:032x}"))
+        .body(body)
+        .send()
+        .await;
+    match sent {
+        Ok(answer) if answer.status().is_success() => Posted::Taken,
+        Ok(answer) => {
+            let status = answer.status();
+            let text = format!("callback {url} answered {status}");
+            let passes = status.is_server_error() || [408, 429].contains(&status.as_u16());
+            if passes { Posted::Again(text) } else { Posted::Refused(text) }
+        }
+        Err(error) => Posted::Again(format!("callback {url}: {}", crate::outside::chain(&error))),
+    }
+}
+
+fn why(outcome: &Outcome) -> serde_json::Value {
+    match outcome {
+        Outcome::Failed { step, message, cause } => {
+            serde_json::json!({ "step": step.as_str(), "message": message, "cause": cause })
+        }
+        _ => serde_json::Value::Null,
+    }
+}

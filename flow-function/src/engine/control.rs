@@ -1,0 +1,341 @@
+//! What others append to a request's log: control, signals, callbacks, the ends of sub-flows.
+
+use std::sync::Arc;
+
+use turlough_sdk::{Cause, Digest, RequestId, StepError, StepPath, Value, ValueRef};
+use turlough_statestore::event::{Outcome, Parent, StepEnd, StepEnded};
+use turlough_statestore::{Append, AppendError, AppendId, Envelope, Event, Kind, Record, Seq};
+use uuid::Uuid;
+
+use super::{Call, Engine, StartError, keyed};
+use crate::clock::now_us;
+use crate::driver::parts_of;
+use crate::machine::{Execution, Refusal};
+use crate::shared::{Finished, Shared};
+use turlough_sdk::FlowName;
+
+/// How often an external append that meets another is tried again: each try means that somebody
+/// else got through, so a request that is this busy is not stuck.
+const EXTERNAL_TRIES_MAX: usize = 100;
+/// Flows that stand in one another, at most.
+const FLOW_DEPTH_MAX: u32 = 16;
+
+/// What may be asked of a request.
+#[derive(Debug, Clone)]
+pub(crate) enum Control {
+    Pause,
+    Resume,
+    Cancel,
+    Restart {
+        from: Option<StepPath>,
+        /// On the current version instead of the one that it began with.
+        current: bool,
+    },
+    Signal {
+        name: String,
+        value: Value,
+    },
+}
+
+/// Why a request did not take what was asked of it.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ControlError {
+    #[error("no request {0} here")]
+    Unknown(RequestId),
+    #[error("{refusal}")]
+    Refused {
+        request: RequestId,
+        refusal: Refusal,
+    },
+    #[error("payload is {size} bytes, limit {limit}; raise TURLOUGH_DURABLE_BYTES_MAX")]
+    TooLarge { size: usize, limit: usize },
+    #[error("control of request {0} could not be recorded")]
+    Log(RequestId, #[source] AppendError),
+}
+
+/// Why a callback was refused.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum CallbackError {
+    #[error("the callback's token is not one of ours")]
+    Forged,
+    #[error(transparent)]
+    Control(#[from] ControlError),
+}
+
+impl Engine {
+    /// Asks something of a request. With a key, the same asked again is answered as the first time.
+    pub(crate) async fn control(
+        &self,
+        request: RequestId,
+        control: Control,
+        key: Option<&str>,
+    ) -> Result<(), ControlError> {
+        let shared = &self.shared;
+        let urgent = matches!(control, Control::Cancel);
+        let id = key.map(|key| AppendId(Digest::of(format!("{request}/{key}").as_bytes()).0));
+        let (mut before, mut value_at) = (Vec::new(), None);
+        if let Control::Signal { value, .. } = &control {
+            let (parts, at) = shared.external_value(value)?;
+            (before, value_at) = (parts, Some(at));
+        }
+        let make = |execution: &Execution| {
+            let at_us = now_us();
+            match &control {
+                Control::Pause => Event::PauseAsked { at_us },
+                Control::Resume => Event::ResumeAsked { at_us },
+                Control::Cancel => Event::CancelAsked { at_us },
+                Control::Signal { name, .. } => Event::Signalled {
+                    name: name.clone(),
+                    value: value_at.clone().unwrap_or_else(empty),
+                    at_us,
+                },
+                Control::Restart { from, current } => {
+                    let flow = execution.flow();
+                    let newest = shared.registry.current(flow.name()).filter(|_| *current);
+                    let version = newest.as_ref().map(|flow| flow.version().to_string());
+                    let timeout = newest.as_ref().unwrap_or(flow).timeout();
+                    let timeout_us = u64::try_from(timeout.as_micros()).unwrap_or(u64::MAX);
+                    Event::RestartAsked {
+                        from: from.clone(),
+                        version,
+                        deadline_us: at_us.saturating_add(timeout_us),
+                        at_us,
+                    }
+                }
+            }
+        };
+        shared.append_external(request, id, before, make).await?;
+        if urgent {
+            shared.keeper.urge(request);
+        }
+        shared.wake(request);
+        Ok(())
+    }
+
+    /// A callback: the answer of a function that was called asynchronously.
+    pub(crate) async fn complete(
+        &self,
+        token: &str,
+        value: Value,
+        status: Option<u16>,
+    ) -> Result<(), CallbackError> {
+        let shared = &self.shared;
+        let waiting = shared.tokens.verify(token).ok_or(CallbackError::Forged)?;
+        let request = waiting.request;
+        let failed = status.filter(|status| *status >= 400);
+        let (before, end) = match failed {
+            Some(status) => {
+                let quote = String::from_utf8_lossy(&value.body()).chars().take(300).collect::<String>();
+                let passes = status >= 500 || [408, 429].contains(&status);
+                let cause = if passes { Cause::Transient } else { Cause::Permanent };
+                let message = format!("the function called back with status {status}: {quote:?}");
+                (Vec::new(), StepEnd::Failed { message, cause })
+            }
+            None => {
+                let (parts, at) = shared.external_value(&value)?;
+                (parts, StepEnd::Succeeded { value: at })
+            }
+        };
+        let at = (waiting.generation, waiting.step, waiting.attempt);
+        shared.complete_step(request, at, before, end).await?;
+        Ok(())
+    }
+}
+
+fn empty() -> ValueRef {
+    ValueRef::Inline(Value::empty().envelope().clone())
+}
+
+impl Shared {
+    /// A value that comes from outside, as the log keeps it.
+    fn external_value(&self, value: &Value) -> Result<(Vec<Event>, ValueRef), ControlError> {
+        let (size, limit) = (value.body().len(), self.settings.durable_bytes_max);
+        if size > limit {
+            return Err(ControlError::TooLarge { size, limit });
+        }
+        if value.envelope().len() <= self.settings.inline_bytes_max {
+            return Ok((Vec::new(), ValueRef::Inline(value.envelope().clone())));
+        }
+        let (at, parts) = parts_of(value);
+        Ok((parts, at))
+    }
+
+    /// Ends an attempt that somebody else completes.
+    pub(crate) async fn complete_step(
+        self: &Arc<Self>,
+        request: RequestId,
+        (generation, step, attempt): (u32, StepPath, u32),
+        before: Vec<Event>,
+        end: StepEnd,
+    ) -> Result<(), ControlError> {
+        let make = |execution: &Execution| {
+            let now = now_us();
+            Event::StepEnded(StepEnded {
+                step: step.clone(),
+                generation,
+                attempt,
+                epoch: execution.epoch(),
+                replica: self.replica,
+                begin_us: now,
+                end_us: now,
+                end: end.clone(),
+                set: Vec::new(),
+            })
+        };
+        self.append_external(request, None, before, make).await?;
+        self.wake(request);
+        Ok(())
+    }
+
+    /// Appends an external event, after the parts that it names, where the request takes it.
+    async fn append_external(
+        &self,
+        request: RequestId,
+        id: Option<AppendId>,
+        before: Vec<Event>,
+        make: impl Fn(&Execution) -> Event,
+    ) -> Result<(), ControlError> {
+        let wrong = |error| ControlError::Log(request, error);
+        let _turn = self.append_lock(request).await;
+        let mut before = before.into_iter().peekable();
+        let mut tries = 0;
+        loop {
+            let records = self.log.read(request, Seq::START).await.map_err(wrong)?;
+            let stands = |record: &Record| Some(record.append.envelope.id) == id;
+            if id.is_some() && records.iter().any(stands) {
+                return Ok(());
+            }
+            let (execution, last) = self.fold(request, &records)?;
+            let event = make(&execution);
+            execution
+                .allows(&event)
+                .map_err(|refusal| ControlError::Refused { request, refusal })?;
+            let part = before.peek().cloned();
+            let is_last = part.is_none();
+            let event = part.unwrap_or(event);
+            let id = id.filter(|_| is_last);
+            let id = id.unwrap_or_else(|| AppendId(Uuid::new_v4().as_u128()));
+            let envelope = Envelope {
+                id,
+                after: execution.last(),
+                kind: Kind::External,
+                replica: self.replica,
+                ..last.append.envelope.clone()
+            };
+            let append = Append::new(envelope, vec![event]);
+            match self.log.append(request, last.seq, &append).await {
+                Ok(_) if is_last => return Ok(()),
+                Ok(_) => drop(before.next()),
+                Err(AppendError::Conflict { .. }) if tries < EXTERNAL_TRIES_MAX => tries += 1,
+                Err(error) => return Err(wrong(error)),
+            }
+        }
+    }
+
+    /// The fold of a log, and its last append.
+    pub(crate) fn fold<'r>(
+        &self,
+        request: RequestId,
+        records: &'r [Record],
+    ) -> Result<(Execution, &'r Record), ControlError> {
+        let unknown = || ControlError::Unknown(request);
+        let last = records.last().ok_or_else(unknown)?;
+        let mut events = records.iter().flat_map(|record| &record.append.events);
+        let flow = events.find_map(|event| match event {
+            Event::Accepted(accepted) => self.registry.version(&accepted.flow, &accepted.version),
+            _ => None,
+        });
+        let flow = flow.ok_or_else(unknown)?;
+        let versions = self.registry.versions(flow.name());
+        let mut execution = Execution::new(request, flow, versions);
+        for record in records {
+            execution.fold(&record.append);
+        }
+        Ok((execution, last))
+    }
+
+    /// Starts a sub-flow, or finds it started: one of an attempt.
+    pub(crate) async fn start_child(
+        self: &Arc<Self>,
+        flow: &FlowName,
+        input: Value,
+        parent: Parent,
+    ) -> Result<(), StepError> {
+        if parent.depth > FLOW_DEPTH_MAX {
+            let text = format!("flow {flow} would stand {} deep in others, limit {FLOW_DEPTH_MAX}; end the recursion earlier", parent.depth);
+            return Err(StepError::permanent(text));
+        }
+        let known = self.registry.current(flow).ok_or_else(|| {
+            let text = format!("no flow {flow} here; a sub-flow is served by the same function");
+            StepError::permanent(text)
+        })?;
+        let request = child_id(&parent);
+        let started = self
+            .begin(request, known, input, Call::default(), Some(parent), true)
+            .await;
+        match started {
+            Ok(_) => Ok(()),
+            Err(error @ (StartError::InputTooLarge { .. } | StartError::KeyReused { .. })) => {
+                Err(StepError::permanent(format!("flow {flow}: {error}")))
+            }
+            Err(error) => Err(StepError::transient(format!("flow {flow}: {error}"))),
+        }
+    }
+
+    /// Cancels a sub-flow whose step nobody waits for any more, if it is open.
+    pub(crate) fn cancel_child(self: &Arc<Self>, parent: &Parent) {
+        let request = child_id(parent);
+        let engine = Engine {
+            shared: Arc::clone(self),
+        };
+        tokio::spawn(async move {
+            // One that has ended, or never was, needs nothing.
+            drop(engine.control(request, Control::Cancel, None).await);
+        });
+    }
+
+    /// Tells a parent how its sub-flow ended. Errors are those that trying again may mend.
+    pub(crate) async fn tell_parent(
+        self: &Arc<Self>,
+        parent: &Parent,
+        finished: &Finished,
+    ) -> Result<(), ControlError> {
+        let failed = |message: String, cause| StepEnd::Failed { message, cause };
+        let (mut before, end) = match (&finished.outcome, &finished.output) {
+            (Outcome::Succeeded { .. }, Some(value)) => {
+                let (parts, at) = self.external_value(value)?;
+                (parts, StepEnd::Succeeded { value: at })
+            }
+            (Outcome::Succeeded { size, .. }, None) => {
+                let text = format!("the sub-flow's output, {size} bytes, was too large to keep; raise TURLOUGH_DURABLE_BYTES_MAX");
+                (Vec::new(), failed(text, Cause::Permanent))
+            }
+            (Outcome::Failed { step, message, cause }, _) => {
+                let cause = if cause.may_retry() { Cause::Transient } else { *cause };
+                (Vec::new(), failed(format!("the sub-flow's step {step}: {message}"), cause))
+            }
+            (Outcome::TimedOut, _) => {
+                let text = "the sub-flow took longer than its timeout".to_owned();
+                (Vec::new(), failed(text, Cause::Timeout))
+            }
+            (Outcome::Cancelled, _) => {
+                (Vec::new(), failed("the sub-flow was cancelled".to_owned(), Cause::Permanent))
+            }
+        };
+        let at = (parent.generation, parent.step.clone(), parent.attempt);
+        let told = self
+            .complete_step(parent.request, at, std::mem::take(&mut before), end)
+            .await;
+        match told {
+            // One that went on, ended or is gone needs no word any more.
+            Err(ControlError::Refused { .. } | ControlError::Unknown(_)) => Ok(()),
+            told => told,
+        }
+    }
+}
+
+/// The request that an attempt of a `flow` step starts.
+pub(crate) fn child_id(parent: &Parent) -> RequestId {
+    let Parent { request, generation, step, attempt, .. } = parent;
+    keyed(&format!("{request}/{generation}/{step}/{attempt}"))
+}

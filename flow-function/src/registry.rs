@@ -1,0 +1,141 @@
+//! Which flows are served, and every version that a request may still run on.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
+
+use turlough_sdk::{Flow, FlowName};
+
+use crate::machine::Versions;
+
+/// Paths of the API, which a flow's name would hide.
+const RESERVED_NAMES: [&str; 5] = ["flows", "requests", "callbacks", "metrics", "schema"];
+/// Versions of one flow that are kept for requests that began with them.
+const VERSIONS_MAX: usize = 1_000;
+
+/// Why a flow was not registered.
+#[derive(Debug, thiserror::Error)]
+pub enum RegisterError {
+    /// Its name is a path of the API.
+    #[error("flow {0} has the name of a path of the API; give it another")]
+    Reserved(FlowName),
+    /// Another flow has its name.
+    #[error("two flows are named {0}; rename one")]
+    Twice(FlowName),
+    /// A flow with closures is part of a program, and is replaced with it.
+    #[error("flow {0} is compiled into this function; deploy the function anew, or choose another name")]
+    Compiled(FlowName),
+    /// Too many versions are in use.
+    #[error("flow {0} has {VERSIONS_MAX} versions that requests may still run on, the limit; wait until they end")]
+    Versions(FlowName),
+}
+
+/// What registering a flow at run time came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Put {
+    Created,
+    Replaced,
+    Unchanged,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Registry {
+    state: Arc<RwLock<State>>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    current: BTreeMap<FlowName, Current>,
+    /// By flow and version, current ones included.
+    known: HashMap<FlowName, HashMap<String, Arc<Flow>>>,
+}
+
+#[derive(Debug)]
+struct Current {
+    flow: Arc<Flow>,
+    replaceable: bool,
+}
+
+impl State {
+    fn know(&mut self, flow: &Arc<Flow>) {
+        let versions = self.known.entry(flow.name().clone()).or_default();
+        versions.insert(flow.version().to_string(), Arc::clone(flow));
+    }
+}
+
+impl Registry {
+    /// Serves a flow from now on.
+    pub(crate) fn register(&self, flow: Flow, replaceable: bool) -> Result<(), RegisterError> {
+        let name = flow.name().clone();
+        if RESERVED_NAMES.contains(&name.as_str()) {
+            return Err(RegisterError::Reserved(name));
+        }
+        let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
+        if state.current.contains_key(&name) {
+            return Err(RegisterError::Twice(name));
+        }
+        let flow = Arc::new(flow);
+        state.know(&flow);
+        state.current.insert(name, Current { flow, replaceable });
+        Ok(())
+    }
+
+    /// Serves this version of a flow to new requests from now on; open ones keep theirs. `used` tells
+    /// whether a version is still needed.
+    pub(crate) fn put(
+        &self,
+        flow: Flow,
+        used: impl Fn(&FlowName, &str) -> bool,
+    ) -> Result<Put, RegisterError> {
+        let name = flow.name().clone();
+        if RESERVED_NAMES.contains(&name.as_str()) {
+            return Err(RegisterError::Reserved(name));
+        }
+        let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
+        let put = match state.current.get(&name) {
+            Some(Current { replaceable: false, .. }) => return Err(RegisterError::Compiled(name)),
+            Some(current) if current.flow.version() == flow.version() => return Ok(Put::Unchanged),
+            Some(_) => Put::Replaced,
+            None => Put::Created,
+        };
+        if let Some(versions) = state.known.get_mut(&name)
+            && versions.len() >= VERSIONS_MAX
+        {
+            versions.retain(|version, _| used(&name, version));
+            if versions.len() >= VERSIONS_MAX {
+                return Err(RegisterError::Versions(name));
+            }
+        }
+        let flow = Arc::new(flow);
+        state.know(&flow);
+        state.current.insert(name, Current { flow, replaceable: true });
+        Ok(put)
+    }
+
+    /// The version that new requests run on.
+    pub(crate) fn current(&self, name: &FlowName) -> Option<Arc<Flow>> {
+        self.state().current.get(name).map(|current| Arc::clone(&current.flow))
+    }
+
+    pub(crate) fn all(&self) -> Vec<Arc<Flow>> {
+        let state = self.state();
+        state.current.values().map(|current| Arc::clone(&current.flow)).collect()
+    }
+
+    /// A version of a flow, current or not.
+    pub(crate) fn version(&self, name: &FlowName, version: &str) -> Option<Arc<Flow>> {
+        self.state().known.get(name)?.get(version).cloned()
+    }
+
+    /// The versions of one flow, for a machine.
+    pub(crate) fn versions(&self, name: &FlowName) -> Versions {
+        let (state, name) = (Arc::clone(&self.state), name.clone());
+        Versions(Arc::new(move |version| {
+            let state = state.read().unwrap_or_else(PoisonError::into_inner);
+            state.known.get(&name)?.get(version).cloned()
+        }))
+    }
+
+    fn state(&self) -> RwLockReadGuard<'_, State> {
+        self.state.read().unwrap_or_else(PoisonError::into_inner)
+    }
+}
