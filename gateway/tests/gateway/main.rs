@@ -7,9 +7,14 @@
 )]
 
 mod harness;
+mod scripted;
 
 mod proxy;
 mod streaming;
+
+mod asynchronous;
+mod backlog;
+mod callback;
 
 mod process;
 mod stop;
