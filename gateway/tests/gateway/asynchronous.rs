@@ -136,6 +136,11 @@ async fn body_over_the_limit_is_413_whether_its_length_is_told_or_not() {
         text.contains("11 bytes") && text.contains("limit 10"),
         "{text}"
     );
+    // Refused by its length alone, before any of it comes.
+    let mut caller = TcpStream::connect(gateway.address).await.unwrap();
+    let head = "POST /async-function/it HTTP/1.1\r\nHost: x\r\nContent-Length: 11\r\n\r\n";
+    write(&mut caller, head).await;
+    read_until(&mut caller, "HTTP/1.1 413 ").await;
     let mut caller = TcpStream::connect(gateway.address).await.unwrap();
     let head = "POST /async-function/it HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n";
     write(&mut caller, head).await;

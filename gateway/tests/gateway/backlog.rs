@@ -1,14 +1,14 @@
 //! Many asynchronous calls at once: bounds, turns, and the end of the gateway.
 
-use std::io::Write;
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use http::StatusCode;
+use tokio::net::TcpStream;
 use tokio::sync::watch;
 use turlough_gateway::GatewayConfig;
 
 use crate::harness::*;
+use crate::log::Log;
 use crate::scripted::*;
 
 async fn accepted(gateway: &TestGateway, path: &str, body: &str) {
@@ -129,35 +129,17 @@ async fn calls_that_wait_are_still_made_while_the_gateway_stops() {
     }
     it.sent().await;
     gateway.begin_stop();
+    let address = gateway.address;
+    eventually(|| async { TcpStream::connect(address).await.is_err().then_some(()) }).await;
     open.send(true).unwrap();
     it.sent().await;
     it.sent().await;
     gateway.stop().await;
 }
 
-/// What is logged on this thread.
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
-
-impl Write for Log {
-    fn write(&mut self, text: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap().write(text)
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
-
 #[tokio::test]
 async fn stop_drops_what_does_not_end_within_the_grace_time_and_says_how_much() {
-    let log = Log::default();
-    let writer = log.clone();
-    let subscriber = tracing_subscriber::fmt()
-        .with_ansi(false)
-        .with_writer(move || writer.clone())
-        .finish();
-    let _logged = tracing::subscriber::set_default(subscriber);
+    let log = Log::of_this_thread();
     let drain_grace = Duration::from_millis(300);
     let mut config = GatewayConfig {
         drain_grace,
@@ -176,6 +158,6 @@ async fn stop_drops_what_does_not_end_within_the_grace_time_and_says_how_much() 
     let begun = std::time::Instant::now();
     gateway.stop().await;
     assert!(begun.elapsed() >= drain_grace && begun.elapsed() < LONG / 2);
-    let log = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+    let log = log.text();
     assert!(log.contains("dropped=5 waiting=3 in_flight=2"), "{log}");
 }

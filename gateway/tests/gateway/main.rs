@@ -7,6 +7,7 @@
 )]
 
 mod harness;
+mod log;
 mod scripted;
 
 mod proxy;

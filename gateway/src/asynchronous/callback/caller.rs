@@ -12,7 +12,7 @@ use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use tokio::sync::OnceCell;
-use tracing::warn;
+use tracing::{debug, warn};
 use uuid::Uuid;
 
 use super::Callback;
@@ -67,22 +67,24 @@ impl Caller {
 
     /// Sends a callback until the receiver takes it, refuses it, or has had its attempts.
     pub(in crate::asynchronous) async fn deliver(&self, callback: Callback) {
+        let (function, receiver) = (&callback.function, callback.url.host());
         let mut attempt = 1;
         loop {
             let error = match self.attempt(&callback).await {
                 Ok(status) if status.is_success() => return,
                 Ok(status) => {
-                    warn!(function = %callback.function, receiver = callback.url.host(), %status, "callback refused");
+                    warn!(%function, receiver, %status, "callback refused");
                     return;
                 }
                 Err(error) => error,
             };
+            let cause = cause(&error);
             if attempt >= self.retry.attempts_max {
-                let cause = cause(&error);
-                warn!(function = %callback.function, receiver = callback.url.host(), attempt, %error, cause, "callback given up");
+                warn!(%function, receiver, attempt, %error, cause, "callback given up");
                 return;
             }
             let wait = wait_after(attempt, self.retry.wait_min, jitter());
+            debug!(%function, receiver, attempt, %error, cause, ?wait, "callback failed, and will be sent again");
             tokio::time::sleep(wait).await;
             attempt += 1;
         }
