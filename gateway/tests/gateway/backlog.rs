@@ -138,6 +138,23 @@ async fn calls_that_wait_are_still_made_while_the_gateway_stops() {
 }
 
 #[tokio::test]
+async fn call_that_arrives_whole_only_while_the_gateway_stops_is_refused() {
+    let gateway = TestGateway::with(config_with(|_| {})).await;
+    let address = gateway.address;
+    let mut caller = TcpStream::connect(address).await.unwrap();
+    let head = "POST /async-function/it HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\n\
+        Expect: 100-continue\r\n\r\n";
+    write(&mut caller, head).await;
+    read_until(&mut caller, "100 Continue\r\n\r\n").await;
+    gateway.begin_stop();
+    eventually(|| async { TcpStream::connect(address).await.is_err().then_some(()) }).await;
+    write(&mut caller, "late").await;
+    let answer = read_until(&mut caller, "the gateway is stopping\n").await;
+    assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
+    gateway.stop().await;
+}
+
+#[tokio::test]
 async fn stop_drops_what_does_not_end_within_the_grace_time_and_says_how_much() {
     let log = Log::of_this_thread();
     let drain_grace = Duration::from_millis(300);

@@ -16,6 +16,7 @@ mod streaming;
 mod asynchronous;
 mod backlog;
 mod callback;
+mod callback_tls;
 
 mod process;
 mod stop;
