@@ -29,6 +29,31 @@ pub struct GatewayConfig {
     pub stop_grace: Duration,
     /// Client connections held at once; more wait in the kernel's backlog.
     pub connections_max: usize,
+    pub asynchronous: AsyncConfig,
+}
+
+/// How asynchronous calls are held, made, and told of. They lie in memory, so
+/// every bound here is one on memory.
+#[derive(Clone, Debug)]
+pub struct AsyncConfig {
+    /// Calls accepted and not yet over; past it, callers get 503.
+    pub calls_max: usize,
+    /// Heads and bodies of the calls that no function has answered yet; past it,
+    /// callers get 503.
+    pub bytes_max: usize,
+    /// The body of one call; past it, its caller gets 413.
+    pub body_bytes_max: usize,
+    /// The body of a function's answer that is to be called back with; past it,
+    /// the callback says 502.
+    pub answer_bytes_max: usize,
+    /// Calls that one function works on at once.
+    pub in_flight_per_function_max: usize,
+    /// How often a callback is tried.
+    pub callback_attempts_max: u32,
+    /// Before the second attempt; doubled after each, with jitter (half of it to all).
+    pub callback_wait_min: Duration,
+    /// From the start of an attempt to the receiver's response headers.
+    pub callback_timeout: Duration,
 }
 
 impl Default for GatewayConfig {
@@ -44,6 +69,26 @@ impl Default for GatewayConfig {
             drain_grace: Duration::from_secs(5),
             stop_grace: Duration::from_secs(5),
             connections_max: 10_000,
+            asynchronous: AsyncConfig::default(),
+        }
+    }
+}
+
+impl Default for AsyncConfig {
+    fn default() -> Self {
+        Self {
+            // As many as clients: a call without a body takes about 1 KiB.
+            calls_max: 10_000,
+            bytes_max: 256 << 20,
+            // OpenFaaS's own queue takes 1 MiB.
+            body_bytes_max: 8 << 20,
+            answer_bytes_max: 8 << 20,
+            // Enough to keep a function's process busy, too few to fill its backlog.
+            in_flight_per_function_max: 16,
+            // Waits of 13 to 26 s in all: a receiver has the time to be restarted.
+            callback_attempts_max: 9,
+            callback_wait_min: Duration::from_millis(100),
+            callback_timeout: Duration::from_secs(30),
         }
     }
 }

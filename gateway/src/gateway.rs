@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::{StreamExt, stream};
@@ -10,6 +11,7 @@ use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tracing::{error, info};
 
+use crate::asynchronous::AsyncCalls;
 use crate::config::GatewayConfig;
 use crate::functions::Registry;
 use crate::metrics::Metrics;
@@ -31,8 +33,9 @@ pub struct Gateway {
     metrics_addr: SocketAddr,
     registry: Registry,
     supervisor: Supervisor,
+    /// The dispatcher of asynchronous calls is among them.
     servers: JoinSet<()>,
-    /// Ends the servers. A child of the token that ends the functions, since
+    /// Ends the servers and the asynchronous calls. A child of the token that ends the functions, since
     /// requests in flight need them.
     serving: CancellationToken,
     _all: DropGuard,
@@ -82,14 +85,23 @@ impl Gateway {
         };
         let supervisor = Supervisor::new(supervisor, all.clone())
             .map_err(|source| GatewayError::Spawner { source })?;
+        let proxy = Arc::new(Proxy::new(registry.clone(), config.upstream_timeout));
+        let (async_calls, dispatcher) = AsyncCalls::new(
+            config.asynchronous,
+            Arc::clone(&proxy),
+            config.upstream_timeout,
+            metrics.async_queued(),
+        );
         let server = Server {
-            proxy: Proxy::new(registry.clone(), config.upstream_timeout),
+            proxy,
+            async_calls,
             rest: rest::router(registry.clone()),
             connections_max: config.connections_max,
             drain_grace: config.drain_grace,
         };
         let mut servers = JoinSet::new();
         servers.spawn(server.serve(listener, serving.clone()));
+        servers.spawn(dispatcher.run(serving.clone(), config.drain_grace));
         let metrics_server = serve_metrics(
             metrics_listener,
             metrics,
@@ -154,8 +166,8 @@ impl Gateway {
         Ok(())
     }
 
-    /// Waits for `shutdown`; then stops accepting, lets requests in flight end,
-    /// stops the functions, and returns when all of them are gone.
+    /// Waits for `shutdown`; then stops accepting, lets requests and asynchronous
+    /// calls in flight end, stops the functions, and returns when all of them are gone.
     ///
     /// # Errors
     /// [`GatewayError::Server`] if a server failed; the functions are stopped all the same.

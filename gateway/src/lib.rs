@@ -4,17 +4,19 @@
 //! `proxy`, `rest`) reads it, and what *starts functions* (`process`, fed by a
 //! [`Stack`]) writes it. Another provider can take the second half's place.
 //!
-//! Invariants: bodies are streamed and never held; whatever a function or a
-//! caller can make grow has a bound; no function process outlives its gateway.
+//! Invariants: bodies are streamed and never held, but for those of asynchronous
+//! calls, which are bounded; whatever a function or a caller can make grow has a
+//! bound; no function process outlives its gateway.
 //!
-//! Deliberately absent, so far: asynchronous invocation, scaling, secrets,
-//! deployment over REST, authentication. Flows are unknown here.
+//! Deliberately absent, so far: asynchronous calls that outlive the gateway,
+//! scaling, secrets, deployment over REST, authentication. Flows are unknown here.
 
 mod config;
 mod gateway;
 
 mod server;
 
+mod asynchronous;
 mod proxy;
 mod rest;
 
@@ -24,7 +26,7 @@ mod stack;
 
 mod metrics;
 
-pub use config::GatewayConfig;
+pub use config::{AsyncConfig, GatewayConfig};
 pub use functions::{
     DEFAULT_NAMESPACE, FunctionName, FunctionSpec, NameError, Registry, RegistryError, Resources,
 };

@@ -27,6 +27,7 @@ pub(crate) struct Metrics {
     invocations: IntCounterVec,
     started: IntCounterVec,
     replicas: IntGaugeVec,
+    async_queued: IntGauge,
 }
 
 /// The metrics of one function.
@@ -81,12 +82,18 @@ impl Metrics {
                 &by_name,
             )
             .expect("constant name"),
+            async_queued: IntGauge::new(
+                "gateway_async_calls_queued",
+                "Asynchronous calls accepted whose function was not called yet",
+            )
+            .expect("constant name"),
         };
-        let collectors: [Box<dyn prometheus::core::Collector>; 4] = [
+        let collectors: [Box<dyn prometheus::core::Collector>; 5] = [
             Box::new(metrics.seconds.clone()),
             Box::new(metrics.invocations.clone()),
             Box::new(metrics.started.clone()),
             Box::new(metrics.replicas.clone()),
+            Box::new(metrics.async_queued.clone()),
         ];
         for collector in collectors {
             metrics
@@ -95,6 +102,12 @@ impl Metrics {
                 .expect("distinct names");
         }
         metrics
+    }
+
+    /// The gauge that the queue of asynchronous calls keeps. Without a label: a
+    /// queued call may name any function, known or not.
+    pub(crate) fn async_queued(&self) -> IntGauge {
+        self.async_queued.clone()
     }
 
     /// Makes the label values of a function that is being registered.

@@ -1,4 +1,5 @@
-//! Calls of functions: `/function/NAME[.namespace][/…]`, any method.
+//! Calls of functions: `/function/NAME[.namespace][/…]`, any method. Asynchronous
+//! calls come this way too, once it is their turn.
 //!
 //! The hot path. Bodies pass through as they come, in both directions; the path
 //! after the prefix and the query are not decoded; nothing is logged for a call
@@ -17,17 +18,15 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::uri::PathAndQuery;
 use http::{HeaderName, HeaderValue, Request, Response, StatusCode, Version};
-use hyper::body::Incoming;
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use tracing::warn;
 
 use crate::functions::Registry;
-pub(crate) use body::GatewayBody;
+pub(crate) use body::{CallBody, GatewayBody};
 use call::Call;
-pub(crate) use headers::Peer;
-use headers::Stamp;
+pub(crate) use headers::{Peer, Stamp};
 
 /// Shorter than the 5 s after which Node closes an idle connection, the least
 /// of the servers in common use: a connection that the function is about to
@@ -41,12 +40,12 @@ const POOL_IDLE_PER_REPLICA_MAX: usize = 256;
 const PREFIX: &str = "/function/";
 
 /// Marks an answer that the platform gave, not the function.
-static INTERNAL: HeaderName = HeaderName::from_static("x-openfaas-internal");
+pub(crate) static INTERNAL: HeaderName = HeaderName::from_static("x-openfaas-internal");
 
 #[derive(Debug)]
 pub(crate) struct Proxy {
     registry: Registry,
-    client: Client<HttpConnector, Incoming>,
+    client: Client<HttpConnector, CallBody>,
     upstream_timeout: Duration,
 }
 
@@ -80,10 +79,15 @@ impl Proxy {
         path.starts_with(PREFIX)
     }
 
+    /// The function that a path under `/function/` names, not checked.
+    pub(crate) fn named(path_and_query: &str) -> &str {
+        Target::of(path_and_query).map_or("", |target| target.function)
+    }
+
     /// Passes a call to its function; errors become responses.
     pub(crate) async fn call(
         &self,
-        mut request: Request<Incoming>,
+        mut request: Request<CallBody>,
         peer: &Peer,
     ) -> Response<GatewayBody> {
         let stamp = Stamp::put_on(request.headers_mut());
@@ -152,7 +156,7 @@ impl<'a> Target<'a> {
 }
 
 fn not_found<B>(request: &Request<B>) -> Response<GatewayBody> {
-    let name = Target::of(request.uri().path()).map_or("", |target| target.function);
+    let name = Proxy::named(request.uri().path());
     let text = format!("function `{name}` is not deployed\n");
     let mut response = Response::new(GatewayBody::full(Bytes::from(text)));
     *response.status_mut() = StatusCode::NOT_FOUND;

@@ -4,7 +4,7 @@ mod status;
 
 use axum::extract::{Path, Query, State};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{any, get};
+use axum::routing::get;
 use axum::{Json, Router};
 use http::StatusCode;
 use serde::Deserialize;
@@ -19,14 +19,7 @@ pub(crate) fn router(registry: Registry) -> Router {
         .route("/system/info", get(info))
         .route("/system/functions", get(list))
         .route("/system/function/{name}", get(describe))
-        .route("/async-function/{*function}", any(no_queue))
         .with_state(registry)
-}
-
-async fn no_queue() -> (StatusCode, &'static str) {
-    let text = "asynchronous calls need a queue, which this gateway does not have yet; \
-                call /function/NAME\n";
-    (StatusCode::NOT_IMPLEMENTED, text)
 }
 
 #[derive(Deserialize)]

@@ -1,5 +1,5 @@
-//! The HTTP server in front: it accepts, and hands each request to the proxy or
-//! to the REST API. hyper directly, since a router would cost every call.
+//! The HTTP server in front: it accepts, and hands each request to the proxy, to
+//! the asynchronous calls or to the REST API. hyper directly, since a router would cost every call.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -18,7 +18,8 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, warn};
 
-use crate::proxy::{GatewayBody, Peer, Proxy};
+use crate::asynchronous::AsyncCalls;
+use crate::proxy::{CallBody, GatewayBody, Peer, Proxy};
 
 /// Also how long a client may leave a connection idle; nginx's default.
 const HEADER_READ_TIMEOUT: Duration = Duration::from_secs(75);
@@ -28,7 +29,8 @@ const ACCEPT_BACKOFF: Duration = Duration::from_millis(100);
 
 #[derive(Debug)]
 pub(crate) struct Server {
-    pub(crate) proxy: Proxy,
+    pub(crate) proxy: Arc<Proxy>,
+    pub(crate) async_calls: AsyncCalls,
     pub(crate) rest: Router,
     pub(crate) connections_max: usize,
     pub(crate) drain_grace: Duration,
@@ -91,8 +93,12 @@ impl Server {
     }
 
     async fn respond(&self, request: Request<Incoming>, peer: &Peer) -> Response<GatewayBody> {
-        if Proxy::owns(request.uri().path()) {
-            return self.proxy.call(request, peer).await;
+        let path = request.uri().path();
+        if Proxy::owns(path) {
+            return self.proxy.call(request.map(CallBody::Passing), peer).await;
+        }
+        if AsyncCalls::owns(path) {
+            return self.async_calls.accept(request, peer).await;
         }
         let rest = TowerToHyperService::new(self.rest.clone());
         match rest.call(request).await {

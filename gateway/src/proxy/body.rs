@@ -1,4 +1,5 @@
-//! The one body type that the server writes, without boxing the common case.
+//! The one body type that the server writes, and the one that functions are
+//! sent, without boxing the common case.
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -24,6 +25,15 @@ enum Source {
     Full(Option<Bytes>),
     Function(Incoming),
     Rest(axum::body::Body),
+}
+
+/// A body on its way to a function.
+#[derive(Debug)]
+pub(crate) enum CallBody {
+    /// As it comes from the caller.
+    Passing(Incoming),
+    /// Read before; `None` once it was sent.
+    Held(Option<Bytes>),
 }
 
 impl GatewayBody {
@@ -93,6 +103,41 @@ impl Body for GatewayBody {
             }
             Source::Function(body) => body.size_hint(),
             Source::Rest(body) => body.size_hint(),
+        }
+    }
+}
+
+impl CallBody {
+    pub(crate) fn held(bytes: Bytes) -> Self {
+        Self::Held(Some(bytes).filter(|bytes| !bytes.is_empty()))
+    }
+}
+
+impl Body for CallBody {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        match self.get_mut() {
+            Self::Passing(body) => Pin::new(body).poll_frame(cx),
+            Self::Held(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Passing(body) => body.is_end_stream(),
+            Self::Held(bytes) => bytes.is_none(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Passing(body) => body.size_hint(),
+            Self::Held(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, Bytes::len) as u64),
         }
     }
 }

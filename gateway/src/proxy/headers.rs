@@ -17,7 +17,7 @@ static KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 static PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
 
 /// The other end of a client connection.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Peer {
     address: HeaderValue,
 }
@@ -34,7 +34,7 @@ impl Peer {
 
 /// What a request and its response both carry: the call's id and start.
 #[derive(Debug)]
-pub(super) struct Stamp {
+pub(crate) struct Stamp {
     call_id: HeaderValue,
     start_time: HeaderValue,
     begun: Instant,
@@ -42,7 +42,7 @@ pub(super) struct Stamp {
 
 impl Stamp {
     /// Stamps a request; a call id that the caller chose stays.
-    pub(super) fn put_on(headers: &mut HeaderMap) -> Self {
+    pub(crate) fn put_on(headers: &mut HeaderMap) -> Self {
         let call_id = headers.entry(&CALL_ID).or_insert_with(new_call_id).clone();
         let start_time = unix_ns();
         headers.insert(START_TIME.clone(), start_time.clone());
@@ -54,7 +54,7 @@ impl Stamp {
     }
 
     /// Stamps the response; a duration that the function measured stays.
-    pub(super) fn finish<B>(self, mut response: Response<B>) -> Response<B> {
+    pub(crate) fn finish<B>(self, mut response: Response<B>) -> Response<B> {
         let headers = response.headers_mut();
         headers.insert(CALL_ID.clone(), self.call_id);
         headers.insert(START_TIME.clone(), self.start_time);

@@ -7,9 +7,16 @@
 )]
 
 mod harness;
+mod log;
+mod scripted;
 
 mod proxy;
 mod streaming;
+
+mod asynchronous;
+mod backlog;
+mod callback;
+mod callback_tls;
 
 mod process;
 mod stop;

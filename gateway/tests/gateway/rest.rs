@@ -78,11 +78,3 @@ async fn gateway_tells_that_it_is_up_and_what_it_is() {
     assert!(info["arch"].is_string());
     gateway.stop().await;
 }
-
-#[tokio::test]
-async fn asynchronous_call_is_told_that_there_is_no_queue() {
-    let gateway = TestGateway::start().await;
-    let answer = gateway.get("/async-function/any/path").await;
-    assert_eq!(answer.status, StatusCode::NOT_IMPLEMENTED);
-    gateway.stop().await;
-}

@@ -1,0 +1,195 @@
+//! Sends callbacks, and sends them again. Redirects are not followed.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::StatusCode;
+use http_body_util::Full;
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+use tokio::sync::OnceCell;
+use tracing::{debug, warn};
+use uuid::Uuid;
+
+use super::Callback;
+
+/// The longest wait between two attempts.
+const WAIT_MAX: Duration = Duration::from_secs(60);
+
+/// A receiver that gets callbacks more seldom is better connected to anew.
+const POOL_IDLE: Duration = Duration::from_secs(4);
+
+type Plain = Client<HttpConnector, Full<Bytes>>;
+type Tls = Client<HttpsConnector<HttpConnector>, Full<Bytes>>;
+
+#[derive(Clone, Copy, Debug)]
+pub(in crate::asynchronous) struct Retry {
+    pub(in crate::asynchronous) attempts_max: u32,
+    /// Before the second attempt; doubled after each.
+    pub(in crate::asynchronous) wait_min: Duration,
+    /// One attempt, to the response's headers.
+    pub(in crate::asynchronous) timeout: Duration,
+}
+
+#[derive(Debug)]
+pub(in crate::asynchronous) struct Caller {
+    retry: Retry,
+    plain: Plain,
+    /// Made when first needed: it reads the machine's root certificates.
+    tls: OnceCell<Tls>,
+}
+
+/// Why an attempt did not end it.
+#[derive(Debug, thiserror::Error)]
+enum AttemptError {
+    #[error("receiver answered {0}")]
+    Status(StatusCode),
+    #[error("no answer")]
+    Client(#[source] hyper_util::client::legacy::Error),
+    #[error("no answer within {0:?}")]
+    Timeout(Duration),
+    #[error("cannot read the root certificates of this machine, which https needs")]
+    Roots(#[source] io::Error),
+}
+
+impl Caller {
+    pub(in crate::asynchronous) fn new(retry: Retry) -> Self {
+        Self {
+            retry,
+            plain: builder().build(connector(&retry)),
+            tls: OnceCell::new(),
+        }
+    }
+
+    /// Sends a callback until the receiver takes it, refuses it, or has had its attempts.
+    pub(in crate::asynchronous) async fn deliver(&self, callback: Callback) {
+        let (function, receiver) = (&callback.function, callback.url.host());
+        let mut attempt = 1;
+        loop {
+            let error = match self.attempt(&callback).await {
+                Ok(status) if status.is_success() => return,
+                Ok(status) => {
+                    warn!(%function, receiver, %status, "callback refused");
+                    return;
+                }
+                Err(error) => error,
+            };
+            let cause = cause(&error);
+            if attempt >= self.retry.attempts_max {
+                warn!(%function, receiver, attempt, %error, cause, "callback given up");
+                return;
+            }
+            let wait = wait_after(attempt, self.retry.wait_min, jitter());
+            debug!(%function, receiver, attempt, %error, cause, ?wait, "callback failed, and will be sent again");
+            tokio::time::sleep(wait).await;
+            attempt += 1;
+        }
+    }
+
+    /// The answer that ends it, or why there has to be another attempt. An attempt
+    /// of which nothing is known may have been taken, and is made again.
+    async fn attempt(&self, callback: &Callback) -> Result<StatusCode, AttemptError> {
+        let request = callback.request();
+        let answer = if callback.url.is_https() {
+            self.tls().await?.request(request)
+        } else {
+            self.plain.request(request)
+        };
+        let answer = tokio::time::timeout(self.retry.timeout, answer).await;
+        let answer = answer.map_err(|_| AttemptError::Timeout(self.retry.timeout))?;
+        let status = answer.map_err(AttemptError::Client)?.status();
+        let again = status.is_server_error()
+            || status == StatusCode::REQUEST_TIMEOUT
+            || status == StatusCode::TOO_MANY_REQUESTS;
+        if again {
+            return Err(AttemptError::Status(status));
+        }
+        Ok(status)
+    }
+
+    async fn tls(&self) -> Result<&Tls, AttemptError> {
+        let retry = self.retry;
+        let made = self.tls.get_or_try_init(|| async move {
+            let made = tokio::task::spawn_blocking(move || tls(&retry)).await;
+            made.unwrap_or_else(|error| Err(io::Error::other(error)))
+        });
+        made.await.map_err(AttemptError::Roots)
+    }
+}
+
+/// Half of the step to all of it, so that callbacks that failed together do not
+/// come back together; `jitter` is 0 to 1.
+fn wait_after(attempt: u32, wait_min: Duration, jitter: f64) -> Duration {
+    let doubled = 2_u32.saturating_pow(attempt.saturating_sub(1));
+    let step = wait_min.saturating_mul(doubled).min(WAIT_MAX);
+    step.mul_f64(0.5 + 0.5 * jitter)
+}
+
+fn jitter() -> f64 {
+    let (random, ..) = Uuid::new_v4().to_fields_le();
+    f64::from(random) / f64::from(u32::MAX)
+}
+
+/// The error below, which says why; the client's own says only that it failed.
+fn cause(error: &AttemptError) -> Option<String> {
+    let mut cause = std::error::Error::source(error)?;
+    while let Some(below) = cause.source() {
+        cause = below;
+    }
+    Some(cause.to_string())
+}
+
+fn builder() -> hyper_util::client::legacy::Builder {
+    let mut builder = Client::builder(TokioExecutor::new());
+    builder.pool_timer(TokioTimer::new());
+    builder.pool_idle_timeout(POOL_IDLE);
+    builder
+}
+
+fn connector(retry: &Retry) -> HttpConnector {
+    let mut connector = HttpConnector::new();
+    connector.set_nodelay(true);
+    connector.set_connect_timeout(Some(retry.timeout));
+    connector
+}
+
+fn tls(retry: &Retry) -> io::Result<Tls> {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let mut http = connector(retry);
+    http.enforce_http(false);
+    let https = HttpsConnectorBuilder::new()
+        .with_provider_and_native_roots(provider)?
+        .https_only()
+        .enable_http1()
+        .wrap_connector(http);
+    Ok(builder().build(https))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn wait_is_half_to_all_of_a_step_that_doubles_to_its_bound() {
+        let wait_ms = |attempt, jitter| {
+            let wait = wait_after(attempt, Duration::from_millis(100), jitter);
+            wait.as_millis()
+        };
+        let all: Vec<_> = (1..=12).map(|attempt| wait_ms(attempt, 1.0)).collect();
+        let expected = [
+            100, 200, 400, 800, 1600, 3200, 6400, 12_800, 25_600, 51_200, 60_000, 60_000,
+        ];
+        assert_eq!(all, expected);
+        assert_eq!(wait_ms(1, 0.0), 50);
+        assert_eq!(wait_ms(u32::MAX, 0.0), 30_000);
+        assert!(
+            (0..100)
+                .map(|_| jitter())
+                .all(|jitter| (0.0..=1.0).contains(&jitter))
+        );
+    }
+}
