@@ -136,7 +136,7 @@ impl Driver {
             match self.decide(&attempted).await? {
                 Decided::Run(actions) => self.act(actions),
                 Decided::Released => {
-                    self.shared.index.stand(self.request, self.standing());
+                    self.shared.index.stand(self.request, self.standing(Standing::Sleeping));
                     let due_us = self.due_us();
                     return Ok(Rest::Until { due_us, seq: self.seq });
                 }
@@ -153,12 +153,12 @@ impl Driver {
         }
     }
 
-    /// How the request stands while nobody drives it.
-    fn standing(&self) -> Standing {
+    /// How the request stands.
+    fn standing(&self, at_rest: Standing) -> Standing {
         match self.execution.status() {
             "paused" => Standing::Paused,
             "unwinding" => Standing::Unwinding,
-            _ => Standing::Sleeping,
+            _ => at_rest,
         }
     }
 
@@ -196,7 +196,7 @@ impl Driver {
                 continue;
             }
             self.observe(&events[..before]);
-            self.shared.index.stand(self.request, Standing::of(&self.execution));
+            self.shared.index.stand(self.request, self.standing(Standing::Running));
             return Ok(match finished {
                 Some(finished) => {
                     self.stop_all(&actions);

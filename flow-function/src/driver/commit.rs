@@ -9,6 +9,7 @@ use super::pieces::{parts_of, split};
 use super::begin::claimed;
 use super::{DriveError, Driver, random};
 use crate::clock::now_us;
+use crate::engine::parts;
 use crate::machine::Execution;
 use crate::runner::Attempted;
 
@@ -126,8 +127,8 @@ impl Driver {
                 self.observe(&record.append.events);
             }
             self.seq = record.seq;
-            self.context.data.learn(&record.append.events);
         }
+        self.learn_parts(&records).await?;
         if self.execution.epoch() != epoch {
             return Err(DriveError::Superseded);
         }
@@ -135,6 +136,20 @@ impl Driver {
             self.renew_context().await?;
         }
         Ok(!records.is_empty())
+    }
+
+    /// Values that came into the log in parts can be read from now on.
+    async fn learn_parts(&self, records: &[Record]) -> Result<(), DriveError> {
+        let mut events = records.iter().flat_map(|record| &record.append.events);
+        if !events.any(|event| matches!(event, Event::Part { .. })) {
+            return Ok(());
+        }
+        // What is new may be the last part of a value that began earlier.
+        let all = self.shared.log.read(self.request, Seq::START).await?;
+        for (upload, envelope) in parts(&all) {
+            self.context.data.learn(upload, envelope);
+        }
+        Ok(())
     }
 
     /// Folds the log from its start; a newer claim means that this driver is done.
@@ -161,8 +176,8 @@ impl Driver {
         let mut execution = Execution::new(self.request, flow, versions);
         for record in &records {
             execution.fold(&record.append);
-            self.context.data.learn(&record.append.events);
         }
+        self.learn_parts(&records).await?;
         // The machine tells of everything anew.
         self.delayed.clear();
         self.seq = last.seq;

@@ -123,6 +123,7 @@ impl Driver {
             }
         }
         self.context.data.close();
+        self.shared.keeper.not_kept(self.request);
         let settled = self.settle().await;
         let log_bytes = self.shared.log.bytes(self.request);
         self.shared.index.settle(self.request, log_bytes);
@@ -135,8 +136,9 @@ impl Driver {
         let settings = &self.shared.settings;
         let keep_us = u64::try_from(settings.keep_failed.as_micros()).unwrap_or(u64::MAX);
         let until_us = now_us().saturating_add(keep_us);
-        let index = &self.shared.index;
-        let (until_us, excess) = index.keep(self.request, until_us, settings.keep_failed_max);
+        let keeper = &self.shared.keeper;
+        let (until_us, excess) = keeper.keep(self.request, until_us, settings.keep_failed_max);
+        self.shared.index.keep(self.request, until_us);
         for request in excess {
             self.shared.wake(request);
         }
@@ -157,7 +159,11 @@ impl Driver {
 
     /// A restarted request is open again.
     pub(super) fn reopen(&self) {
-        if self.shared.index.reopen(self.request, self.execution.generation()) {
+        let index = &self.shared.index;
+        if index.get(self.request).is_some_and(|about| about.ended.is_some()) {
+            index.reopen(self.request);
+            index.switch(self.request, self.execution.flow().version());
+            self.shared.keeper.not_kept(self.request);
             self.shared.open.fetch_add(1, Ordering::Relaxed);
         }
     }
