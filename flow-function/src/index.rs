@@ -1,19 +1,41 @@
 //! The index of requests: a projection of the logs, for lists, and for what is to be forgotten.
+//!
+//! Invariants: lists are in the order of acceptance, whatever the ids are (those of requests with a
+//! key are hashes); a page costs what it shows, where nothing but its place is asked for.
 
-use std::collections::{BTreeMap, HashSet, VecDeque};
+use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::ops::Bound;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use turlough_sdk::{FlowName, FlowVersion, RequestId};
 use turlough_statestore::event::Outcome;
+use uuid::Uuid;
 
 /// What a list says of a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Summary {
     pub(crate) flow: FlowName,
+    /// The version that it runs on now.
     pub(crate) version: String,
     pub(crate) accepted_us: u64,
+    /// How it stands, while it has not ended.
+    pub(crate) state: Standing,
+    /// How often it was restarted.
+    pub(crate) generation: u32,
+    /// The request whose step it is.
+    pub(crate) parent: Option<RequestId>,
     pub(crate) ended: Option<Ended>,
+    /// Until when it can be restarted.
+    pub(crate) kept_until_us: Option<u64>,
+}
+
+/// How a request stands that has not ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Standing {
+    Running,
+    Sleeping,
+    Paused,
+    Unwinding,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,23 +46,71 @@ pub(crate) struct Ended {
     pub(crate) settled: bool,
 }
 
+/// What a request's status may be, as the API names it.
+pub(crate) const STATUSES: [&str; 8] = [
+    "running",
+    "sleeping",
+    "paused",
+    "unwinding",
+    "succeeded",
+    "failed",
+    "timed_out",
+    "cancelled",
+];
+
+impl Standing {
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Running => "running",
+            Self::Sleeping => "sleeping",
+            Self::Paused => "paused",
+            Self::Unwinding => "unwinding",
+        }
+    }
+}
+
 impl Summary {
-    pub(crate) fn accepted(flow: &FlowName, version: &FlowVersion, accepted_us: u64) -> Self {
+    pub(crate) fn accepted(
+        flow: &FlowName,
+        version: &FlowVersion,
+        accepted_us: u64,
+        parent: Option<RequestId>,
+    ) -> Self {
         let version = version.as_str().to_owned();
         Self {
             flow: flow.clone(),
             version,
             accepted_us,
+            state: Standing::Running,
+            generation: 0,
+            parent,
             ended: None,
+            kept_until_us: None,
         }
     }
 
     pub(crate) fn status(&self) -> &'static str {
-        self.ended_status().unwrap_or("running")
+        self.ended_status().unwrap_or(self.state.name())
     }
 
     pub(crate) fn ended_status(&self) -> Option<&'static str> {
         self.ended.as_ref().map(|ended| ended.status)
+    }
+}
+
+impl Ended {
+    pub(crate) fn new(outcome: &Outcome, at_us: u64) -> Self {
+        let error = match outcome {
+            Outcome::Failed { step, message, .. } => Some(format!("step {step}: {message}")),
+            Outcome::TimedOut => Some("took longer than the flow's timeout".to_owned()),
+            Outcome::Succeeded { .. } | Outcome::Cancelled => None,
+        };
+        Self {
+            status: outcome.status(),
+            at_us,
+            error,
+            settled: false,
+        }
     }
 }
 
@@ -49,6 +119,8 @@ impl Summary {
 pub(crate) struct Filter {
     pub(crate) flow: Option<String>,
     pub(crate) status: Option<String>,
+    pub(crate) parent: Option<RequestId>,
+    /// Those that were accepted before this one.
     pub(crate) before: Option<RequestId>,
     pub(crate) limit: usize,
 }
@@ -60,9 +132,15 @@ pub(crate) struct Index {
     state: Mutex<State>,
 }
 
+/// Place of a request in the order of acceptance.
+type Rank = (u64, RequestId);
+
 #[derive(Debug, Default)]
 struct State {
-    requests: BTreeMap<RequestId, Summary>,
+    requests: HashMap<RequestId, Summary>,
+    order: BTreeSet<Rank>,
+    /// Sub-flows in the order of acceptance, by their parent.
+    children: BTreeSet<(RequestId, Rank)>,
     /// Settled requests in the order of their settling, with the sizes of their logs.
     settled: VecDeque<(RequestId, u64)>,
     settled_bytes: u64,
@@ -78,38 +156,60 @@ impl Index {
     }
 
     pub(crate) fn insert(&self, request: RequestId, summary: Summary) {
-        self.state().requests.insert(request, summary);
+        let mut state = self.state();
+        state.remove(request);
+        let rank = (summary.accepted_us, request);
+        state.order.insert(rank);
+        if let Some(parent) = summary.parent {
+            state.children.insert((parent, rank));
+        }
+        state.requests.insert(request, summary);
     }
 
     pub(crate) fn get(&self, request: RequestId) -> Option<Summary> {
         self.state().requests.get(&request).cloned()
     }
 
+    /// It stands otherwise now.
+    pub(crate) fn stand(&self, request: RequestId, standing: Standing) {
+        self.change(request, |summary| summary.state = standing);
+    }
+
     pub(crate) fn end(&self, request: RequestId, outcome: &Outcome, at_us: u64) {
-        let error = match outcome {
-            Outcome::Failed { step, message, .. } => Some(format!("step {step}: {message}")),
-            Outcome::TimedOut => Some("took longer than the flow's timeout".to_owned()),
-            Outcome::Succeeded { .. } | Outcome::Cancelled => None,
-        };
-        if let Some(summary) = self.state().requests.get_mut(&request) {
-            let status = outcome.status();
-            summary.ended = Some(Ended {
-                status,
-                at_us,
-                error,
-                settled: false,
-            });
-        }
+        self.change(request, |summary| {
+            summary.ended = Some(Ended::new(outcome, at_us));
+        });
+    }
+
+    /// It has ended, and can be restarted until then.
+    pub(crate) fn keep(&self, request: RequestId, until_us: u64) {
+        self.change(request, |summary| summary.kept_until_us = Some(until_us));
+    }
+
+    /// It was restarted: it runs again, in the next generation.
+    pub(crate) fn reopen(&self, request: RequestId) {
+        self.change(request, |summary| {
+            summary.ended = None;
+            summary.kept_until_us = None;
+            summary.state = Standing::Running;
+            summary.generation += 1;
+        });
+    }
+
+    /// It runs on another version from now on.
+    pub(crate) fn switch(&self, request: RequestId, version: &FlowVersion) {
+        self.change(request, |summary| {
+            version.as_str().clone_into(&mut summary.version);
+        });
     }
 
     pub(crate) fn settle(&self, request: RequestId, log_bytes: u64) {
         let mut state = self.state();
-        if let Some(ended) = state
-            .requests
-            .get_mut(&request)
-            .and_then(|s| s.ended.as_mut())
-        {
-            ended.settled = true;
+        if let Some(summary) = state.requests.get_mut(&request) {
+            summary.kept_until_us = None;
+            if let Some(ended) = &mut summary.ended {
+                ended.settled = true;
+            }
         }
         state.settled.push_back((request, log_bytes));
         state.settled_bytes += log_bytes;
@@ -124,32 +224,68 @@ impl Index {
                 break;
             };
             state.settled_bytes -= bytes;
-            state.requests.remove(&request);
+            state.remove(request);
             taken.insert(request);
         }
         taken
     }
 
-    /// Newest first. Ids are UUIDv7, so they sort by time.
+    /// Whether a request may still run on this version of a flow.
+    pub(crate) fn uses(&self, flow: &FlowName, version: &str) -> bool {
+        let settled = |summary: &Summary| summary.ended.as_ref().is_some_and(|end| end.settled);
+        let needs = |summary: &Summary| {
+            summary.flow == *flow && summary.version == version && !settled(summary)
+        };
+        self.state().requests.values().any(needs)
+    }
+
+    /// Whether a list can go on after this request.
+    pub(crate) fn can_follow(&self, request: RequestId) -> bool {
+        self.state().rank(request).is_some()
+    }
+
+    /// Newest first; nothing where nobody can say when `before` was accepted.
     pub(crate) fn list(&self, filter: &Filter) -> Vec<(RequestId, Summary)> {
         let state = self.state();
-        let matches = |summary: &Summary| {
-            filter
-                .flow
-                .as_deref()
-                .is_none_or(|flow| flow == summary.flow.as_str())
-                && filter
-                    .status
-                    .as_deref()
-                    .is_none_or(|status| status == summary.status())
+        let end = match filter.before.map(|before| state.rank(before)) {
+            None => Bound::Unbounded,
+            Some(Some(rank)) => Bound::Excluded(rank),
+            Some(None) => return Vec::new(),
         };
-        // From its place in the order: the pages of a list cost what they show.
-        let from = filter.before.map_or(Bound::Unbounded, Bound::Excluded);
-        let after = state.requests.range((Bound::Unbounded, from)).rev();
-        let found = after
-            .filter(|(_, summary)| matches(summary))
-            .take(filter.limit);
-        found.map(|(id, summary)| (*id, summary.clone())).collect()
+        let is = |wanted: &Option<String>, found: &str| {
+            wanted.as_deref().is_none_or(|wanted| wanted == found)
+        };
+        let matches = |summary: &Summary| {
+            is(&filter.flow, summary.flow.as_str()) && is(&filter.status, summary.status())
+        };
+        let known = |(_, id): &Rank| Some((*id, state.requests.get(id)?));
+        let found = |ranks: &mut dyn Iterator<Item = &Rank>| {
+            let found = ranks.filter_map(known).filter(|(_, s)| matches(s));
+            let found = found.take(filter.limit);
+            found.map(|(id, s)| (id, s.clone())).collect()
+        };
+        match filter.parent {
+            // From its place in the order: the pages of a list cost what they show.
+            None => found(&mut state.order.range((Bound::Unbounded, end)).rev()),
+            Some(parent) => {
+                let first = (parent, (0, RequestId::from_uuid(Uuid::nil())));
+                let last = match end {
+                    Bound::Excluded(rank) => Bound::Excluded((parent, rank)),
+                    _ => Bound::Included((parent, (u64::MAX, RequestId::from_uuid(Uuid::max())))),
+                };
+                if matches!(last, Bound::Excluded(last) if last < first) {
+                    return Vec::new();
+                }
+                let range = state.children.range((Bound::Included(first), last));
+                found(&mut range.rev().map(|(_, rank)| rank))
+            }
+        }
+    }
+
+    fn change(&self, request: RequestId, change: impl FnOnce(&mut Summary)) {
+        if let Some(summary) = self.state().requests.get_mut(&request) {
+            change(summary);
+        }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -157,43 +293,31 @@ impl Index {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn request(number: u128) -> RequestId {
-        RequestId::from_uuid(uuid::Uuid::from_u128(number))
-    }
-
-    fn summary() -> Summary {
-        let flow: FlowName = "f".parse().unwrap();
-        Summary {
-            flow,
-            version: "v".to_owned(),
-            accepted_us: 0,
-            ended: None,
-        }
-    }
-
-    #[test]
-    fn the_oldest_settled_requests_go_past_either_bound_and_open_ones_stay() {
-        let index = Index::new(2, 100);
-        for number in 1..=4 {
-            index.insert(request(number), summary());
-        }
-        for number in 2..=4 {
-            index.end(request(number), &Outcome::Cancelled, 1);
-            index.settle(request(number), 10);
-        }
-        assert_eq!(index.take_excess(), HashSet::from([request(2)]));
-        index.insert(request(5), summary());
-        index.settle(request(5), 95);
-        assert_eq!(index.take_excess(), HashSet::from([request(3), request(4)]));
-        let filter = Filter {
-            limit: 10,
-            ..Filter::default()
+impl State {
+    fn remove(&mut self, request: RequestId) {
+        let Some(summary) = self.requests.remove(&request) else {
+            return;
         };
-        let left: Vec<_> = index.list(&filter).into_iter().map(|(id, _)| id).collect();
-        assert_eq!(left, [request(5), request(1)]);
+        let rank = (summary.accepted_us, request);
+        self.order.remove(&rank);
+        if let Some(parent) = summary.parent {
+            self.children.remove(&(parent, rank));
+        }
+    }
+
+    /// Where a request stands or stood. Of a forgotten one the id tells the millisecond, if it is one
+    /// that holds a time: the end of it, so that nothing is left out.
+    fn rank(&self, request: RequestId) -> Option<Rank> {
+        if let Some(summary) = self.requests.get(&request) {
+            return Some((summary.accepted_us, request));
+        }
+        let uuid = request.as_uuid();
+        let (seconds, nanos) = uuid.get_timestamp()?.to_unix();
+        let ms = seconds.checked_mul(1_000)? + u64::from(nanos) / 1_000_000;
+        let at_us = ms.checked_add(1)?.checked_mul(1_000)?;
+        Some((at_us, RequestId::from_uuid(Uuid::nil())))
     }
 }
+
+#[cfg(test)]
+mod tests;

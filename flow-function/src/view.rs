@@ -1,16 +1,45 @@
-//! A request as people see it: a projection of its log.
+//! A request as people see it: a projection of its log, as it stands now or stood at any event.
+//!
+//! Absent: payloads. What a step was given and gave is asked for by its path.
 
-use std::collections::HashMap;
-use std::collections::hash_map::Entry;
+mod attempt;
+mod event;
+mod nodes;
+mod order;
+mod steps;
+mod story;
+mod waits;
+
 use std::sync::Arc;
 
 use serde_json::{Value as Json, json};
-use turlough_sdk::{Flow, RequestId, StepPath, ValueRef};
-use turlough_statestore::event::{Outcome, StepEnd, StepEnded};
-use turlough_statestore::{Event, Record};
+use turlough_sdk::{ContentType, Flow, RequestId, Value, ValueRef};
+use turlough_statestore::Record;
+use turlough_statestore::event::{Accepted, Delivery, Recipient, Trouble};
 
 use crate::index::Summary;
-use crate::machine::{Execution, StepState};
+use crate::machine::{Execution, Versions};
+
+pub(crate) use event::event;
+use nodes::Nodes;
+use story::Story;
+
+/// Largest variable that is shown with its value, in bytes.
+const VARIABLE_BYTES_MAX: usize = 4 * 1024;
+
+/// What a view of a request is made of.
+#[derive(Debug)]
+pub(crate) struct Subject {
+    pub(crate) request: RequestId,
+    pub(crate) records: Vec<Record>,
+    /// The flow in the version that the request began with, and where others are found. Without it
+    /// only what the events say is shown.
+    pub(crate) definition: Option<(Arc<Flow>, Versions)>,
+    /// How it stands now; none for a state of the past.
+    pub(crate) about: Option<Summary>,
+    /// Its sub-flows.
+    pub(crate) children: Vec<(RequestId, Summary)>,
+}
 
 /// A request in a list.
 pub(crate) fn summary(request: RequestId, summary: &Summary) -> Json {
@@ -19,8 +48,12 @@ pub(crate) fn summary(request: RequestId, summary: &Summary) -> Json {
         "flow": summary.flow.as_str(),
         "version": summary.version,
         "status": summary.status(),
+        "generation": summary.generation,
         "accepted_at": time(summary.accepted_us),
     });
+    if let Some(parent) = summary.parent {
+        view["parent"] = parent.to_string().into();
+    }
     if let Some(ended) = &summary.ended {
         view["ended_at"] = time(ended.at_us).into();
         view["duration_ms"] = millis(summary.accepted_us, ended.at_us);
@@ -28,185 +61,116 @@ pub(crate) fn summary(request: RequestId, summary: &Summary) -> Json {
         if let Some(error) = &ended.error {
             view["error"] = error.as_str().into();
         }
+        if let Some(until_us) = summary.kept_until_us {
+            view["restartable_until"] = time(until_us).into();
+        }
     }
     view
 }
 
-/// A request with its steps: those that ended, by their events, then those that have not.
-pub(crate) fn request(
-    id: RequestId,
-    about: &Summary,
-    flow: Option<Arc<Flow>>,
-    records: &[Record],
-) -> Json {
-    let mut steps = Steps::default();
-    for event in records.iter().flat_map(|record| &record.append.events) {
-        if let Event::StepEnded(ended) = event {
-            steps.add_ended(ended);
+/// A request with its steps; none where it was not accepted yet.
+pub(crate) fn request(subject: &Subject) -> Option<Json> {
+    let execution = subject
+        .definition
+        .as_ref()
+        .map(|(flow, versions)| Execution::new(subject.request, Arc::clone(flow), versions.clone()));
+    let mut story = Story::new(execution);
+    for record in &subject.records {
+        story.fold(record);
+    }
+    let accepted = story.accepted?;
+    let summary = match &subject.about {
+        Some(about) => about.clone(),
+        None => story.summary()?,
+    };
+    let mut view = self::summary(subject.request, &summary);
+    begun(&mut view, accepted);
+    if let Some(execution) = &story.execution {
+        if summary.ended.is_none() {
+            view["deadline"] = time(execution.deadline_us()).into();
+            if let Some(at_us) = execution.wake_at_us() {
+                view["wakes_at"] = time(at_us).into();
+            }
         }
     }
-    if let Some(flow) = flow.filter(|flow| flow.version().as_str() == about.version) {
-        let mut execution = Execution::new(flow);
-        for record in records {
-            execution.fold(&record.append);
-        }
-        for state in execution.root_states() {
-            steps.add_state(&state, about.ended.is_some());
+    let variables = story.variables.iter();
+    let shown = variables.map(|(name, at)| ((*name).to_owned(), variable(at)));
+    view["variables"] = Json::Object(shown.collect());
+    let flow = story.execution.as_ref().map(|e| Arc::clone(e.flow()));
+    let nodes = Nodes::of(flow.as_deref());
+    let waits = waits::waits(&story, &nodes);
+    view["waits_for"] = waits.iter().map(waits::Wait::json).collect();
+    let lists = [
+        ("trouble", story.trouble().iter().map(told_trouble).collect::<Vec<_>>()),
+        ("owed", story.owed.iter().map(|owed| owed_to(owed)).collect()),
+        ("given_up", story.given_up.iter().map(|(to, why)| {
+            let mut view = owed_to(to);
+            view["error"] = (*why).into();
+            view
+        }).collect()),
+    ];
+    for (name, list) in lists {
+        if !list.is_empty() {
+            view[name] = list.into();
         }
     }
-    let mut view = summary(id, about);
-    view["steps"] = Json::Array(steps.rows);
+    let children = subject.children.iter();
+    view["children"] = children.map(|(id, about)| self::summary(*id, about)).collect();
+    view["steps"] = steps::steps(&story, &nodes, &waits);
+    Some(view)
+}
+
+/// How it began.
+fn begun(view: &mut Json, accepted: &Accepted) {
+    view["bytes"] = accepted.input.size().into();
+    if let Some(parent) = &accepted.parent {
+        view["parent_step"] = parent.step.as_str().into();
+        view["parent_attempt"] = parent.attempt.into();
+    }
+    let pairs = |pairs: &[(String, String)]| json!(pairs);
+    if !accepted.query.is_empty() {
+        view["query"] = pairs(&accepted.query);
+    }
+    if !accepted.headers.is_empty() {
+        view["headers"] = pairs(&accepted.headers);
+    }
+}
+
+fn told_trouble(trouble: &Trouble) -> Json {
+    json!({
+        "step": trouble.step.as_str(),
+        "error": trouble.message,
+        "cause": trouble.cause,
+    })
+}
+
+fn owed_to(delivery: &Delivery) -> Json {
+    match &delivery.to {
+        Recipient::Url(url) => json!({ "url": url }),
+        Recipient::Parent(parent) => json!({ "request": parent.request.to_string() }),
+    }
+}
+
+/// A variable, with its value where that is small data in the event that set it.
+fn variable(at: &ValueRef) -> Json {
+    let mut view = json!({ "bytes": at.size(), "data": place(at) });
+    if let ValueRef::Inline(envelope) = at
+        && envelope.len() <= VARIABLE_BYTES_MAX
+        && let Ok(value) = Value::from_envelope(envelope.clone())
+        && (value.content_type().is_json() || *value.content_type() == ContentType::MSGPACK)
+        && let Ok(data) = value.decode::<Json>()
+    {
+        view["value"] = data;
+    }
     view
 }
 
-/// Rows of steps in the order in which they first ended, and where each stands.
-#[derive(Default)]
-struct Steps {
-    rows: Vec<Json>,
-    places: HashMap<StepPath, Place>,
-}
-
-struct Place {
-    row: usize,
-    begin_us: u64,
-}
-
-impl Steps {
-    /// A later event of a step takes the place of the earlier one: another attempt, or the gathering
-    /// of a for_each, which began when its items were listed.
-    fn add_ended(&mut self, ended: &StepEnded) {
-        let mut row = step(ended);
-        match self.places.entry(ended.step.clone()) {
-            Entry::Occupied(place) => {
-                let place = place.get();
-                let old = &mut self.rows[place.row];
-                if let Some(items) = old.get("items") {
-                    row["items"] = items.clone();
-                    row["begin"] = old["begin"].clone();
-                    row["duration_ms"] = millis(place.begin_us, ended.end_us);
-                }
-                *old = row;
-            }
-            Entry::Vacant(place) => {
-                let at = self.rows.len();
-                place.insert(Place {
-                    row: at,
-                    begin_us: ended.begin_us,
-                });
-                self.rows.push(row);
-            }
-        }
-    }
-
-    fn add_state(&mut self, state: &StepState, request_ended: bool) {
-        let status = match (request_ended, state.status) {
-            (true, "waiting") => "not_reached",
-            (true, "running") => "abandoned",
-            (_, status) => status,
-        };
-        let Some(place) = self.places.get(&StepPath::root(&state.node)) else {
-            self.rows.push(json!({
-                "step": state.node.as_str(),
-                "operation": state.operation,
-                "status": status,
-            }));
-            return;
-        };
-        let row = &mut self.rows[place.row];
-        if state.status == "running" && row["status"] == "failed" && !request_ended {
-            row["status"] = "retrying".into();
-        }
-        if let Some((ended, all)) = state.items {
-            row["status"] = status.into();
-            row["items_ended"] = ended.into();
-            row["items"] = all.into();
-        }
-    }
-}
-
-fn step(ended: &StepEnded) -> Json {
-    let mut row = json!({
-        "step": ended.step.as_str(),
-        "status": status(&ended.end),
-        "attempt": ended.attempt,
-        "begin": time(ended.begin_us),
-        "end": time(ended.end_us),
-        "duration_ms": millis(ended.begin_us, ended.end_us),
-        "replica": ended.replica.to_string(),
-    });
-    match &ended.end {
-        StepEnd::Succeeded { value } => {
-            row["bytes"] = value.size().into();
-            row["data"] = place(value).into();
-        }
-        StepEnd::Took { case } => row["case"] = json!(case),
-        StepEnd::Split { items, .. } => row["items"] = json!(items),
-        StepEnd::Failed { message, cause } => {
-            row["error"] = message.as_str().into();
-            row["cause"] = json!(cause);
-        }
-    }
-    row
-}
-
-const fn status(end: &StepEnd) -> &'static str {
-    match end {
-        StepEnd::Succeeded { .. } | StepEnd::Took { .. } => "succeeded",
-        StepEnd::Split { .. } => "running",
-        StepEnd::Failed { .. } => "failed",
-    }
-}
-
-const fn place(value: &ValueRef) -> &'static str {
+pub(super) const fn place(value: &ValueRef) -> &'static str {
     match value {
         ValueRef::Inline(_) => "event",
         ValueRef::Stored { .. } => "store",
         ValueRef::Parts { .. } => "log",
     }
-}
-
-/// An event as the event stream shows it, without payloads; none for what only the log needs.
-pub(crate) fn event(event: &Event) -> Option<(&'static str, Json)> {
-    Some(match event {
-        Event::Part { .. } => return None,
-        Event::Accepted {
-            flow,
-            version,
-            tenant,
-            input,
-            at_us,
-        } => (
-            "accepted",
-            json!({
-                "flow": flow.as_str(),
-                "version": version,
-                "tenant": tenant.as_str(),
-                "bytes": input.size(),
-                "at": time(*at_us),
-            }),
-        ),
-        Event::Claimed {
-            replica,
-            epoch,
-            at_us,
-        } => (
-            "claimed",
-            json!({ "replica": replica.to_string(), "epoch": epoch, "at": time(*at_us) }),
-        ),
-        Event::StepEnded(ended) => ("step_ended", step(ended)),
-        Event::CancelAsked { at_us } => ("cancel_asked", json!({ "at": time(*at_us) })),
-        Event::DeadlinePassed { at_us } => ("deadline_passed", json!({ "at": time(*at_us) })),
-        Event::Ended { outcome, at_us } => {
-            let mut view = json!({ "status": outcome.status(), "at": time(*at_us) });
-            if let Outcome::Failed { step, message, .. } = outcome {
-                view["step"] = step.as_str().into();
-                view["error"] = message.as_str().into();
-            }
-            ("ended", view)
-        }
-        Event::Closing { at_us } => ("closing", json!({ "at": time(*at_us) })),
-        Event::Settled { at_us } => ("settled", json!({ "at": time(*at_us) })),
-    })
 }
 
 fn millis(from_us: u64, to_us: u64) -> Json {
@@ -220,3 +184,6 @@ fn time(at_us: u64) -> String {
         .and_then(|at| jiff::Timestamp::from_microsecond(at).ok())
         .map_or_else(String::new, |at| at.to_string())
 }
+
+#[cfg(test)]
+mod tests;
