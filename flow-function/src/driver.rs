@@ -136,7 +136,7 @@ impl Driver {
             match self.decide(&attempted).await? {
                 Decided::Run(actions) => self.act(actions),
                 Decided::Released => {
-                    self.shared.index.stand(self.request, self.standing(Standing::Sleeping));
+                    self.shared.index.stand(self.request, self.standing());
                     let due_us = self.due_us();
                     return Ok(Rest::Until { due_us, seq: self.seq });
                 }
@@ -153,12 +153,11 @@ impl Driver {
         }
     }
 
-    /// How the request stands.
-    fn standing(&self, at_rest: Standing) -> Standing {
-        match self.execution.status() {
-            "paused" => Standing::Paused,
-            "unwinding" => Standing::Unwinding,
-            _ => at_rest,
+    /// How the request stands while nobody drives it.
+    fn standing(&self) -> Standing {
+        match Standing::of(&self.execution) {
+            Standing::Running => Standing::Sleeping,
+            standing => standing,
         }
     }
 
@@ -196,7 +195,7 @@ impl Driver {
                 continue;
             }
             self.observe(&events[..before]);
-            self.shared.index.stand(self.request, self.standing(Standing::Running));
+            self.shared.index.stand(self.request, Standing::of(&self.execution));
             return Ok(match finished {
                 Some(finished) => {
                     self.stop_all(&actions);

@@ -4,7 +4,7 @@
 //! Invariants: a request is driven by one driver at most; whoever appends to a request's log and then
 //! wakes it, and a driver that lets go and then looks at the log, never both miss one another.
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
@@ -23,9 +23,6 @@ struct State {
     standing: HashMap<RequestId, Standing>,
     due: BTreeSet<(u64, RequestId)>,
     due_at: HashMap<RequestId, u64>,
-    /// Ended requests that can be restarted: until when, and in the order of their ends.
-    kept: HashMap<RequestId, u64>,
-    kept_order: VecDeque<RequestId>,
 }
 
 #[derive(Debug, Clone)]
@@ -93,41 +90,6 @@ impl Keeper {
         state.due_at.insert(request, due_us);
         if due_us < first {
             self.earlier.notify_one();
-        }
-    }
-
-    /// Keeps an ended request for a restart. Until when, which stands from the first time, and those
-    /// that are too many by now.
-    pub(crate) fn keep(
-        &self,
-        request: RequestId,
-        until_us: u64,
-        most: usize,
-    ) -> (u64, Vec<RequestId>) {
-        let mut state = self.state();
-        if let Some(until_us) = state.kept.get(&request) {
-            return (*until_us, Vec::new());
-        }
-        state.kept.insert(request, until_us);
-        state.kept_order.push_back(request);
-        let mut excess = Vec::new();
-        while state.kept_order.len() > most
-            && let Some(oldest) = state.kept_order.pop_front()
-        {
-            if let Some(until_us) = state.kept.get_mut(&oldest) {
-                *until_us = 0;
-                excess.push(oldest);
-            }
-        }
-        excess.retain(|oldest| *oldest != request);
-        (state.kept.get(&request).copied().unwrap_or(0), excess)
-    }
-
-    /// A request is kept no longer: it was restarted, or its data goes.
-    pub(crate) fn not_kept(&self, request: RequestId) {
-        let mut state = self.state();
-        if state.kept.remove(&request).is_some() {
-            state.kept_order.retain(|kept| *kept != request);
         }
     }
 

@@ -123,7 +123,6 @@ impl Driver {
             }
         }
         self.context.data.close();
-        self.shared.keeper.not_kept(self.request);
         let settled = self.settle().await;
         let log_bytes = self.shared.log.bytes(self.request);
         self.shared.index.settle(self.request, log_bytes);
@@ -136,9 +135,8 @@ impl Driver {
         let settings = &self.shared.settings;
         let keep_us = u64::try_from(settings.keep_failed.as_micros()).unwrap_or(u64::MAX);
         let until_us = now_us().saturating_add(keep_us);
-        let keeper = &self.shared.keeper;
-        let (until_us, excess) = keeper.keep(self.request, until_us, settings.keep_failed_max);
-        self.shared.index.keep(self.request, until_us);
+        let index = &self.shared.index;
+        let (until_us, excess) = index.keep(self.request, until_us, settings.keep_failed_max);
         for request in excess {
             self.shared.wake(request);
         }
@@ -160,10 +158,8 @@ impl Driver {
     /// A restarted request is open again.
     pub(super) fn reopen(&self) {
         let index = &self.shared.index;
-        if index.get(self.request).is_some_and(|about| about.ended.is_some()) {
-            index.reopen(self.request);
+        if index.reopen(self.request, self.execution.generation()) {
             index.switch(self.request, self.execution.flow().version());
-            self.shared.keeper.not_kept(self.request);
             self.shared.open.fetch_add(1, Ordering::Relaxed);
         }
     }
