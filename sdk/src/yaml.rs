@@ -56,8 +56,8 @@ fn read_graph_counted(
     text: &str,
     closures: &BTreeMap<String, Map>,
 ) -> (Result<Graph, FlowError>, u64) {
-    let parsed = sized(None, text, Limits::GRAPH_BYTES_MAX, "expand in steps")
-        .and_then(|text| parse_graph(text));
+    let parsed =
+        sized(None, text, Limits::GRAPH_BYTES_MAX, "expand in steps").and_then(parse_graph);
     let (source, yaml) = match parsed {
         Ok(parsed) => parsed,
         Err(error) => return (Err(error), 0),
@@ -244,3 +244,6 @@ impl Reader<'_> {
         found.value == second
     }
 }
+
+#[cfg(test)]
+mod tests;
