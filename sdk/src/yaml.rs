@@ -52,7 +52,7 @@ pub(crate) fn read_counted(text: &str) -> (Result<Flow, FlowError>, u64) {
 }
 
 /// [`read_graph`] with the number of nodes and edges that validation visited.
-fn read_graph_counted(
+pub(crate) fn read_graph_counted(
     text: &str,
     closures: &BTreeMap<String, Map>,
 ) -> (Result<Graph, FlowError>, u64) {

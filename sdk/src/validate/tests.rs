@@ -1,3 +1,7 @@
+mod constructs;
+mod drafts;
+mod random;
+
 use std::fmt::Write as _;
 
 use super::*;
