@@ -30,32 +30,42 @@
 //! assert!(letters().is_ok());
 //! ```
 
+mod attribute;
+mod body;
+mod call;
+mod formula;
 mod handle;
 mod input;
+mod place;
+mod scope;
 mod step;
+mod switch;
 
-pub use handle::{Always, Call, Each, Given, Maybe, Node, Presence, Step, Switch, Vertex};
-pub use input::{FromValue, Input, Members, RequestInput, Wiring};
+pub use body::{EachOf, Items, Results};
+pub use call::Sends;
+pub use formula::{Compiled, Formula, IntoCondition, IntoFormula, Jq, Text, jq, secret};
+pub use handle::{
+    Always, Call, Each, Endpoint, Given, Maybe, Node, Plain, Presence, Runs, Step, Transformed,
+    Untransformed, Vertex, Whole,
+};
+pub use input::{
+    After, Arg, Arrives, ContextInput, FromValue, Input, Joined, Member, Members, Nothing,
+    RequestInput, Wiring, after,
+};
+pub use place::{Place, Undo};
+pub use scope::Scope;
 pub use step::{Asynchronous, Blocking, IntoClosure, IntoValue};
+pub use switch::Switch;
 
-use std::cell::RefCell;
 use std::collections::BTreeMap;
-use std::marker::PhantomData;
 use std::ops::Deref;
-use std::rc::Rc;
 use std::time::Duration;
 
-use crate::draft::{DraftApply, DraftFlow, DraftGraph, DraftNode, DraftOperation, DraftSource};
+use crate::draft::{DraftFlow, DraftGraph, DraftSource, Located};
 use crate::error::{FlowError, Problems};
 use crate::graph::{Flow, Map};
+use crate::report::Report;
 use crate::validate::validate;
-
-/// A graph under construction: a flow's own, or the body of a `for_each`.
-#[derive(Debug)]
-pub struct Scope {
-    graph: Rc<RefCell<DraftGraph>>,
-    depth: usize,
-}
 
 /// A flow under construction. Made by [`Flow::builder`]; what can stand in it are the methods of
 /// [`Scope`]. Mistakes that the compiler cannot see are reported, all of them, by `build`.
@@ -64,20 +74,26 @@ pub struct FlowBuilder {
     name: String,
     timeout: Option<Duration>,
     scope: Scope,
+    on_failure: Option<DraftGraph>,
+    finally: Option<DraftGraph>,
+    concurrency: Option<usize>,
+    headers: Vec<Located>,
+    closures: BTreeMap<String, Map>,
 }
 
 impl Flow {
     /// Begins a flow.
     #[must_use]
     pub fn builder(name: &str) -> FlowBuilder {
-        let scope = Scope {
-            graph: Rc::default(),
-            depth: 0,
-        };
         FlowBuilder {
             name: name.to_owned(),
             timeout: None,
-            scope,
+            scope: Scope::default(),
+            on_failure: None,
+            finally: None,
+            concurrency: None,
+            headers: Vec::new(),
+            closures: BTreeMap::new(),
         }
     }
 }
@@ -97,24 +113,94 @@ impl FlowBuilder {
         self
     }
 
+    /// Most requests of this flow that a replica drives at once; those that sleep do not count.
+    #[must_use]
+    pub fn concurrency(mut self, requests: usize) -> Self {
+        self.concurrency = Some(requests);
+        self
+    }
+
+    /// A header of the caller that is recorded with the request, for closures and expressions.
+    #[must_use]
+    pub fn header(mut self, name: &str) -> Self {
+        self.headers.push(name.into());
+        self
+    }
+
+    /// A closure that a graph made at run time may name, by `map: NAME`. What arrives there by
+    /// several edges it takes as a map.
+    #[must_use]
+    pub fn closure<T, O, M>(self, name: &str, closure: impl IntoClosure<Joined<T>, O, M>) -> Self
+    where
+        T: FromValue,
+    {
+        self.closure_of_version(name, 1, closure)
+    }
+
+    /// [`FlowBuilder::closure`] of a declared version, which is part of the flow's version.
+    #[must_use]
+    pub fn closure_of_version<T, O, M>(
+        mut self,
+        name: &str,
+        version: u32,
+        closure: impl IntoClosure<Joined<T>, O, M>,
+    ) -> Self
+    where
+        T: FromValue,
+    {
+        let closure = closure.into_closure();
+        let map = Map { closure, version };
+        if self.closures.insert(name.to_owned(), map).is_some() {
+            let text = format!("closure {name:?} is registered twice; rename one");
+            self.scope.work.mistakes.borrow_mut().push((None, text));
+        }
+        self
+    }
+
     /// The input of a request: what the caller sent, JSON or MessagePack by its content type.
     #[must_use]
     pub fn input<T>(&self) -> Node<T, Always, Given> {
-        self.scope.given(DraftSource::Input(0), None)
-    }
-
-    /// The id of the request, as an input of a closure.
-    #[must_use]
-    pub fn request(&self) -> RequestInput {
-        RequestInput(())
+        Node::given(&self.scope.work, DraftSource::Input(0), None)
     }
 
     /// Names the node whose value is the flow's output; without it, it is the single sink, or a map
     /// of the sinks.
     #[must_use]
     pub fn output<T, P, K: Vertex>(self, node: &Node<T, P, K>) -> Self {
-        self.scope.graph.borrow_mut().output = node.name().map(Into::into);
+        self.scope.work.graph.borrow_mut().output = node.name().map(Into::into);
         self
+    }
+
+    /// What runs when a request failed or took too long, after compensation: a graph of its own,
+    /// whose input is a [`Report`].
+    #[must_use]
+    pub fn on_failure<R>(
+        mut self,
+        body: impl FnOnce(&Scope, &Node<Report, Always, Given>) -> R,
+    ) -> Self {
+        self.on_failure = Some(self.unwinding(body));
+        self
+    }
+
+    /// What runs at the end of every request, however it ended: a graph of its own, whose input is a
+    /// [`Report`].
+    #[must_use]
+    pub fn finally<R>(
+        mut self,
+        body: impl FnOnce(&Scope, &Node<Report, Always, Given>) -> R,
+    ) -> Self {
+        self.finally = Some(self.unwinding(body));
+        self
+    }
+
+    fn unwinding<R>(
+        &self,
+        body: impl FnOnce(&Scope, &Node<Report, Always, Given>) -> R,
+    ) -> DraftGraph {
+        let scope = self.scope.inner(None);
+        let report = Node::given(&scope.work, DraftSource::Input(0), None);
+        body(&scope, &report);
+        scope.work.graph.take()
     }
 
     /// Validates the flow.
@@ -127,145 +213,22 @@ impl FlowBuilder {
 
     /// `build`, with the number of nodes and edges that validation visited.
     pub(crate) fn build_counted(self) -> (Result<Flow, FlowError>, u64) {
-        let graph = self.scope.graph.take();
-        let problems = Problems::new(None, &self.name);
+        let graph = self.scope.work.graph.take();
+        let mut problems = Problems::new(None, &self.name);
+        for (node, message) in self.scope.work.mistakes.take() {
+            problems.add(None, node.as_deref(), || message);
+        }
         let draft = DraftFlow {
             name: self.name.as_str().into(),
             timeout: self.timeout,
             graph,
-            on_failure: None,
-            finally: None,
-            concurrency: None,
-            headers: Vec::new(),
-            closures: BTreeMap::new(),
+            on_failure: self.on_failure,
+            finally: self.finally,
+            concurrency: self.concurrency,
+            headers: self.headers,
+            closures: self.closures,
         };
         validate(draft, problems)
-    }
-}
-
-impl Scope {
-    /// A step that runs a Rust closure on what its inputs gave: a plain function `fn(I) -> Result<O, E>`,
-    /// which runs on the blocking pool, or an `async fn` of the same shape. A tuple of handles arrives
-    /// as a tuple of values. Errors are retried where the node has `retry`, but for
-    /// [`StepError::permanent`](crate::StepError::permanent).
-    pub fn map<I, O, M, F>(&self, id: &str, input: I, closure: F) -> Node<O, I::Presence, Step>
-    where
-        I: Input,
-        F: IntoClosure<I, O, M>,
-    {
-        let map = Map {
-            closure: closure.into_closure(),
-            version: 1,
-        };
-        self.node(id, DraftOperation::Map(map), &input)
-    }
-
-    /// A step that calls an OpenFaaS function, `name` or `name.namespace`, and reads its answer as `O`:
-    /// `flow.apply::<Hours, _>("weather", &tables, "clean-weather")`.
-    pub fn apply<O, I: Input>(
-        &self,
-        id: &str,
-        input: I,
-        function: &str,
-    ) -> Node<O, I::Presence, Call> {
-        let function = function.to_owned();
-        let apply = DraftApply {
-            function,
-            ..DraftApply::default()
-        };
-        self.node(id, DraftOperation::Apply(apply), &input)
-    }
-
-    /// A step that transforms by a jq expression, and reads its first output as `O`.
-    pub fn pass<O, I: Input>(&self, id: &str, input: I, jq: &str) -> Node<O, I::Presence, Step> {
-        self.node(id, DraftOperation::Pass(jq.into()), &input)
-    }
-
-    /// A choice by conditions on `input`; add its cases with [`Switch::when`] and [`Switch::otherwise`].
-    pub fn switch<T, P, K>(&self, id: &str, input: &Node<T, P, K>) -> Switch<T> {
-        let switch = DraftOperation::Switch {
-            cases: Vec::new(),
-            all: false,
-        };
-        let node: Node<T, Always, Step> = self.node(id, switch, &Untyped(input));
-        Switch { node }
-    }
-
-    /// A body graph per item of a list, in parallel, the results in the items' order. The body may use
-    /// handles from outside it.
-    pub fn for_each<T, P, K, O, Q, L>(
-        &self,
-        id: &str,
-        list: &Node<Vec<T>, P, K>,
-        body: impl FnOnce(&Scope, &Node<T, Always, Given>) -> Node<O, Q, L>,
-    ) -> Node<Vec<Q::Arg<O>>, P, Each>
-    where
-        P: Presence,
-        Q: Presence,
-        L: Vertex,
-    {
-        let scope = Scope {
-            graph: Rc::default(),
-            depth: self.depth + 1,
-        };
-        let item = scope.given(DraftSource::Input(scope.depth), None);
-        let result = body(&scope, &item);
-        let mut graph = scope.graph.take();
-        graph.output = result.name().map(Into::into);
-        let operation = DraftOperation::ForEach {
-            items: None,
-            body: graph,
-            parallel_max: None,
-            collect: false,
-        };
-        self.node(id, operation, &Untyped(list))
-    }
-
-    fn given<T, P>(&self, source: DraftSource, case: Option<usize>) -> Node<T, P, Given> {
-        Node {
-            graph: Rc::clone(&self.graph),
-            index: None,
-            source,
-            case,
-            types: PhantomData,
-        }
-    }
-
-    fn node<T, P, K>(
-        &self,
-        id: &str,
-        operation: DraftOperation,
-        input: &impl Wired,
-    ) -> Node<T, P, K> {
-        let node = DraftNode::new(id, operation, input.wiring().0);
-        let mut graph = self.graph.borrow_mut();
-        graph.nodes.push(node);
-        Node {
-            graph: Rc::clone(&self.graph),
-            index: Some(graph.nodes.len() - 1),
-            source: DraftSource::Node(id.to_owned()),
-            case: None,
-            types: PhantomData,
-        }
-    }
-}
-
-/// What has edges, with or without a type that a closure could take.
-trait Wired {
-    fn wiring(&self) -> Wiring;
-}
-
-impl<I: Input> Wired for I {
-    fn wiring(&self) -> Wiring {
-        Input::wiring(self)
-    }
-}
-
-struct Untyped<'a, T, P, K>(&'a Node<T, P, K>);
-
-impl<T, P, K> Wired for Untyped<'_, T, P, K> {
-    fn wiring(&self) -> Wiring {
-        Wiring(vec![self.0.edge()])
     }
 }
 

@@ -21,7 +21,7 @@ pub(crate) struct DraftFlow {
 }
 
 /// A text, and the line where it stands.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Located {
     pub(crate) text: String,
     pub(crate) line: Option<u64>,
@@ -92,7 +92,7 @@ pub(crate) enum DraftSource {
     Node(String),
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct DraftEdge {
     pub(crate) from: DraftSource,
     pub(crate) case: Option<usize>,
@@ -115,7 +115,7 @@ impl DraftEdge {
     }
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) enum DraftFormula {
     Jq(Located),
     Closure(Map),

@@ -148,6 +148,40 @@ pub(crate) fn item_spans(body: &[u8]) -> Result<Vec<Range<usize>>, String> {
     }
 }
 
+/// Where the keys and the values of a map lie in `body`.
+pub(crate) fn member_spans(body: &[u8]) -> Result<Vec<[Range<usize>; 2]>, String> {
+    let Some(Head::Nested {
+        head,
+        children,
+        map: true,
+    }) = head(body, 0)
+    else {
+        return Err("it is no map".to_owned());
+    };
+    let mut spans = Vec::with_capacity((children / 2).min(body.len()));
+    let mut at = head;
+    for _ in 0..children / 2 {
+        let value_at = skip(body, at, &mut |_| {})?;
+        let end = skip(body, value_at, &mut |_| {})?;
+        spans.push([at..value_at, value_at..end]);
+        at = end;
+    }
+    if at == body.len() {
+        Ok(spans)
+    } else {
+        Err("bytes follow the map".to_owned())
+    }
+}
+
+/// The bytes of a body that is binary as a whole.
+pub(crate) fn bin(body: &[u8]) -> Option<&[u8]> {
+    let width = match body.first()? {
+        marker @ 0xc4..=0xc6 => 1 << (marker - 0xc4),
+        _ => return None,
+    };
+    body.get(1 + width..)
+}
+
 /// Whether a binary member stands anywhere in `body`; such a value cannot be JSON.
 pub(crate) fn holds_bin(body: &[u8]) -> Result<bool, String> {
     let mut found = false;

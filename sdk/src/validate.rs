@@ -146,9 +146,8 @@ impl Check<'_> {
         }
         for name in closures.keys() {
             if let Err(error) = name.parse::<NodeId>() {
-                self.problems.add(line, None, || {
-                    format!("a closure's name is a node's: {error}")
-                });
+                let text = error.to_string().replacen("node", "closure", 1);
+                self.problems.add(line, None, || text);
             }
         }
     }
@@ -262,6 +261,10 @@ impl Check<'_> {
             Some(operation) => self.promise(&said, operation, &retry, at),
             None => (true, false),
         };
+        if draft.fallback.is_some() && matches!(operation, Some(Operation::Switch(_))) {
+            let text = "a switch takes one of its ways, which a fallback cannot; write a default";
+            self.problem(at, text.to_owned());
+        }
         let fallback = draft.fallback.and_then(|it| self.fallback(it, at));
         let compensate = draft
             .compensate

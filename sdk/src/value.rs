@@ -7,6 +7,7 @@
 //! deeper than 128 is followed.
 
 mod content_type;
+mod members;
 mod writer;
 
 pub use content_type::ContentType;

@@ -52,12 +52,12 @@ pub(crate) fn read_counted(text: &str) -> (Result<Flow, FlowError>, u64) {
 }
 
 /// [`read_graph`] with the number of nodes and edges that validation visited.
-fn read_graph_counted(
+pub(crate) fn read_graph_counted(
     text: &str,
     closures: &BTreeMap<String, Map>,
 ) -> (Result<Graph, FlowError>, u64) {
-    let parsed = sized(None, text, Limits::GRAPH_BYTES_MAX, "expand in steps")
-        .and_then(|text| parse_graph(text));
+    let parsed =
+        sized(None, text, Limits::GRAPH_BYTES_MAX, "expand in steps").and_then(parse_graph);
     let (source, yaml) = match parsed {
         Ok(parsed) => parsed,
         Err(error) => return (Err(error), 0),
@@ -127,6 +127,9 @@ fn read(file: Option<String>, text: &str) -> (Result<Flow, FlowError>, u64) {
 /// Longest file: room for as many nodes as a flow may have, at four hundred bytes each.
 const TEXT_BYTES_MAX: usize = 8 * 1024 * 1024;
 
+/// Most scalars, lists and maps in a file: fifty for each node that a flow may have.
+const YAML_NODES_MAX: usize = 50 * Limits::NODES_MAX;
+
 /// The text without its mark of byte order, where it is not too long.
 fn sized<'a>(
     file: Option<&String>,
@@ -152,7 +155,13 @@ fn parse<T: DeserializeOwned>(
 ) -> Result<T, FlowError> {
     let refused = |error| complaint::told(kind, file.cloned(), text, &error);
     // `yes` and `no` are words; true and false are what they are in JSON.
-    let options = serde_saphyr::options! { strict_booleans: true };
+    let options = serde_saphyr::options! {
+        budget: serde_saphyr::budget! {
+            max_nodes: YAML_NODES_MAX,
+            max_events: 2 * YAML_NODES_MAX,
+        },
+        strict_booleans: true,
+    };
     serde_saphyr::from_str_with_options(text, options).map_err(refused)
 }
 
@@ -244,3 +253,6 @@ impl Reader<'_> {
         found.value == second
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,12 +1,13 @@
 //! Retries, durations, ids and envelopes at the edges of their ranges.
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use proptest::prelude::*;
 use turlough_sdk::{
     Body, Closure, ContentType, Flow, FunctionName, Inputs, NodeId, Operation, RequestId, Retry,
-    StepError, StepPath, Value, format_duration, parse_duration,
+    SignalName, StepError, StepPath, Value, format_duration, parse_duration,
 };
 
 proptest! {
@@ -32,9 +33,22 @@ proptest! {
         let _ = parse_duration(&text);
         let _ = StepPath::from(text.as_str()).segments();
         let _ = turlough_sdk::read_yaml(&text);
+        let _ = turlough_sdk::read_graph(&text, &BTreeMap::new());
         if let Ok(id) = text.parse::<NodeId>() {
-            prop_assert_eq!(id.to_string(), text);
+            prop_assert_eq!(id.to_string(), text.clone());
         }
+        if let Ok(name) = text.parse::<SignalName>() {
+            prop_assert_eq!(name.to_string(), text);
+        }
+    }
+
+    #[test]
+    fn no_tree_of_known_words_breaks_the_readers(tree in tree()) {
+        let text = tree.to_string();
+        let _ = turlough_sdk::read_yaml(&format!("flow: f\nnodes: {text}"));
+        let _ = turlough_sdk::read_graph(&format!("nodes: {text}"), &BTreeMap::new());
+        let node = format!("{{\"nodes\":{{\"a\":{text}}}}}");
+        let _ = turlough_sdk::read_graph(&node, &BTreeMap::new());
     }
 
     #[test]
@@ -54,6 +68,37 @@ proptest! {
             prop_assert_eq!(*item, (at + 1 < ids.len()).then_some(index));
         }
     }
+}
+
+/// Whatever may be written with the words of the notation, right or wrong.
+fn tree() -> impl Strategy<Value = serde_json::Value> {
+    use serde_json::{Value as Json, json};
+    let keys = "after node data transform apply http map pass switch when to default for_each items \
+                max_parallel errors body nodes output loop while max_iterations expand flow wait \
+                signal until method path query headers jq secret content_type mode callback match \
+                aggregate retry attempts backoff on timeout idempotent pure fallback value \
+                compensate set a b";
+    let keys: Vec<_> = keys.split_whitespace().collect();
+    let leaf = prop::sample::select(vec![
+        json!("a"),
+        json!("."),
+        json!("5m"),
+        json!("http://h"),
+        json!("all"),
+        json!("("),
+        json!(3),
+        json!(-1.5),
+        json!(true),
+        Json::Null,
+    ]);
+    leaf.prop_recursive(6, 60, 6, move |inner| {
+        let key = prop::sample::select(keys.clone()).prop_map(str::to_owned);
+        prop_oneof![
+            1 => prop::collection::vec(inner.clone(), 0..4).prop_map(Json::Array),
+            3 => prop::collection::vec((key, inner), 0..6)
+                .prop_map(|members| Json::Object(members.into_iter().collect())),
+        ]
+    })
 }
 
 #[test]

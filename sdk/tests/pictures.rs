@@ -203,8 +203,8 @@ fn nested_version(outer: bool) -> String {
     flow.for_each("a", &flow.input::<Vec<Vec<u32>>>(), |body, list| {
         body.for_each("b", list, |body, item| {
             let same = |n: serde_json::Value| -> Result<_, StepError> { Ok(n) };
-            let taken = body.pass::<serde_json::Value, _>("c", item, ".");
-            let list = body.pass::<serde_json::Value, _>("d", list, ".");
+            let taken = body.pass::<serde_json::Value, _>("c", item, ".").plain();
+            let list = body.pass::<serde_json::Value, _>("d", list, ".").plain();
             body.map("e", if outer { &list } else { &taken }, same)
         })
     });

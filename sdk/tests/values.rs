@@ -94,10 +94,21 @@ proptest! {
                 let value = Value::new(kind.clone(), producer, &bytes);
                 let _ = value.decode::<Json>();
                 let _ = value.items();
+                let _ = value.members();
                 let _ = value.leaving(false);
                 let _ = Value::map(&[("a", &value), ("b", &value)]);
                 let _ = Expression::compile(".").unwrap().run(&value, &Variables::default());
             }
+        }
+    }
+
+    #[test]
+    fn a_map_of_the_members_is_the_map(members in prop::collection::btree_map(".{0,8}", any_json(), 0..40)) {
+        let map = Json::Object(members.into_iter().collect());
+        for value in [json_value(&map), Value::encode(&map).unwrap()] {
+            let members = value.members().unwrap();
+            let members: Vec<_> = members.iter().map(|(key, value)| (&**key, value)).collect();
+            prop_assert_eq!(&Value::map(&members).unwrap().decode::<Json>().unwrap(), &map);
         }
     }
 

@@ -1,17 +1,13 @@
-//! Handles: what a node gives, and what may be said of it.
+//! Handles: what a node gives, whether it is there, and what kind of node it is.
 
 use std::cell::RefCell;
 use std::marker::PhantomData;
 use std::rc::Rc;
-use std::time::Duration;
 
-use crate::draft::{
-    DraftApply, DraftEdge, DraftFormula, DraftGraph, DraftNode, DraftOperation, DraftSource,
-    DraftText,
-};
-use crate::retry::Retry;
+use super::formula::{Formula, IntoFormula};
+use crate::draft::{DraftEdge, DraftFormula, DraftGraph, DraftNode, DraftSource};
 
-/// Whether a node's value is there: [`Always`], or [`Maybe`] where a switch is upstream.
+/// Whether a node's value is there: [`Always`], or [`Maybe`] where a switch or a `when` is upstream.
 pub trait Presence: 'static {
     /// How a value arrives in a join.
     type Arg<T>;
@@ -45,50 +41,124 @@ impl Presence for Maybe {
     }
 }
 
+/// Types without values of them.
+pub(super) type Types<T> = PhantomData<fn() -> T>;
+
 /// Kind of a handle: an input, an item, or a case of a switch.
 #[derive(Debug)]
 pub struct Given;
-/// Kind of a handle: a step.
+/// Kind of a handle: a value that is transformed on its way.
 #[derive(Debug)]
-pub struct Step;
-/// Kind of a handle: a call of a function.
+pub struct Transformed;
+/// Kind of a handle: a closure or an expression that is given `S`.
 #[derive(Debug)]
-pub struct Call;
-/// Kind of a handle: a `for_each`.
+pub struct Step<S>(Types<S>);
+/// Kind of a handle: a call of a function that is given `S`.
 #[derive(Debug)]
-pub struct Each;
+pub struct Call<S>(Types<S>);
+/// Kind of a handle: a call of an endpoint that is given `S`.
+#[derive(Debug)]
+pub struct Endpoint<S>(Types<S>);
+/// Kind of a handle: a `for_each` that is given `S`.
+#[derive(Debug)]
+pub struct Each<S>(Types<S>);
+/// Kind of a handle: a node that waits, or is made of others, and is given `S`.
+#[derive(Debug)]
+pub struct Whole<S>(Types<S>);
 
-/// A kind that is a node of the graph, and so can be its output.
+/// Kind of a handle: a node of whatever kind; see [`Node::plain`].
+#[derive(Debug)]
+pub struct Plain;
+
+/// A kind that is a node of the graph, and so can be its output and has attributes.
 #[diagnostic::on_unimplemented(
     message = "an input, an item or a case of a switch is no node, and so cannot be an output",
     note = "give it to a step, such as `pass` with the expression `.`, and name that"
 )]
-pub trait Vertex {}
-impl Vertex for Step {}
-impl Vertex for Call {}
-impl Vertex for Each {}
+pub trait Vertex {
+    /// What the node is given.
+    type Args;
+}
 
-/// A kind that runs, and so has retries and a timeout.
-pub trait Runs {}
-impl Runs for Step {}
-impl Runs for Call {}
+/// A kind that is called itself, and so says how often it may be.
+pub trait Runs: Vertex {}
 
-/// Types without values of them.
-type Types<T, P, K> = PhantomData<fn() -> (T, P, K)>;
+/// A kind whose value can be transformed on its way; once.
+pub trait Untransformed {}
 
-/// A handle of something that gives a `T`.
+macro_rules! kinds {
+    ($($trait:ident: $($kind:ident)+;)+) => { $($(kinds!(@ $trait $kind);)+)+ };
+    (@ Vertex $kind:ident) => { impl<S> Vertex for $kind<S> { type Args = S; } };
+    (@ $trait:ident Given) => { impl $trait for Given {} };
+    (@ $trait:ident $kind:ident) => { impl<S> $trait for $kind<S> {} };
+}
+kinds! {
+    Vertex: Step Call Endpoint Each Whole;
+    Runs: Step Call Endpoint;
+    Untransformed: Given Step Call Endpoint Each Whole;
+}
+impl Vertex for Plain {
+    type Args = ();
+}
+impl Untransformed for Plain {}
+
+/// A node, where one is to blame, and what is wrong with it.
+pub(super) type Mistake = (Option<String>, String);
+
+/// A graph under construction, and where it stands.
+#[derive(Debug, Default)]
+pub(super) struct Work {
+    pub(super) graph: RefCell<DraftGraph>,
+    /// The nodes whose bodies it is in, outermost first.
+    pub(super) owners: Vec<String>,
+    /// What the flow's author did wrong that only building the flow can tell.
+    pub(super) mistakes: Rc<RefCell<Vec<Mistake>>>,
+}
+
+impl Work {
+    /// The name under which a value from `source` arrives.
+    pub(super) fn name<'a>(&'a self, source: &'a DraftSource) -> &'a str {
+        match source {
+            DraftSource::Input(0) => "input",
+            DraftSource::Input(depth) if *depth < self.owners.len() => &self.owners[*depth - 1],
+            DraftSource::Input(_) => "item",
+            DraftSource::Node(name) => name,
+        }
+    }
+}
+
+/// A handle of something that gives a `T`. `P` says whether it is always there, `K` what it is.
 #[derive(Debug)]
-pub struct Node<T, P = Always, K = Step> {
-    pub(super) graph: Rc<RefCell<DraftGraph>>,
+pub struct Node<T, P = Always, K = Plain> {
+    pub(super) work: Rc<Work>,
     pub(super) index: Option<usize>,
     pub(super) source: DraftSource,
     pub(super) case: Option<usize>,
-    pub(super) types: Types<T, P, K>,
+    pub(super) transform: Option<DraftFormula>,
+    /// Declared version of the node's closures.
+    pub(super) version: u32,
+    pub(super) types: Types<(T, P, K)>,
 }
 
 impl<T, P, K> Node<T, P, K> {
+    /// A value that is no node of its own.
+    pub(super) fn given(work: &Rc<Work>, source: DraftSource, case: Option<usize>) -> Self {
+        Self {
+            work: Rc::clone(work),
+            index: None,
+            source,
+            case,
+            transform: None,
+            version: 1,
+            types: PhantomData,
+        }
+    }
+
     pub(super) fn edge(&self) -> DraftEdge {
-        DraftEdge::new(self.source.clone(), self.case, None)
+        DraftEdge {
+            transform: self.transform.clone(),
+            ..DraftEdge::new(self.source.clone(), self.case, None)
+        }
     }
 
     pub(super) fn name(&self) -> Option<&str> {
@@ -98,10 +168,23 @@ impl<T, P, K> Node<T, P, K> {
         }
     }
 
-    fn set(self, change: impl FnOnce(&mut DraftNode)) -> Self {
+    /// The same node, said to be of other types.
+    pub(super) fn retyped<T2, P2, K2>(self) -> Node<T2, P2, K2> {
+        Node {
+            work: self.work,
+            index: self.index,
+            source: self.source,
+            case: self.case,
+            transform: self.transform,
+            version: self.version,
+            types: PhantomData,
+        }
+    }
+
+    pub(super) fn change(self, change: impl FnOnce(&mut DraftNode)) -> Self {
         if let Some(ix) = self.index {
             // A handle may outlive its graph's being built; then there is nothing left to say.
-            if let Some(node) = self.graph.borrow_mut().nodes.get_mut(ix) {
+            if let Some(node) = self.work.graph.borrow_mut().nodes.get_mut(ix) {
                 change(node);
             }
         }
@@ -109,115 +192,24 @@ impl<T, P, K> Node<T, P, K> {
     }
 }
 
-impl<T, P, K: Runs> Node<T, P, K> {
-    /// How often the step is tried.
+impl<T, P, K: Vertex> Node<T, P, K> {
+    /// The handle without the types of what the node is given: for signatures of functions, which
+    /// then say `Node<T>`, and for lists of handles. Say what takes the node's place, and what undoes
+    /// it, before.
     #[must_use]
-    pub fn retry(self, retry: Retry) -> Self {
-        self.set(|node| node.retry = Some(retry))
-    }
-
-    /// How long one attempt may take.
-    #[must_use]
-    pub fn timeout(self, timeout: Duration) -> Self {
-        self.set(|node| node.timeout = Some(timeout))
-    }
-
-    /// The version of the closure: raise it when a request that began with the old one must not go
-    /// on with this one. 1 by default.
-    #[must_use]
-    pub fn version(self, version: u32) -> Self {
-        self.set(|node| {
-            if let DraftOperation::Map(map) = &mut node.operation {
-                map.version = version;
-            }
-        })
+    pub fn plain(self) -> Node<T, P> {
+        self.retyped()
     }
 }
 
-impl<T, P> Node<T, P, Call> {
-    fn call(self, change: impl FnOnce(&mut DraftApply)) -> Self {
-        self.set(|node| {
-            if let DraftOperation::Apply(apply) = &mut node.operation {
-                change(apply);
-            }
-        })
-    }
-
-    /// HTTP method; POST by default.
+impl<T, P, K: Untransformed> Node<T, P, K> {
+    /// The value as a jq expression or a closure transforms it on its way to another node.
     #[must_use]
-    pub fn method(self, method: &str) -> Self {
-        self.call(|apply| apply.method = Some(method.to_owned()))
-    }
-
-    /// Path and query after the function's name, beginning with `/` or `?`.
-    #[must_use]
-    pub fn path(self, path: &str) -> Self {
-        self.call(|apply| apply.path = Some(DraftText::Literal(path.to_owned())))
-    }
-
-    /// A header to send.
-    #[must_use]
-    pub fn header(self, name: &str, value: &str) -> Self {
-        let value = DraftText::Literal(value.to_owned());
-        self.call(|apply| apply.headers.push((name.to_owned(), value)))
-    }
-
-    /// How a value that a closure made is sent: `application/json` (the default) or
-    /// `application/msgpack`.
-    #[must_use]
-    pub fn content_type(self, content_type: &str) -> Self {
-        self.call(|apply| apply.content_type = Some(content_type.to_owned()))
-    }
-}
-
-impl<T, P> Node<T, P, Each> {
-    /// Most items in progress at once; 64 by default.
-    #[must_use]
-    pub fn max_parallel(self, items: usize) -> Self {
-        self.set(|node| {
-            if let DraftOperation::ForEach { parallel_max, .. } = &mut node.operation {
-                *parallel_max = Some(items);
-            }
-        })
-    }
-}
-
-/// A switch under construction. The first case that holds is taken; where none does, the default;
-/// where there is none, everything that hangs on the switch alone is skipped.
-#[derive(Debug)]
-pub struct Switch<T> {
-    pub(super) node: Node<T, Always, Step>,
-}
-
-impl<T> Switch<T> {
-    /// A case with a jq condition; its value is the switch's input.
-    #[must_use]
-    pub fn when(&self, jq: &str) -> Node<T, Maybe, Given> {
-        self.case(Some(jq))
-    }
-
-    /// The default; declare it last.
-    #[must_use]
-    pub fn otherwise(&self) -> Node<T, Maybe, Given> {
-        self.case(None)
-    }
-
-    fn case(&self, when: Option<&str>) -> Node<T, Maybe, Given> {
-        let mut graph = self.node.graph.borrow_mut();
-        let node = self.node.index.and_then(|ix| graph.nodes.get_mut(ix));
-        let case = match node.map(|node| &mut node.operation) {
-            Some(DraftOperation::Switch { cases, .. }) => {
-                cases.push(when.map(|jq| DraftFormula::Jq(jq.into())));
-                cases.len() - 1
-            }
-            _ => 0,
-        };
+    pub fn via<O, M>(&self, transform: impl IntoFormula<T, O, M>) -> Node<O, P, Transformed> {
+        let Formula(transform) = transform.into_formula(self.version);
         Node {
-            graph: Rc::clone(&self.node.graph),
-            index: None,
-            source: self.node.source.clone(),
-            case: Some(case),
-            types: PhantomData,
+            transform: Some(transform),
+            ..Node::given(&self.work, self.source.clone(), self.case)
         }
     }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use super::input::{Input, Members};
+use super::input::{Arrives, Members};
 use crate::closure::{Closure, StepError};
 use crate::value::{Body, Producer, Value, ValueError};
 
@@ -49,44 +49,44 @@ pub struct Blocking;
 #[derive(Debug)]
 pub struct Asynchronous<R>(PhantomData<R>);
 
-/// A function that a `map` can run on the input `I`.
+/// A function that a `map` can run on what arrives as `S`.
 #[diagnostic::on_unimplemented(
-    message = "this closure does not take what the step's input `{I}` gives",
+    message = "this closure does not take what arrives, `{S}`",
     label = "wants another argument, or is no `fn(argument) -> Result<_, _>`",
-    note = "a handle of `T` gives a `T`, a tuple of handles a tuple, and in a tuple a handle below a switch an `Option`"
+    note = "a handle of `T` gives a `T`, a tuple of handles a tuple, and in a tuple what may be skipped an `Option`"
 )]
-pub trait IntoClosure<I: Input, O, M> {
+pub trait IntoClosure<S: Arrives, O, M> {
     /// Erases its types.
     fn into_closure(self) -> Closure;
 }
 
-impl<I, O, E, F> IntoClosure<I, O, Blocking> for F
+impl<S, O, E, F> IntoClosure<S, O, Blocking> for F
 where
-    I: Input,
-    F: Fn(I::Value) -> Result<O, E> + Send + Sync + 'static,
+    S: Arrives,
+    F: Fn(S::Value) -> Result<O, E> + Send + Sync + 'static,
     O: IntoValue,
     E: Into<StepError>,
 {
     fn into_closure(self) -> Closure {
         Closure::Sync(Arc::new(move |inputs| {
-            let argument = I::read(&mut Members::new(inputs))?;
+            let argument = S::read(&mut Members::new(inputs))?;
             let output = self(argument).map_err(Into::into)?;
             output.into_value().map_err(StepError::permanent)
         }))
     }
 }
 
-impl<I, O, E, F, R> IntoClosure<I, O, Asynchronous<R>> for F
+impl<S, O, E, F, R> IntoClosure<S, O, Asynchronous<R>> for F
 where
-    I: Input,
-    F: Fn(I::Value) -> R + Send + Sync + 'static,
+    S: Arrives,
+    F: Fn(S::Value) -> R + Send + Sync + 'static,
     R: Future<Output = Result<O, E>> + Send + 'static,
     O: IntoValue,
     E: Into<StepError>,
 {
     fn into_closure(self) -> Closure {
         Closure::Async(Arc::new(move |inputs| {
-            let running = I::read(&mut Members::new(inputs)).map(&self);
+            let running = S::read(&mut Members::new(inputs)).map(&self);
             Box::pin(async move {
                 let output = running?.await.map_err(Into::into)?;
                 output.into_value().map_err(StepError::permanent)

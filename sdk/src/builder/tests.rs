@@ -6,6 +6,8 @@ use crate::context::Context;
 use crate::graph::{Operation, Source};
 use crate::value::Value;
 
+mod attributes;
+
 fn double(n: u32) -> Result<u32, StepError> {
     Ok(n * 2)
 }

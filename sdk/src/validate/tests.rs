@@ -1,3 +1,7 @@
+mod constructs;
+mod drafts;
+mod random;
+
 use std::fmt::Write as _;
 
 use super::*;
@@ -57,11 +61,11 @@ fn build_diamonds(diamonds: usize) -> u64 {
     built(|flow| {
         let same = |n: u32| -> Result<u32, StepError> { Ok(n) };
         let sum = |(a, b): (u32, u32)| -> Result<u32, StepError> { Ok(a + b) };
-        let mut last = flow.map("j0", &flow.input::<u32>(), same);
+        let mut last = flow.map("j0", &flow.input::<u32>(), same).plain();
         for n in 1..=diamonds {
             let left = flow.map(&format!("l{n}"), &last, same);
             let right = flow.map(&format!("r{n}"), &last, same);
-            last = flow.map(&format!("j{n}"), (&left, &right), sum);
+            last = flow.map(&format!("j{n}"), (&left, &right), sum).plain();
         }
     })
 }

@@ -58,6 +58,22 @@ fn items_and_list_are_inverse_in_both_formats() {
 }
 
 #[test]
+fn members_come_out_under_their_keys_and_bytes_as_bytes() {
+    let image = Value::new(ContentType::new("image/png"), Producer::Function, &[0xff]);
+    let join = Value::map(&[("n", &json("1")), ("image", &image)]).unwrap();
+    let members = join.members().unwrap();
+    assert_eq!(members[0].0, "n");
+    assert_eq!(members[0].1.decode::<u8>().unwrap(), 1);
+    let raw = Value::new(ContentType::BYTES, Producer::Platform, &[0xff]);
+    assert_eq!(members[1], ("image".to_owned(), raw));
+    let numbered = Value::encode(&std::collections::BTreeMap::from([(7, "x")])).unwrap();
+    assert_eq!(numbered.members().unwrap()[0].0, "7");
+    assert!(Value::empty().members().unwrap().is_empty());
+    assert!(json("[1]").members().is_err());
+    assert!(Value::encode(&[1]).unwrap().members().is_err());
+}
+
+#[test]
 fn an_empty_body_decodes_as_nothing() {
     assert_eq!(Value::empty().decode::<Option<u8>>().unwrap(), None);
     Value::empty().decode::<()>().unwrap();

@@ -197,6 +197,15 @@ fn what_stands_in_for_a_node_is_a_call() {
 }
 
 #[test]
+fn a_switch_has_no_fallback() {
+    refused(
+        "flow: f\nnodes:\n  a: { switch: [{ when: ., to: b }], fallback: { value: 1 } }\n  b: { pass: . }\n",
+        "f.yaml:3: flow f: node a: a switch takes one of its ways, which a fallback cannot; write a \
+         default",
+    );
+}
+
+#[test]
 fn a_retry_is_on_failures_that_pass() {
     for found in ["permanent", "unknown", "everything"] {
         refused_node(

@@ -1,4 +1,5 @@
 //! Graphs that are made at run time.
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
