@@ -1,5 +1,13 @@
 //! Values on their way between steps: small ones in the event, larger ones in the store, and what
 //! must outlive the store in the log.
+//!
+//! Invariants: a value that is gone is told apart from every other error, by its place, so that it
+//! can be made again; nothing is put once the request's data is dropped.
+//! Absent: who reads the log; parts come from the driver.
+
+mod manifest;
+
+pub(crate) use manifest::{Manifest, Split};
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
@@ -10,7 +18,9 @@ use turlough_datastore::{GetError, MemoryStore, PutError};
 use turlough_sdk::{
     ContentType, Digest, Inputs, Producer, RequestId, StepPath, Value, ValueError, ValueRef,
 };
+use turlough_statestore::Event;
 
+use crate::driver::parts_of;
 use crate::machine::Given;
 
 /// Longest step path in a store key; a longer one is replaced by its hash.
@@ -33,15 +43,38 @@ const PUT_WAIT_MAX: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(crate) struct RequestData {
     request: RequestId,
+    generation: u32,
     epoch: u64,
     store: Arc<MemoryStore>,
     inline_bytes_max: usize,
-    /// The input, which lies in the log where it is large.
-    input: (ValueRef, Value),
+    /// Envelopes that lie in the log in parts, by upload.
+    parts: Mutex<HashMap<u128, Assembled>>,
     /// Manifests that were read: their items are looked up one by one.
-    manifests: Mutex<HashMap<ValueRef, Arc<Vec<ValueRef>>>>,
+    manifests: Mutex<HashMap<ValueRef, Arc<Manifest>>>,
     /// Whether the request's bucket was dropped: a put after that would bring it to life again.
     closed: RwLock<bool>,
+}
+
+/// An envelope that was put together from its parts.
+#[derive(Debug)]
+struct Assembled {
+    envelope: Bytes,
+    /// Whether its digest was found to be right.
+    is_checked: bool,
+}
+
+impl Assembled {
+    const fn new(envelope: Bytes) -> Self {
+        Self {
+            envelope,
+            is_checked: false,
+        }
+    }
+
+    fn checked(&mut self, digest: Digest) -> Option<Bytes> {
+        self.is_checked = self.is_checked || Digest::of(&self.envelope) == digest;
+        self.is_checked.then(|| self.envelope.clone())
+    }
 }
 
 /// How a step reads its inputs.
@@ -55,8 +88,10 @@ pub(crate) enum Reading {
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum DataError {
+    #[error("{source}")]
+    Lost { at: ValueRef, source: GetError },
     #[error(transparent)]
-    Get(#[from] GetError),
+    Corrupt(GetError),
     #[error(transparent)]
     Put(#[from] PutError),
     #[error(transparent)]
@@ -65,6 +100,10 @@ pub(crate) enum DataError {
     Item { index: u32, items: usize },
     #[error("value in the log of request {0} cannot be read here")]
     Elsewhere(RequestId),
+    #[error(
+        "output is {size} bytes and must outlive the store, limit {limit}; raise TURLOUGH_DURABLE_BYTES_MAX"
+    )]
+    NotDurable { size: usize, limit: usize },
     #[error("inputs are joins of joins, deeper than {JOIN_DEPTH_MAX}; put a step between them")]
     TooDeep,
     #[error("inputs are over {INPUT_BYTES_MAX} bytes together; hand on less")]
@@ -76,17 +115,24 @@ pub(crate) enum DataError {
 impl RequestData {
     pub(crate) fn new(
         request: RequestId,
+        generation: u32,
         epoch: u64,
         store: Arc<MemoryStore>,
         inline_bytes_max: usize,
-        input: (ValueRef, Value),
+        parts: HashMap<u128, Bytes>,
     ) -> Self {
         Self {
             request,
+            generation,
             epoch,
             store,
             inline_bytes_max,
-            input,
+            parts: Mutex::new(
+                parts
+                    .into_iter()
+                    .map(|(upload, envelope)| (upload, Assembled::new(envelope)))
+                    .collect(),
+            ),
             manifests: Mutex::default(),
             closed: RwLock::new(false),
         }
@@ -99,15 +145,33 @@ impl RequestData {
         self.store.drop_bucket(self.request, self.epoch);
     }
 
+    /// From now on, what lies in parts under `upload` can be read.
+    pub(crate) fn learn(&self, upload: u128, envelope: Bytes) {
+        let mut parts = self.parts.lock().unwrap_or_else(PoisonError::into_inner);
+        parts.insert(upload, Assembled::new(envelope));
+    }
+
     /// Reads what lies at a reference.
     pub(crate) fn load(&self, at: &ValueRef) -> Result<Value, DataError> {
         let envelope = match at {
             ValueRef::Inline(envelope) => envelope.clone(),
             ValueRef::Stored {
                 key, boot, size, ..
-            } => self.store.get(self.request, key, *boot, *size)?,
-            at if *at == self.input.0 => return Ok(self.input.1.clone()),
-            ValueRef::Parts { .. } => return Err(DataError::Elsewhere(self.request)),
+            } => {
+                let got = self.store.get(self.request, key, *boot, *size);
+                got.map_err(|source| match source {
+                    GetError::Lost { .. } => DataError::Lost {
+                        at: at.clone(),
+                        source,
+                    },
+                    GetError::Corrupt { .. } => DataError::Corrupt(source),
+                })?
+            }
+            ValueRef::Parts { upload, digest, .. } => {
+                let mut parts = self.parts.lock().unwrap_or_else(PoisonError::into_inner);
+                let whole = parts.get_mut(upload).and_then(|part| part.checked(*digest));
+                whole.ok_or(DataError::Elsewhere(self.request))?
+            }
         };
         Ok(Value::from_envelope(envelope)?)
     }
@@ -133,12 +197,13 @@ impl RequestData {
         }
     }
 
-    /// The members of a list, as data.
-    pub(crate) fn members(&self, given: &[Given]) -> Result<Vec<Value>, DataError> {
+    /// The members of a list, as data; nothing where there is none.
+    pub(crate) fn members(&self, given: &[Option<Given>]) -> Result<Vec<Option<Value>>, DataError> {
         let mut room = INPUT_BYTES_MAX;
-        let read = |given: &Given| {
+        let read = |given: &Option<Given>| {
+            let Some(given) = given else { return Ok(None) };
             self.measure(given, 0, &mut room)?;
-            Ok(typed(self.resolve(given)?))
+            Ok(Some(typed(self.resolve(given)?)))
         };
         given.iter().map(read).collect()
     }
@@ -171,8 +236,8 @@ impl RequestData {
         };
         let members = members.iter().map(load).collect::<Result<Vec<_>, _>>()?;
         Ok(Inputs {
-            request: self.request.to_string(),
             members,
+            ..Inputs::default()
         })
     }
 
@@ -209,6 +274,42 @@ impl RequestData {
         if envelope.len() <= self.inline_bytes_max {
             return Ok(ValueRef::Inline(Bytes::copy_from_slice(envelope)));
         }
+        self.store(step, attempt, value).await
+    }
+
+    /// Keeps what must outlive the store: in its event where it is small, otherwise in parts, which
+    /// stand in the log before what names them. With an inline limit of 0 no payload goes into the
+    /// log, and only the store is left.
+    pub(crate) async fn keep_durable(
+        &self,
+        step: &str,
+        attempt: u32,
+        value: &Value,
+        durable_bytes_max: usize,
+    ) -> Result<(ValueRef, Vec<Event>), DataError> {
+        let envelope = value.envelope();
+        if envelope.len() <= self.inline_bytes_max || self.inline_bytes_max == 0 {
+            return Ok((self.keep(step, attempt, value).await?, Vec::new()));
+        }
+        let (size, limit) = (value.body().len(), durable_bytes_max);
+        if size > limit {
+            return Err(DataError::NotDurable { size, limit });
+        }
+        let (at, parts) = parts_of(value);
+        if let ValueRef::Parts { upload, .. } = &at {
+            self.learn(*upload, envelope.clone());
+        }
+        Ok((at, parts))
+    }
+
+    /// Keeps a value in the store, whatever its size.
+    pub(crate) async fn store(
+        &self,
+        step: &str,
+        attempt: u32,
+        value: &Value,
+    ) -> Result<ValueRef, DataError> {
+        let envelope = value.envelope();
         let key = self.key(step, attempt);
         let mut wait = PUT_WAIT_MIN;
         loop {
@@ -236,12 +337,12 @@ impl RequestData {
     /// `{request}generation/step/attempt.epoch.nonce`: a late attempt never overwrites another.
     fn key(&self, step: &str, attempt: u32) -> String {
         let nonce = uuid::Uuid::new_v4().as_u128() as u32;
-        let (request, epoch) = (self.request, self.epoch);
+        let (request, generation, epoch) = (self.request, self.generation, self.epoch);
         if step.len() > PATH_BYTES_MAX {
             let hash = Digest::of(step.as_bytes());
-            return format!("{{{request}}}0/{hash}/{attempt}.{epoch}.{nonce:08x}");
+            return format!("{{{request}}}{generation}/{hash}/{attempt}.{epoch}.{nonce:08x}");
         }
-        format!("{{{request}}}0/{step}/{attempt}.{epoch}.{nonce:08x}")
+        format!("{{{request}}}{generation}/{step}/{attempt}.{epoch}.{nonce:08x}")
     }
 
     /// Keeps the items of a `for_each`, each a value of its own, and the manifest that lists them.
@@ -249,10 +350,10 @@ impl RequestData {
         &self,
         step: &StepPath,
         attempt: u32,
-        items: &[Value],
+        split: Split,
     ) -> Result<ValueRef, DataError> {
-        let mut kept = Vec::with_capacity(items.len());
-        for (index, item) in items.iter().enumerate() {
+        let mut kept = Vec::with_capacity(split.items.len());
+        for (index, item) in split.items.iter().enumerate() {
             if index % ITEMS_PER_TURN == ITEMS_PER_TURN - 1 {
                 tokio::task::yield_now().await;
             }
@@ -261,42 +362,47 @@ impl RequestData {
                     .await?,
             );
         }
-        let manifest = self
-            .keep(step.as_str(), attempt, &Value::encode(&kept)?)
+        let manifest = Manifest {
+            items: kept,
+            keys: split.keys,
+        };
+        let at = self
+            .keep(step.as_str(), attempt, &Value::encode(&manifest)?)
             .await?;
-        self.remember(manifest.clone(), Arc::new(kept));
-        Ok(manifest)
+        self.remember(at.clone(), Arc::new(manifest));
+        Ok(at)
     }
 
     fn item(&self, manifest: &ValueRef, index: u32) -> Result<ValueRef, DataError> {
-        let items = self.manifest(manifest)?;
-        let found = items.get(index as usize).cloned();
+        let manifest = self.manifest(manifest)?;
+        let found = manifest.items.get(index as usize).cloned();
         found.ok_or(DataError::Item {
             index,
-            items: items.len(),
+            items: manifest.items.len(),
         })
     }
 
-    fn manifest(&self, at: &ValueRef) -> Result<Arc<Vec<ValueRef>>, DataError> {
+    /// What lists the items of a `for_each`.
+    pub(crate) fn manifest(&self, at: &ValueRef) -> Result<Arc<Manifest>, DataError> {
         let known = self
             .manifests
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .get(at)
             .cloned();
-        if let Some(items) = known {
-            return Ok(items);
+        if let Some(manifest) = known {
+            return Ok(manifest);
         }
-        let items: Arc<Vec<ValueRef>> = Arc::new(self.load(at)?.decode()?);
-        self.remember(at.clone(), Arc::clone(&items));
-        Ok(items)
+        let manifest: Arc<Manifest> = Arc::new(self.load(at)?.decode()?);
+        self.remember(at.clone(), Arc::clone(&manifest));
+        Ok(manifest)
     }
 
-    fn remember(&self, at: ValueRef, items: Arc<Vec<ValueRef>>) {
+    fn remember(&self, at: ValueRef, manifest: Arc<Manifest>) {
         self.manifests
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
-            .insert(at, items);
+            .insert(at, manifest);
     }
 }
 

@@ -1,29 +1,39 @@
-//! Runs one attempt of a step: loads its inputs, does its operation, keeps what it made.
+//! Runs one attempt of a step: takes its inputs, does its operation, keeps what it made.
+//!
+//! Invariants: an attempt always comes to an end, by an error, a timeout and a panic too; what a
+//! failure says is whether the call was made, as far as anybody can know; what a secret holds stands
+//! in no error.
+//! Absent: when an attempt starts, and whether it is tried again; the driver and the machine know.
 
-mod apply;
 mod blocking;
+mod body;
+mod call;
+mod input;
+mod operation;
+mod scope;
+mod text;
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt;
-use turlough_sdk::{
-    Cause, Closure, Inputs, Operation, ReplicaId, RequestId, StepError, Value, Variables,
-};
-use turlough_statestore::event::{StepEnd, StepEnded};
+use turlough_sdk::{Cause, Flow, Operation, RequestId, StepError, StepPath, Value, ValueRef, Wait};
+use turlough_statestore::Event;
+use turlough_statestore::event::{Accepted, StepEnd, StepEnded};
 
-use crate::clock::{now_us, until};
-use crate::data::{Reading, RequestData};
+use crate::clock::now_us;
+use crate::data::{DataError, RequestData};
 use crate::machine::{Given, Run, Work};
 use crate::shared::Shared;
+use scope::Scope;
 
 /// Values up to this size are turned into JSON, joined or looked into on the spot: some 100 µs.
 const INLINE_WORK_BYTES_MAX: u64 = 64 * 1024;
 /// Longest error message that goes into the log, in bytes.
 const MESSAGE_BYTES_MAX: usize = 4096;
-/// Most items of one `for_each`.
-const ITEMS_MAX: usize = 1_000_000;
+/// How long somebody may take to say that he takes a step on.
+const HAND_OVER_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// What all attempts of a request share.
 #[derive(Debug)]
@@ -33,49 +43,98 @@ pub(crate) struct Context {
     pub(crate) epoch: u64,
     pub(crate) data: RequestData,
     pub(crate) shared: Arc<Shared>,
+    pub(crate) flow: Arc<Flow>,
+    pub(crate) accepted: Arc<Accepted>,
+}
+
+/// What came of an attempt.
+#[derive(Debug)]
+pub(crate) enum Attempted {
+    /// It ended. The parts stand in the log before the end that names them.
+    Ended { parts: Vec<Event>, ended: StepEnded },
+    /// Somebody else took it on, and completes it by a callback or as another request.
+    Called {
+        step: StepPath,
+        attempt: u32,
+        at_us: u64,
+    },
+}
+
+/// How an attempt ended that was not handed over.
+#[derive(Debug)]
+struct Ending {
+    end: StepEnd,
+    set: Vec<(String, ValueRef)>,
+    parts: Vec<Event>,
+}
+
+/// Why an attempt came to nothing.
+#[derive(Debug)]
+enum Failure {
+    Step(StepError),
+    /// A value that it needs is gone.
+    Lost(ValueRef),
+}
+
+impl From<StepError> for Failure {
+    fn from(error: StepError) -> Self {
+        Self::Step(error)
+    }
+}
+
+impl From<DataError> for Failure {
+    fn from(error: DataError) -> Self {
+        match error {
+            DataError::Lost { at, .. } => Self::Lost(at),
+            error => Self::Step(StepError::permanent(error)),
+        }
+    }
 }
 
 /// Runs an attempt to its end, which it always has: an error, a timeout and a panic are ends.
-pub(crate) async fn run(context: Arc<Context>, run: Run) -> StepEnded {
-    if run.not_before_us > 0 {
-        tokio::time::sleep(until(run.not_before_us)).await;
-    }
+pub(crate) async fn run(context: Arc<Context>, run: Box<Run>) -> Attempted {
     let begin_us = now_us();
-    // Without a timeout of its own a step may take what is left of the flow's; the driver sees to that.
-    let limit = run.graph.nodes[run.node].timeout.unwrap_or(Duration::MAX);
-    let attempt = AssertUnwindSafe(attempt(&context, &run)).catch_unwind();
-    let end = match tokio::time::timeout(limit, attempt).await {
-        Ok(Ok(Ok(end))) => end,
-        Ok(Ok(Err(error))) => failed(&error),
-        Ok(Err(panic)) => failed(&blocking::panicked(panic.as_ref())),
+    let scope = Scope::new(context, Arc::from(run));
+    let limit = limit(scope.run());
+    let attempt = AssertUnwindSafe(attempt(&scope)).catch_unwind();
+    // On the heap: an attempt holds what is on its way to a function.
+    let attempted = tokio::time::timeout(limit, Box::pin(attempt)).await;
+    let (run, context) = (scope.run(), scope.context());
+    let ending = match attempted {
+        Ok(Ok(Ok(Some(ending)))) => ending,
+        Ok(Ok(Ok(None))) => {
+            return Attempted::Called {
+                step: run.step.clone(),
+                attempt: run.attempt,
+                at_us: now_us(),
+            };
+        }
+        Ok(Ok(Err(Failure::Step(error)))) => failed(&error).into(),
+        Ok(Ok(Err(Failure::Lost(value)))) => StepEnd::Lost { value }.into(),
+        Ok(Err(panic)) => failed(&blocking::panicked(panic.as_ref())).into(),
         Err(_) => failed(&StepError {
-            message: format!("{} took longer than its timeout of {limit:?}", what(&run)),
+            message: format!("{} took longer than its timeout of {limit:?}", what(run)),
             cause: Cause::Timeout,
-        }),
+        })
+        .into(),
     };
-    let replica: ReplicaId = context.shared.replica;
-    let (generation, epoch) = (context.generation, context.epoch);
-    let (step, attempt) = (run.step, run.attempt);
-    let end_us = now_us().max(begin_us);
-    StepEnded {
-        step,
-        generation,
-        attempt,
-        epoch,
-        replica,
+    let ended = StepEnded {
+        step: run.step.clone(),
+        generation: context.generation,
+        attempt: run.attempt,
+        epoch: context.epoch,
+        replica: context.shared.replica,
         begin_us,
-        end_us,
-        end,
-    }
+        end_us: now_us().max(begin_us),
+        end: ending.end,
+        set: ending.set,
+    };
+    let parts = ending.parts;
+    Attempted::Ended { parts, ended }
 }
 
 /// The end of an attempt whose task was lost: a bug of ours, but not the request's death.
-pub(crate) fn lost(
-    context: &Context,
-    step: turlough_sdk::StepPath,
-    attempt: u32,
-    why: &str,
-) -> StepEnded {
+pub(crate) fn lost(context: &Context, step: StepPath, attempt: u32, why: &str) -> StepEnded {
     let now = now_us();
     let error = StepError {
         message: format!("attempt was lost: {why}"),
@@ -90,84 +149,8 @@ pub(crate) fn lost(
         begin_us: now,
         end_us: now,
         end: failed(&error),
+        set: Vec::new(),
     }
-}
-
-fn what(run: &Run) -> String {
-    let vertex = &run.graph.nodes[run.node];
-    match &vertex.operation {
-        Operation::Apply(apply) => format!("call of function {}", apply.function),
-        operation => format!("{} {}", operation.name(), vertex.id),
-    }
-}
-
-fn failed(error: &StepError) -> StepEnd {
-    let mut message = error.message.clone();
-    if message.len() > MESSAGE_BYTES_MAX {
-        let cut = (0..=MESSAGE_BYTES_MAX)
-            .rev()
-            .find(|at| message.is_char_boundary(*at));
-        message.truncate(cut.unwrap_or(0));
-        message.push('…');
-    }
-    StepEnd::Failed {
-        message,
-        cause: error.cause,
-    }
-}
-
-async fn attempt(context: &Arc<Context>, run: &Run) -> Result<StepEnd, StepError> {
-    let (graph, node) = (Arc::clone(&run.graph), run.node);
-    let output = match (&run.work, &run.graph.nodes[run.node].operation) {
-        (Work::Gather(results), _) => gather(context, results).await?,
-        (Work::Operation, Operation::Switch(_)) => {
-            let inputs = inputs(context, run).await?;
-            return blocking::run(move || blocking::take_case(&graph, node, &inputs)).await;
-        }
-        (Work::Operation, Operation::ForEach(_)) => {
-            let inputs = inputs(context, run).await?;
-            let items = blocking::run(move || blocking::items(&graph, node, &inputs)).await?;
-            return split(context, run, &items).await;
-        }
-        (Work::Operation, operation) => {
-            let inputs = inputs(context, run).await?;
-            output(context, run, operation, inputs).await?
-        }
-    };
-    let kept = context
-        .data
-        .keep(run.step.as_str(), run.attempt, &output)
-        .await;
-    Ok(StepEnd::Succeeded {
-        value: kept.map_err(StepError::permanent)?,
-    })
-}
-
-/// What a step is given. Joining, and telling whether a text is JSON, may take the processor.
-async fn inputs(context: &Arc<Context>, run: &Run) -> Result<Inputs, StepError> {
-    // A function gets the bytes of its only input as they are.
-    let operation = &run.graph.nodes[run.node].operation;
-    let reading = match operation {
-        Operation::Apply(_) if run.inputs.len() == 1 => Reading::Raw,
-        _ => Reading::Typed,
-    };
-    let joined = |given: &Given| matches!(given, Given::Map(_));
-    let heavy = run.inputs.iter().flat_map(|(_, given)| given).any(joined)
-        || context
-            .data
-            .size(&run.inputs)
-            .map_err(StepError::permanent)?
-            > INLINE_WORK_BYTES_MAX;
-    if !heavy {
-        let inputs = context.data.inputs(&run.inputs, reading);
-        return inputs.map_err(StepError::permanent);
-    }
-    let (context, members) = (Arc::clone(context), run.inputs.clone());
-    blocking::run(move || {
-        let inputs = context.data.inputs(&members, reading);
-        inputs.map_err(StepError::permanent)
-    })
-    .await
 }
 
 /// Reads what the machine names, off the reactor where it has to be joined.
@@ -179,60 +162,78 @@ pub(crate) async fn resolve(context: &Arc<Context>, given: Given) -> Result<Valu
     blocking::run(move || context.data.resolve(&given).map_err(StepError::permanent)).await
 }
 
-async fn output(
-    context: &Arc<Context>,
-    run: &Run,
-    operation: &Operation,
-    inputs: Inputs,
-) -> Result<Value, StepError> {
-    match operation {
-        Operation::Apply(apply) => apply::call(context, run, apply, &inputs).await,
-        Operation::Map(map) => match &map.closure {
-            Closure::Async(closure) => closure(&inputs).await,
-            Closure::Sync(closure) => {
-                let closure = Arc::clone(closure);
-                blocking::run(move || closure(&inputs)).await
-            }
-        },
-        Operation::Pass(expression) => {
-            let expression = expression.clone();
-            blocking::run(move || {
-                let input = inputs.joined().map_err(StepError::permanent)?;
-                expression
-                    .run(&input, &Variables::default())
-                    .map_err(StepError::permanent)
-            })
-            .await
+/// How long the attempt may take. Without a timeout of its own a step may take what is left of the
+/// flow's; the driver sees to that.
+fn limit(run: &Run) -> Duration {
+    let own = run.vertex().timeout.unwrap_or(Duration::MAX);
+    match run.work {
+        // Its own timeout bounds how long the other one may take.
+        Work::Operation if run.node().operation.is_remote() => own.min(HAND_OVER_TIMEOUT),
+        _ => own,
+    }
+}
+
+fn what(run: &Run) -> String {
+    let operation = &run.vertex().operation;
+    match (&run.work, operation) {
+        (Work::When, _) => format!("when of {}", run.node().id),
+        (_, Operation::Apply(apply)) => format!("call of function {}", apply.function),
+        _ => format!("{} {}", operation.name(), run.node().id),
+    }
+}
+
+fn failed(error: &StepError) -> StepEnd {
+    let mut message = error.message.clone();
+    if message.len() > MESSAGE_BYTES_MAX {
+        cut(&mut message, MESSAGE_BYTES_MAX);
+        message.push('…');
+    }
+    StepEnd::Failed {
+        message,
+        cause: error.cause,
+    }
+}
+
+/// Shortens a text to at most so many bytes.
+fn cut(text: &mut String, bytes_max: usize) {
+    let bytes_max = bytes_max.min(text.len());
+    let at = (0..=bytes_max).rev().find(|at| text.is_char_boundary(*at));
+    text.truncate(at.unwrap_or(0));
+}
+
+impl From<StepEnd> for Ending {
+    fn from(end: StepEnd) -> Self {
+        Self {
+            end,
+            set: Vec::new(),
+            parts: Vec::new(),
         }
-        Operation::Switch(_) | Operation::ForEach(_) => Err(StepError::permanent(
-            "the operation has no output of its own",
-        )),
     }
 }
 
-/// One list of the results of a `for_each`, in the order of its items.
-async fn gather(context: &Arc<Context>, results: &Arc<Vec<Given>>) -> Result<Value, StepError> {
-    let (context, results) = (Arc::clone(context), Arc::clone(results));
-    blocking::run(move || {
-        let items = context
-            .data
-            .members(&results)
-            .map_err(StepError::permanent)?;
-        Value::list(&items).map_err(StepError::permanent)
-    })
-    .await
+/// None where somebody else took the attempt on.
+async fn attempt(scope: &Scope) -> Result<Option<Ending>, Failure> {
+    let run = scope.run();
+    let ending = match &run.work {
+        Work::When => body::ask_when(scope).await,
+        Work::Ask(state) => body::ask_again(scope, state.as_ref()).await,
+        Work::Gather(results) => body::gather(scope, results).await,
+        Work::Operation => match &run.node().operation {
+            Operation::Switch(switch) => body::choose(scope, switch).await,
+            Operation::ForEach(each) => body::split(scope, each).await,
+            Operation::Expand(expand) => body::expand(scope, expand).await,
+            Operation::Wait(Wait::Until(until)) => body::wait_until(scope, until).await,
+            remote if remote.is_remote() => {
+                operation::hand_over(scope, remote).await?;
+                return Ok(None);
+            }
+            _ => operation::run(scope).await,
+        },
+        Work::Fallback => operation::run(scope).await,
+        Work::Compensate(output) => operation::compensate(scope, output.as_ref()).await,
+    };
+    ending.map(Some)
 }
 
-async fn split(context: &Context, run: &Run, items: &[Value]) -> Result<StepEnd, StepError> {
-    if items.len() > ITEMS_MAX {
-        let found = items.len();
-        let text = format!("for_each over {found} items, limit {ITEMS_MAX}; split the list");
-        return Err(StepError::permanent(text));
-    }
-    let manifest = context.data.keep_items(&run.step, run.attempt, items).await;
-    let items = u32::try_from(items.len()).unwrap_or(u32::MAX);
-    Ok(StepEnd::Split {
-        items,
-        manifest: manifest.map_err(StepError::permanent)?,
-    })
-}
+#[cfg(test)]
+mod tests;

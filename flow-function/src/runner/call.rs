@@ -1,0 +1,319 @@
+//! Calls: of a function through the gateway, of any other endpoint by its address.
+//!
+//! Invariants: what a failure says is whether the call was made, as far as anybody can know: a
+//! connection that was refused is known, one that was lost is not; an answer of any status is.
+
+use std::error::Error as _;
+
+use bytes::Bytes;
+use futures_util::TryStreamExt;
+use reqwest::Method;
+use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use turlough_sdk::value::ValueWriter;
+use turlough_sdk::{Apply, Cause, ContentType, Digest, Http, Producer, StepError, Text, Value};
+
+use super::scope::Scope;
+use super::text::{Hidden, Texts, clean_path, with_query};
+use super::{Failure, INLINE_WORK_BYTES_MAX, blocking, cut};
+use crate::machine::Work;
+use crate::outside::{self, Refused};
+
+/// How much of an error answer is quoted, in bytes.
+const QUOTE_BYTES_MAX: usize = 300;
+const CALLBACK_URL: HeaderName = HeaderName::from_static("x-callback-url");
+
+/// A call that is about to be made.
+#[derive(Debug)]
+pub(super) struct Outgoing {
+    client: reqwest::Client,
+    method: Method,
+    url: String,
+    headers: HeaderMap,
+    msgpack: bool,
+    /// Who is called, for people.
+    what: String,
+    hidden: Hidden,
+}
+
+impl Outgoing {
+    /// The call of a function.
+    pub(super) async fn apply(
+        scope: &Scope,
+        apply: &Apply,
+        input: &Value,
+    ) -> Result<Self, Failure> {
+        let shared = &scope.context().shared;
+        let mut texts = Texts::new(scope, input);
+        let path = texts.read(&apply.path, "path").await?;
+        clean_path(&path)?;
+        let query = query(&mut texts, &apply.query).await?;
+        let headers = headers(&mut texts, &apply.headers).await?;
+        let gateway = shared.gateway_url();
+        let route = if apply.asynchronous {
+            "async-function"
+        } else {
+            "function"
+        };
+        let function = &apply.function;
+        // The gateway takes no other on the asynchronous route.
+        let method = if apply.asynchronous {
+            "POST"
+        } else {
+            &apply.method
+        };
+        Ok(Self {
+            client: shared.client.clone(),
+            method: method.parse().map_err(StepError::permanent)?,
+            url: with_query(format!("{gateway}/{route}/{function}{path}"), &query),
+            headers,
+            msgpack: apply.msgpack,
+            what: format!("function {function}"),
+            hidden: texts.hidden,
+        })
+    }
+
+    /// The call of an endpoint.
+    pub(super) async fn http(scope: &Scope, http: &Http, input: &Value) -> Result<Self, Failure> {
+        let shared = &scope.context().shared;
+        let mut texts = Texts::new(scope, input);
+        let text = texts.read(&http.url, "url").await?;
+        let node = &scope.run().node().id;
+        let what = match &http.url {
+            Text::Literal(url) => format!("endpoint {url}"),
+            _ => format!("the endpoint of {node}"),
+        };
+        let checked = outside::check_url(&text, &shared.settings.http_allow);
+        let url = match (&http.url, checked) {
+            (Text::Secret(_), Err(_)) => Err("its URL is refused".to_owned()),
+            (Text::Secret(_), Ok(url)) => {
+                // Neither may the host of a secret address be told by whoever cannot reach it.
+                texts.hidden.add(url.host_str().unwrap_or_default());
+                Ok(url)
+            }
+            (_, Ok(url)) if !url.username().is_empty() || url.password().is_some() => {
+                Err("its URL has credentials in it, which belong in a secret".to_owned())
+            }
+            (_, checked) => checked,
+        };
+        let mut url =
+            url.map_err(|reason| StepError::permanent(format!("call of {what}: {reason}")))?;
+        url.set_fragment(None);
+        let query = query(&mut texts, &http.query).await?;
+        Ok(Self {
+            client: shared.outside.clone(),
+            method: http.method.parse().map_err(StepError::permanent)?,
+            url: with_query(url.into(), &query),
+            headers: headers(&mut texts, &http.headers).await?,
+            msgpack: http.msgpack,
+            what,
+            hidden: texts.hidden,
+        })
+    }
+
+    /// Makes the call, and takes its answer.
+    pub(super) async fn answer(self, scope: &Scope, input: &Value) -> Result<Value, Failure> {
+        let answer = self.send(scope, input, None).await?;
+        if answer.status().is_success() {
+            self.read(scope, answer).await
+        } else {
+            Err(self.refused(answer).await.into())
+        }
+    }
+
+    /// Makes the call, which somebody answers later by the callback.
+    pub(super) async fn hand_over(
+        self,
+        scope: &Scope,
+        input: &Value,
+        callback: &str,
+    ) -> Result<(), Failure> {
+        let callback = HeaderValue::from_str(callback).map_err(StepError::permanent)?;
+        let answer = self.send(scope, input, Some(callback)).await?;
+        if answer.status().is_success() {
+            Ok(())
+        } else {
+            Err(self.refused(answer).await.into())
+        }
+    }
+
+    async fn send(
+        &self,
+        scope: &Scope,
+        input: &Value,
+        callback: Option<HeaderValue>,
+    ) -> Result<reqwest::Response, Failure> {
+        let (content_type, body) = leaving(input, self.msgpack).await?;
+        let (run, context) = (scope.run(), scope.context());
+        let key = idempotency_key(scope, &body);
+        let mut call = self
+            .client
+            .request(self.method.clone(), &self.url)
+            .headers(self.headers.clone())
+            .header("x-turlough-request-id", context.request.to_string())
+            .header("x-turlough-step", run.step.as_str())
+            .header("x-turlough-attempt", run.attempt)
+            .header("x-turlough-idempotency-key", key);
+        if let Some(callback) = callback {
+            call = call.header(CALLBACK_URL, callback);
+        }
+        // A body is no part of these, and a server that does not read it takes it for the next request.
+        if ![Method::GET, Method::HEAD].contains(&self.method) {
+            if !self.headers.contains_key(CONTENT_TYPE) {
+                let media = HeaderValue::from_str(content_type.as_str());
+                let unsaid = HeaderValue::from_static("application/octet-stream");
+                call = call.header(CONTENT_TYPE, media.unwrap_or(unsaid));
+            }
+            call = call.body(body);
+        }
+        Ok(call.send().await.map_err(|error| self.unsent(error))?)
+    }
+
+    /// Why there is no answer.
+    fn unsent(&self, error: reqwest::Error) -> StepError {
+        let cause = if Refused::of(&error).is_some() || error.is_builder() {
+            Cause::Permanent
+        } else if error.is_connect() {
+            Cause::Transient
+        } else {
+            Cause::Unanswered
+        };
+        let reason = match Refused::of(&error) {
+            Some(refused) => refused.to_string(),
+            None => chain(error),
+        };
+        let message = self
+            .hidden
+            .clean(format!("call of {}: {reason}", self.what));
+        StepError { message, cause }
+    }
+
+    /// What an answer says that is no success. 408, 429 and 5xx may pass, others will not.
+    async fn refused(&self, answer: reqwest::Response) -> StepError {
+        let status = answer.status();
+        let by_gateway = answer.headers().contains_key("x-openfaas-internal");
+        // Secrets are taken out before it is cut, so that no half of one is left.
+        let limit = QUOTE_BYTES_MAX + self.hidden.bytes_max();
+        let mut quote = Vec::new();
+        let mut chunks = answer.bytes_stream();
+        // What an error answer says is more than that it broke off.
+        while let Ok(Some(chunk)) = chunks.try_next().await {
+            let room = limit - quote.len();
+            quote.extend_from_slice(&chunk[..chunk.len().min(room)]);
+            if quote.len() == limit {
+                break;
+            }
+        }
+        let mut quote = self
+            .hidden
+            .clean(String::from_utf8_lossy(&quote).trim().to_owned());
+        cut(&mut quote, QUOTE_BYTES_MAX);
+        let what = &self.what;
+        let text = if by_gateway && quote.is_empty() {
+            format!("{what} gave the gateway no answer ({status}); see the function's log")
+        } else {
+            format!("{what} answered {status}: {quote:?}")
+        };
+        if status.is_server_error() || [408, 429].contains(&status.as_u16()) {
+            StepError::transient(text)
+        } else {
+            StepError::permanent(text)
+        }
+    }
+
+    async fn read(&self, scope: &Scope, answer: reqwest::Response) -> Result<Value, Failure> {
+        let what = &self.what;
+        let limit = scope.context().shared.settings.body_bytes_max;
+        let too_large = |size: u64| {
+            let text = format!(
+                "{what} answered with {size} bytes or more, limit {limit}; raise \
+                 TURLOUGH_BODY_BYTES_MAX"
+            );
+            scope.afterwards(StepError::permanent(text).into())
+        };
+        let announced = answer.content_length().unwrap_or(0);
+        if announced > limit as u64 {
+            return Err(too_large(announced));
+        }
+        let media = answer.headers().get(CONTENT_TYPE);
+        let media = media.and_then(|value| value.to_str().ok());
+        let media = media.map_or(ContentType::BYTES, ContentType::new);
+        let room = usize::try_from(announced).unwrap_or(0);
+        let mut writer = ValueWriter::new(media, Producer::Function, room);
+        let mut chunks = answer.bytes_stream();
+        loop {
+            let chunk = chunks.try_next().await.map_err(|error| StepError {
+                message: self
+                    .hidden
+                    .clean(format!("answer of {what} broke off: {}", chain(error))),
+                cause: Cause::Unanswered,
+            })?;
+            let Some(chunk) = chunk else { break };
+            let size = writer.body_bytes() + chunk.len();
+            if size > limit {
+                return Err(too_large(size as u64));
+            }
+            writer.put(&chunk);
+        }
+        Ok(writer.finish())
+    }
+}
+
+async fn query(
+    texts: &mut Texts<'_>,
+    query: &[(String, Text)],
+) -> Result<Vec<(String, String)>, Failure> {
+    let mut sent = Vec::with_capacity(query.len());
+    for (name, text) in query {
+        let value = texts.read(text, &format!("query parameter {name}")).await?;
+        sent.push((name.clone(), value));
+    }
+    Ok(sent)
+}
+
+async fn headers(texts: &mut Texts<'_>, headers: &[(String, Text)]) -> Result<HeaderMap, Failure> {
+    let mut sent = HeaderMap::with_capacity(headers.len());
+    for (name, text) in headers {
+        let value = texts.read(text, &format!("header {name}")).await?;
+        let name: HeaderName = name.parse().map_err(StepError::permanent)?;
+        let refused = |_| StepError::permanent(format!("header {name} is not one line of text"));
+        let mut value = HeaderValue::from_bytes(value.as_bytes()).map_err(refused)?;
+        value.set_sensitive(matches!(text, Text::Secret(_)));
+        sent.append(name, value);
+    }
+    Ok(sent)
+}
+
+/// The input as it is sent. Turning much MessagePack into JSON takes the processor for a while.
+async fn leaving(input: &Value, msgpack: bool) -> Result<(ContentType, Bytes), StepError> {
+    if input.envelope().len() as u64 <= INLINE_WORK_BYTES_MAX {
+        return input.leaving(msgpack).map_err(StepError::permanent);
+    }
+    let input = input.clone();
+    blocking::run(move || input.leaving(msgpack).map_err(StepError::permanent)).await
+}
+
+/// The same for every attempt on the same input, another for another input, and another for what
+/// stands in for the step.
+fn idempotency_key(scope: &Scope, body: &[u8]) -> String {
+    let (run, context) = (scope.run(), scope.context());
+    let (request, generation) = (context.request, context.generation);
+    let part = match run.work {
+        Work::Fallback => "/~fallback",
+        _ => "",
+    };
+    let input = Digest::of(body);
+    let name = format!("{request}/{generation}/{}{part}/{input}", run.step);
+    Digest::of(name.as_bytes()).to_string()
+}
+
+/// An error with what it came from, without the address, which may hold a secret.
+fn chain(error: reqwest::Error) -> String {
+    let error = error.without_url();
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(&format!(": {cause}"));
+        source = cause.source();
+    }
+    text
+}

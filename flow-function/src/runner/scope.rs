@@ -1,0 +1,288 @@
+//! What the formulas and closures of one attempt may know, and what they set.
+//!
+//! Invariants: every expression is run by [`evaluate`], and every condition, transform and aggregate
+//! goes through [`Scope::formula`]; what is not mentioned is not read.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, OnceLock};
+
+use serde_json::Value as Json;
+use turlough_sdk::{
+    Attempt, Cause, Closure, Expression, Formula, Inputs, Map, StepError, StepFailure, Uses, Value,
+    ValueRef, Variables,
+};
+
+use super::input::single;
+use super::{Context, Failure, INLINE_WORK_BYTES_MAX, blocking};
+use crate::data::typed;
+use crate::machine::{Run, Work};
+
+/// Expressions that touch up to this many bytes run on the spot: about a nanosecond each.
+const SPOT_WORK_MAX: u64 = 100_000;
+/// Largest value of a variable, in bytes: what travels inside an event.
+const VARIABLE_BYTES_MAX: usize = 4096;
+/// Most bytes of all variables that one attempt sets: with its value they fit into an append.
+const SET_BYTES_MAX: usize = 256 * 1024;
+
+/// One attempt, and what it may know.
+#[derive(Debug)]
+pub(super) struct Scope {
+    context: Arc<Context>,
+    run: Arc<Run>,
+    /// What closures see, made when the first of them runs.
+    closures: OnceLock<turlough_sdk::Context>,
+}
+
+impl Scope {
+    pub(super) fn new(context: Arc<Context>, run: Arc<Run>) -> Self {
+        let closures = OnceLock::new();
+        Self {
+            context,
+            run,
+            closures,
+        }
+    }
+
+    pub(super) const fn context(&self) -> &Arc<Context> {
+        &self.context
+    }
+
+    pub(super) fn run(&self) -> &Run {
+        &self.run
+    }
+
+    /// What closures see of the request.
+    fn known(&self) -> &turlough_sdk::Context {
+        self.closures.get_or_init(|| {
+            let (context, run) = (&self.context, &self.run);
+            let accepted = &context.accepted;
+            let pairs = |pairs: &[(String, String)]| Arc::new(pairs.iter().cloned().collect());
+            let variable = |(name, at): (&String, &ValueRef)| {
+                Some((name.clone(), context.data.load(at).ok()?))
+            };
+            let variables: BTreeMap<_, _> = run.variables.iter().filter_map(variable).collect();
+            let error = run.error.as_ref().map(|error| StepFailure {
+                step: Some(error.step.clone()),
+                message: error.message.clone(),
+                cause: Some(error.cause),
+            });
+            turlough_sdk::Context::from(Attempt {
+                request: context.request,
+                flow: context.flow.name().clone(),
+                node: run.step.clone(),
+                attempt: run.attempt,
+                query: pairs(&accepted.query),
+                headers: pairs(&accepted.headers),
+                input: context.data.load(&accepted.input).ok(),
+                variables: Arc::new(variables),
+                error,
+            })
+        })
+    }
+
+    /// What a condition, a transform or an aggregate makes of a value.
+    pub(super) async fn formula(&self, formula: &Formula, input: Value) -> Result<Value, Failure> {
+        match formula {
+            Formula::Jq(expression) => self.jq(expression, &input).await,
+            Formula::Closure(map) => self.closure(map, single(typed(input))).await,
+        }
+    }
+
+    /// Whether a condition holds on a value.
+    pub(super) async fn holds(&self, formula: &Formula, input: &Value) -> Result<bool, Failure> {
+        Ok(is_true(&self.formula(formula, input.clone()).await?))
+    }
+
+    /// What an expression makes of a value.
+    pub(super) async fn jq(
+        &self,
+        expression: &Expression,
+        input: &Value,
+    ) -> Result<Value, Failure> {
+        let variables = self.variables(expression.uses())?;
+        let output = evaluate(expression, input.clone(), variables).await?;
+        Ok(output)
+    }
+
+    /// What a closure makes of its inputs.
+    pub(super) async fn closure(&self, map: &Map, mut inputs: Inputs) -> Result<Value, Failure> {
+        inputs.context = self.known().clone();
+        let output = match &map.closure {
+            Closure::Async(closure) => closure(&inputs).await,
+            Closure::Sync(closure) => {
+                let closure = Arc::clone(closure);
+                blocking::run(move || closure(&inputs)).await
+            }
+        };
+        Ok(output?)
+    }
+
+    fn variables(&self, uses: Uses) -> Result<Variables, Failure> {
+        let (context, run) = (&self.context, &self.run);
+        let accepted = &context.accepted;
+        let text = |used: bool, text: &dyn ToString| match used {
+            true => text.to_string(),
+            false => String::new(),
+        };
+        let pairs = |used: bool, pairs: &[(String, String)]| match used {
+            true => pairs
+                .iter()
+                .map(|(name, value)| (name.clone(), Json::from(value.as_str())))
+                .collect(),
+            false => Json::Null,
+        };
+        let mut vars = Json::Null;
+        if uses.vars {
+            let read = |(name, at): (&String, &ValueRef)| {
+                Ok::<_, Failure>((name.clone(), json(&context.data.load(at)?)))
+            };
+            vars = run.variables.iter().map(read).collect::<Result<_, _>>()?;
+        }
+        let input = uses.input.then(|| context.data.load(&accepted.input));
+        let error = run.error.as_deref().filter(|_| uses.error);
+        Ok(Variables {
+            request: text(uses.request, &context.request),
+            flow: text(uses.flow, context.flow.name()),
+            node: text(uses.node, &run.step),
+            attempt: run.attempt,
+            query: pairs(uses.query, &accepted.query),
+            headers: pairs(uses.headers, &accepted.headers),
+            input: input.transpose()?.map(typed),
+            vars,
+            error: serde_json::to_value(error).map_err(StepError::permanent)?,
+        })
+    }
+
+    /// Takes out what closures have set, and adds what the node sets from its output, if it has one.
+    pub(super) async fn sets(
+        &self,
+        output: Option<&Value>,
+    ) -> Result<Vec<(String, ValueRef)>, Failure> {
+        let closures = self.closures.get();
+        let taken = closures.map(turlough_sdk::Context::take_sets);
+        let mut set: BTreeMap<String, Value> = taken.unwrap_or_default().into_iter().collect();
+        let own = match (&self.run.work, output) {
+            (Work::Compensate(_), _) | (_, None) => &[][..],
+            _ => &self.run.node().set,
+        };
+        for ((name, expression), output) in own.iter().zip(std::iter::repeat(output).flatten()) {
+            let value = self.jq(expression, output).await?;
+            let found = value.body().len();
+            if found > VARIABLE_BYTES_MAX {
+                let text = format!(
+                    "variable {name} is {found} bytes, limit {VARIABLE_BYTES_MAX}; pass it along \
+                     an edge"
+                );
+                return Err(StepError::permanent(text).into());
+            }
+            set.insert(name.clone(), value);
+        }
+        let size: usize = set.values().map(|value| value.envelope().len()).sum();
+        if size > SET_BYTES_MAX {
+            let text = format!(
+                "variables that the step sets are {size} bytes together, limit {SET_BYTES_MAX}; \
+                 pass them along an edge"
+            );
+            return Err(StepError::permanent(text).into());
+        }
+        let inline = |(name, value): (String, Value)| {
+            let copy = bytes::Bytes::copy_from_slice(value.envelope());
+            (name, ValueRef::Inline(copy))
+        };
+        Ok(set.into_iter().map(inline).collect())
+    }
+
+    /// What a failure is that comes after the operation was done: where that must be undone or not be
+    /// repeated, it must not look as though it had not happened.
+    pub(super) fn afterwards(&self, failure: Failure) -> Failure {
+        let (run, vertex) = (&self.run, self.run.vertex());
+        let undone = matches!(run.work, Work::Operation) && vertex.compensate.is_some();
+        if vertex.idempotent && !undone {
+            return failure;
+        }
+        let (message, cause) = match failure {
+            Failure::Step(error) => (error.message, error.cause),
+            Failure::Lost(_) if vertex.idempotent => return failure,
+            Failure::Lost(_) => ("a value is gone".to_owned(), Cause::Unknown),
+        };
+        let message = format!("it was done, but: {message}");
+        let cause = match cause {
+            Cause::Permanent => Cause::Unknown,
+            Cause::Transient if vertex.idempotent => Cause::Unanswered,
+            Cause::Transient => Cause::Unknown,
+            cause => cause,
+        };
+        StepError { message, cause }.into()
+    }
+}
+
+/// Runs an expression: the one place where jq is run. What is known to be cheap runs on the spot.
+async fn evaluate(
+    expression: &Expression,
+    input: Value,
+    variables: Variables,
+) -> Result<Value, StepError> {
+    let run = |expression: &Expression, input: Value, variables: &Variables| {
+        let output = expression.run(&typed(input), variables);
+        output.map_err(StepError::permanent)
+    };
+    let bound = expression.bound(&input, &variables);
+    let small = input.envelope().len() as u64 <= INLINE_WORK_BYTES_MAX;
+    if small && bound.is_some_and(|bound| bound.work <= SPOT_WORK_MAX) {
+        return run(expression, input, &variables);
+    }
+    let expression = expression.clone();
+    blocking::run(move || run(&expression, input, &variables)).await
+}
+
+/// Whether a condition's value says yes: anything but false, null and nothing.
+fn is_true(value: &Value) -> bool {
+    let body = value.body();
+    let says_no: &[&[u8]] = if value.content_type().is_msgpack() {
+        &[b"", b"\xc0", b"\xc2"]
+    } else if value.content_type().is_json() {
+        &[b"", b"null", b"false"]
+    } else {
+        &[b""]
+    };
+    !says_no.contains(&body.trim_ascii())
+}
+
+/// A variable as JSON; what is neither JSON nor MessagePack is a text.
+fn json(value: &Value) -> Json {
+    value
+        .decode()
+        .unwrap_or_else(|_| String::from_utf8_lossy(&value.body()).into())
+}
+
+#[cfg(test)]
+mod tests {
+    use turlough_sdk::{ContentType, Producer};
+
+    use super::*;
+
+    #[test]
+    fn only_false_null_and_nothing_say_no() {
+        let json = |text: &str| Value::new(ContentType::JSON, Producer::Closure, text.as_bytes());
+        for no in [
+            Value::empty(),
+            json("null"),
+            json(" false\n"),
+            Value::encode(&false).unwrap(),
+            Value::encode(&()).unwrap(),
+        ] {
+            assert!(!is_true(&no), "{:?}", no.body());
+        }
+        for yes in [
+            json("0"),
+            json("\"\""),
+            json("[]"),
+            Value::encode(&true).unwrap(),
+            Value::encode(&0).unwrap(),
+            Value::encode("").unwrap(),
+            Value::new(ContentType::BYTES, Producer::Closure, b"null"),
+        ] {
+            assert!(is_true(&yes), "{:?}", yes.body());
+        }
+    }
+}
