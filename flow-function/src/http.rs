@@ -1,10 +1,15 @@
 //! The flow-function's HTTP API.
 //!
-//! Invariants: starting a flow is open like any function; everything that shows or changes a request
-//! needs the token, or comes from this machine; every error is a problem document.
+//! Invariants: starting a flow is open like any function, and so is the answer to a callback, which
+//! its token names; everything else that shows or changes a request, or changes a flow, needs the
+//! bearer token, or comes from this machine; every error is a problem document.
 
 mod access;
+mod answer;
+mod body;
+mod call;
 mod connection;
+mod control;
 mod events;
 mod extract;
 mod flows;
@@ -16,7 +21,7 @@ use axum::Router;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::{get, post, put};
 use tokio::net::TcpListener;
 
 use crate::engine::Engine;
@@ -33,8 +38,14 @@ fn router(engine: Engine) -> Router {
         .route("/requests", get(requests::list))
         .route("/requests/{id}", get(requests::show))
         .route("/requests/{id}/result", get(requests::result))
+        .route("/requests/{id}/steps/{*path}", get(requests::step))
         .route("/requests/{id}/events", get(events::stream))
-        .route("/requests/{id}/cancel", post(requests::cancel))
+        .route("/requests/{id}/pause", post(control::pause))
+        .route("/requests/{id}/resume", post(control::resume))
+        .route("/requests/{id}/cancel", post(control::cancel))
+        .route("/requests/{id}/restart", post(control::restart))
+        .route("/requests/{id}/signals/{name}", post(control::signal))
+        .route("/flows/{flow}", put(flows::put))
         .route_layer(axum::middleware::from_fn_with_state(
             engine.clone(),
             access::guard,
@@ -44,6 +55,7 @@ fn router(engine: Engine) -> Router {
         .route("/{flow}", post(start::named))
         .route("/flows", get(flows::list))
         .route("/flows/{flow}", get(flows::show))
+        .route("/callbacks/{token}", post(control::callback))
         .route("/_/health", get(|| async { "OK" }))
         .route("/_/ready", get(ready))
         .route("/metrics", get(metrics))
@@ -61,6 +73,9 @@ fn router(engine: Engine) -> Router {
 async fn ready(State(engine): State<Engine>) -> Response {
     if engine.shared.draining.is_cancelled() {
         return Problem::new(StatusCode::SERVICE_UNAVAILABLE, "shutting down").into_response();
+    }
+    if let Err(error) = engine.shared.refuse_abandoned() {
+        return Problem::from(error).into_response();
     }
     "OK".into_response()
 }

@@ -11,6 +11,8 @@ use turlough_sdk::{FlowName, FlowVersion, RequestId};
 use turlough_statestore::event::Outcome;
 use uuid::Uuid;
 
+use crate::machine::Execution;
+
 /// What a list says of a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Summary {
@@ -59,6 +61,15 @@ pub(crate) const STATUSES: [&str; 8] = [
 ];
 
 impl Standing {
+    /// How a request stands that is driven.
+    pub(crate) fn of(execution: &Execution) -> Self {
+        match execution.status() {
+            "paused" => Self::Paused,
+            "unwinding" => Self::Unwinding,
+            _ => Self::Running,
+        }
+    }
+
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Running => "running",
@@ -141,6 +152,8 @@ struct State {
     order: BTreeSet<Rank>,
     /// Sub-flows in the order of acceptance, by their parent.
     children: BTreeSet<(RequestId, Rank)>,
+    /// Ended requests that can be restarted, with until when.
+    kept: BTreeSet<(u64, RequestId)>,
     /// Settled requests in the order of their settling, with the sizes of their logs.
     settled: VecDeque<(RequestId, u64)>,
     settled_bytes: u64,
@@ -181,19 +194,54 @@ impl Index {
         });
     }
 
-    /// It has ended, and can be restarted until then.
-    pub(crate) fn keep(&self, request: RequestId, until_us: u64) {
-        self.change(request, |summary| summary.kept_until_us = Some(until_us));
+    /// It has ended, and can be restarted until then, or until the time that it was given before.
+    /// With it come those that are let go for it, the oldest ones past `kept_max`.
+    pub(crate) fn keep(
+        &self,
+        request: RequestId,
+        until_us: u64,
+        kept_max: usize,
+    ) -> (u64, Vec<RequestId>) {
+        let mut state = self.state();
+        let State { requests, kept, .. } = &mut *state;
+        let Some(summary) = requests.get_mut(&request) else {
+            return (0, Vec::new());
+        };
+        let until_us = *summary.kept_until_us.get_or_insert(until_us);
+        if until_us > 0 {
+            kept.insert((until_us, request));
+        }
+        let mut excess = Vec::new();
+        while kept.len() > kept_max
+            && let Some((_, oldest)) = kept.pop_first()
+        {
+            if let Some(summary) = requests.get_mut(&oldest) {
+                summary.kept_until_us = Some(0);
+            }
+            excess.push(oldest);
+        }
+        let until_us = if excess.contains(&request) { 0 } else { until_us };
+        excess.retain(|oldest| *oldest != request);
+        (until_us, excess)
     }
 
-    /// It was restarted: it runs again, in the next generation.
-    pub(crate) fn reopen(&self, request: RequestId) {
-        self.change(request, |summary| {
-            summary.ended = None;
-            summary.kept_until_us = None;
-            summary.state = Standing::Running;
-            summary.generation += 1;
-        });
+    /// It runs in this generation. True where it had ended in an earlier one.
+    pub(crate) fn reopen(&self, request: RequestId, generation: u32) -> bool {
+        let mut state = self.state();
+        let Some(summary) = state.requests.get(&request) else {
+            return false;
+        };
+        if summary.generation >= generation {
+            return false;
+        }
+        state.let_go(request);
+        let Some(summary) = state.requests.get_mut(&request) else {
+            return false;
+        };
+        summary.generation = generation;
+        summary.kept_until_us = None;
+        summary.state = Standing::Running;
+        summary.ended.take().is_some()
     }
 
     /// It runs on another version from now on.
@@ -205,6 +253,7 @@ impl Index {
 
     pub(crate) fn settle(&self, request: RequestId, log_bytes: u64) {
         let mut state = self.state();
+        state.let_go(request);
         if let Some(summary) = state.requests.get_mut(&request) {
             summary.kept_until_us = None;
             if let Some(ended) = &mut summary.ended {
@@ -294,7 +343,16 @@ impl Index {
 }
 
 impl State {
+    /// It is not kept any more.
+    fn let_go(&mut self, request: RequestId) {
+        let summary = self.requests.get(&request);
+        if let Some(until_us) = summary.and_then(|summary| summary.kept_until_us) {
+            self.kept.remove(&(until_us, request));
+        }
+    }
+
     fn remove(&mut self, request: RequestId) {
+        self.let_go(request);
         let Some(summary) = self.requests.remove(&request) else {
             return;
         };

@@ -4,8 +4,11 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value as Json, json};
 use tracing::error;
+use turlough_sdk::FlowError;
 
-use crate::engine::{ControlError, StartError};
+use crate::engine::{CallbackError, ControlError, StartError, StepValueError};
+use crate::machine::Refusal;
+use crate::registry::RegisterError;
 
 /// An error as the caller sees it.
 #[derive(Debug)]
@@ -36,6 +39,22 @@ impl Problem {
         self.retry_after_s = Some(seconds);
         self
     }
+
+    fn too_large(text: &str, size: usize, limit: usize) -> Self {
+        Self::new(StatusCode::PAYLOAD_TOO_LARGE, text)
+            .with("size", size)
+            .with("limit", limit)
+    }
+
+    #[cfg(test)]
+    pub(super) const fn status(&self) -> StatusCode {
+        self.status
+    }
+
+    #[cfg(test)]
+    pub(super) const fn body(&self) -> &Json {
+        &self.body
+    }
 }
 
 impl IntoResponse for Problem {
@@ -61,12 +80,17 @@ impl From<StartError> for Problem {
             StartError::UnknownFlow { flow, .. } => {
                 Self::new(StatusCode::NOT_FOUND, &text).with("flow", flow)
             }
-            StartError::InputTooLarge { size, limit } => {
-                Self::new(StatusCode::PAYLOAD_TOO_LARGE, &text)
-                    .with("size", size)
-                    .with("limit", limit)
+            StartError::InputTooLarge { size, limit } => Self::too_large(&text, size, limit),
+            StartError::KeyReused { request } => Self::new(StatusCode::UNPROCESSABLE_ENTITY, &text)
+                .with("request_id", request.to_string()),
+            StartError::InvalidCallback { .. } => {
+                Self::new(StatusCode::UNPROCESSABLE_ENTITY, &text)
             }
-            StartError::Full { .. } | StartError::LogFull { .. } | StartError::Draining => {
+            StartError::Full { .. }
+            | StartError::LogFull { .. }
+            | StartError::StoreFull(_)
+            | StartError::Abandoned { .. }
+            | StartError::Draining => {
                 Self::new(StatusCode::SERVICE_UNAVAILABLE, &text).retry_after(1)
             }
             StartError::Lost => {
@@ -88,13 +112,85 @@ impl From<ControlError> for Problem {
             ControlError::Unknown(request) => {
                 Self::new(StatusCode::NOT_FOUND, &text).with("request_id", request.to_string())
             }
-            ControlError::Ended { request, .. } => {
-                Self::new(StatusCode::CONFLICT, &text).with("request_id", request.to_string())
-            }
+            ControlError::Refused { request, refusal } => Self::new(refused(&refusal), &text)
+                .with("request_id", request.to_string()),
+            ControlError::TooLarge { size, limit } => Self::too_large(&text, size, limit),
             ControlError::Log(request, cause) => {
                 error!(%request, %cause, "control could not be recorded");
-                Self::new(StatusCode::SERVICE_UNAVAILABLE, &text).retry_after(1)
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, &text)
+                    .with("request_id", request.to_string())
+                    .retry_after(1)
             }
         }
+    }
+}
+
+/// A transition that is impossible is a conflict; what is named and is not there is not found.
+const fn refused(refusal: &Refusal) -> StatusCode {
+    match refusal {
+        Refusal::NoStep(_) => StatusCode::NOT_FOUND,
+        Refusal::Ended
+        | Refusal::Unwinding
+        | Refusal::NotPaused
+        | Refusal::Running
+        | Refusal::Succeeded
+        | Refusal::Closed
+        | Refusal::Signals
+        | Refusal::NoVersion(_)
+        | Refusal::Misfit { .. }
+        | Refusal::NotWaiting
+        | Refusal::Foreign => StatusCode::CONFLICT,
+    }
+}
+
+impl From<CallbackError> for Problem {
+    fn from(error: CallbackError) -> Self {
+        match error {
+            CallbackError::Forged => Self::new(StatusCode::FORBIDDEN, &error.to_string()),
+            CallbackError::Control(error) => error.into(),
+        }
+    }
+}
+
+impl From<StepValueError> for Problem {
+    fn from(error: StepValueError) -> Self {
+        let text = error.to_string();
+        match error {
+            StepValueError::Control(error) => error.into(),
+            StepValueError::NoStep { request, step } => Self::new(StatusCode::NOT_FOUND, &text)
+                .with("request_id", request.to_string())
+                .with("step", step.as_str()),
+            StepValueError::NotYet { request, step } => Self::new(StatusCode::CONFLICT, &text)
+                .with("request_id", request.to_string())
+                .with("step", step.as_str()),
+            StepValueError::Gone(_) => Self::new(StatusCode::GONE, &text),
+        }
+    }
+}
+
+impl From<RegisterError> for Problem {
+    fn from(error: RegisterError) -> Self {
+        let text = error.to_string();
+        match error {
+            RegisterError::Reserved(flow) => Self::new(StatusCode::UNPROCESSABLE_ENTITY, &text)
+                .with("flow", flow.as_str())
+                .with("problems", json!([{ "line": null, "node": null, "message": text }])),
+            RegisterError::Twice(flow)
+            | RegisterError::Compiled(flow)
+            | RegisterError::Versions(flow) => {
+                Self::new(StatusCode::CONFLICT, &text).with("flow", flow.as_str())
+            }
+        }
+    }
+}
+
+/// Every problem of a flow, each with its line and node where it has them.
+impl From<FlowError> for Problem {
+    fn from(error: FlowError) -> Self {
+        let found = error.problems().iter();
+        let problems: Vec<_> = found
+            .map(|p| json!({ "line": p.line, "node": p.node, "message": p.message }))
+            .collect();
+        Self::new(StatusCode::UNPROCESSABLE_ENTITY, &error.to_string()).with("problems", problems)
     }
 }

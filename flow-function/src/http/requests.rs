@@ -1,48 +1,46 @@
-//! `/requests`: lists, status, result, control.
+//! `/requests`: lists, status, result, values of steps.
 
 use axum::extract::State;
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
-use bytes::BytesMut;
 use serde::Deserialize;
-use serde_json::json;
-use turlough_sdk::{Digest, FlowName, RequestId, Value, ValueRef};
-use turlough_statestore::event::Outcome;
-use turlough_statestore::{Event, Record};
+use serde_json::{Value as Json, json};
+use turlough_sdk::{FlowName, RequestId, StepPath};
+use turlough_statestore::event::Accepted;
+use turlough_statestore::{Event, Record, Seq};
 
-use super::extract::{Path, Query};
+use super::answer;
+use super::extract::{Path, Query, shortened};
 use super::problem::Problem;
-use crate::engine::{ControlError, Engine};
-use crate::index::Filter;
-use crate::view;
+use super::start::accepted;
+use crate::engine::{ControlError, Engine, Which};
+use crate::index::{Filter, STATUSES};
+use crate::view::{self, Subject};
 
 /// Most requests in one answer, and how many where the caller does not say.
 const LIST_MAX: usize = 1_000;
 const LIST_DEFAULT: usize = 100;
+/// Most sub-flows that are shown with a request; `?parent=` lists all of them.
+const CHILDREN_MAX: usize = 100;
+/// Longest path of a step: deeper than graphs stand in one another.
+pub(super) const STEP_BYTES_MAX: usize = 8 * 1024;
 
-/// What a request's status may be.
-const STATUSES: [&str; 5] = ["running", "succeeded", "failed", "timed_out", "cancelled"];
-
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct ListQuery {
     flow: Option<String>,
     status: Option<String>,
+    parent: Option<String>,
     limit: Option<usize>,
     before: Option<String>,
 }
 
 impl ListQuery {
     fn filter(self) -> Result<Filter, Problem> {
-        let wrong = |name: &str, found: &str, write: &str| {
-            let found: String = found.chars().take(80).collect();
-            let text = format!("{name} {found:?} is unknown; write {write}");
-            Problem::new(StatusCode::BAD_REQUEST, &text)
+        let id = |name: &str, text: Option<String>, write: &str| {
+            let id = text.map(|text| text.parse::<RequestId>().map_err(|_| wrong(name, &text, write)));
+            id.transpose()
         };
-        let before = self.before.as_deref().map(|text| {
-            let id = text.parse::<RequestId>();
-            id.map_err(|_| wrong("before", text, "the id where the last list ended"))
-        });
         if let Some(status) = &self.status
             && !STATUSES.contains(&status.as_str())
         {
@@ -59,10 +57,18 @@ impl ListQuery {
         Ok(Filter {
             flow: self.flow,
             status: self.status,
-            before: before.transpose()?,
+            parent: id("parent", self.parent, "the id of a request")?,
+            before: id("before", self.before, BEFORE)?,
             limit: self.limit.unwrap_or(LIST_DEFAULT).min(LIST_MAX),
         })
     }
+}
+
+const BEFORE: &str = "the id where the last list ended";
+
+fn wrong(name: &str, found: &str, write: &str) -> Problem {
+    let text = format!("{name} {:?} is unknown; write {write}", shortened(found));
+    Problem::new(StatusCode::BAD_REQUEST, &text)
 }
 
 /// Newest first; `before=<id>` goes on where a list ended.
@@ -71,8 +77,11 @@ pub(super) async fn list(
     Query(query): Query<ListQuery>,
 ) -> Result<Response, Problem> {
     let filter = query.filter()?;
-    let limit = filter.limit;
-    let found = engine.shared.index.list(&filter);
+    let (limit, index) = (filter.limit, &engine.shared.index);
+    if let Some(before) = filter.before.filter(|before| !index.can_follow(*before)) {
+        return Err(wrong("before", &before.to_string(), BEFORE));
+    }
+    let found = index.list(&filter);
     let next = (found.len() == limit)
         .then(|| found.last().map(|(id, _)| id.to_string()))
         .flatten();
@@ -89,17 +98,62 @@ pub(super) async fn show(
 ) -> Result<Response, Problem> {
     let id = parse(&id)?;
     let records = engine.records(id).await?;
-    let summary = engine.summary(id).ok_or(ControlError::Unknown(id))?;
-    let flow = engine.flow(summary.flow.as_str()).ok();
-    // A log of 10,000 steps takes the processor for a while.
-    let view = tokio::task::spawn_blocking(move || view::request(id, &summary, flow, &records));
-    let view = view.await.map_err(|error| {
-        let text = format!("the request cannot be shown: {error}");
-        Problem::new(StatusCode::INTERNAL_SERVER_ERROR, &text).with("request_id", id.to_string())
-    })?;
+    let view = whole(&engine, id, records, None).await?;
     Ok(axum::Json(view).into_response())
 }
 
+/// A request as its records tell, up to one of them or up to now.
+pub(super) async fn whole(
+    engine: &Engine,
+    id: RequestId,
+    mut records: Vec<Record>,
+    at: Option<Seq>,
+) -> Result<Json, Problem> {
+    let accepted = accepted_in(&records).ok_or(ControlError::Unknown(id))?;
+    let (flow, registry) = (&accepted.flow, &engine.shared.registry);
+    let definition = engine
+        .definition(flow, &accepted.version)
+        .map(|definition| (definition, registry.versions(flow)));
+    let about = match at {
+        Some(_) => None,
+        None => Some(engine.summary(id).ok_or(ControlError::Unknown(id))?),
+    };
+    let children = engine.shared.index.list(&Filter {
+        parent: Some(id),
+        limit: CHILDREN_MAX,
+        ..Filter::default()
+    });
+    if let Some(at) = at {
+        records.retain(|record| record.seq <= at);
+    }
+    let subject = Subject {
+        request: id,
+        records,
+        definition,
+        about,
+        children,
+    };
+    // A log of 10,000 steps takes the processor for a while.
+    let view = tokio::task::spawn_blocking(move || view::request(&subject)).await;
+    let view = view.map_err(|error| {
+        let text = format!("the request cannot be shown: {error}");
+        Problem::new(StatusCode::INTERNAL_SERVER_ERROR, &text).with("request_id", id.to_string())
+    })?;
+    view.ok_or_else(|| {
+        let text = format!("request {id} was not accepted yet at that event");
+        Problem::new(StatusCode::NOT_FOUND, &text).with("request_id", id.to_string())
+    })
+}
+
+fn accepted_in(records: &[Record]) -> Option<&Accepted> {
+    let mut events = records.iter().flat_map(|record| &record.append.events);
+    events.find_map(|event| match event {
+        Event::Accepted(accepted) => Some(accepted),
+        _ => None,
+    })
+}
+
+/// The output; 202 while the request has not ended, or runs again.
 pub(super) async fn result(
     State(engine): State<Engine>,
     Path(id): Path<String>,
@@ -107,153 +161,135 @@ pub(super) async fn result(
 ) -> Result<Response, Problem> {
     let id = parse(&id)?;
     let records = engine.records(id).await?;
-    let ended = events(&records).find_map(|event| match event {
-        Event::Ended { outcome, .. } => Some(outcome),
-        _ => None,
-    });
-    let Some(outcome) = ended else {
-        let summary = engine.summary(id).ok_or(ControlError::Unknown(id))?;
-        let place = [(header::LOCATION, location(&engine, id, &headers))];
-        let status = axum::Json(view::summary(id, &summary));
-        return Ok((StatusCode::ACCEPTED, place, status).into_response());
-    };
-    let output = match outcome {
-        Outcome::Succeeded {
-            output: Some(at), ..
-        } => Some(kept(id, at, &records)?),
-        _ => None,
-    };
-    Ok(answer(id, outcome, output.as_ref(), &headers).await)
+    let newest = records.iter().rev();
+    let mut newest = newest.flat_map(|record| record.append.events.iter().rev());
+    let end = newest.find(|event| matches!(event, Event::Ended { .. } | Event::RestartAsked { .. }));
+    if !matches!(end, Some(Event::Ended { .. })) {
+        engine.summary(id).ok_or(ControlError::Unknown(id))?;
+        return Ok(accepted(&engine, id, &headers));
+    }
+    let finished = engine.shared.end_in_log(id, &records);
+    let finished = finished.ok_or(ControlError::Unknown(id))?;
+    let answer = answer::outcome(id, &finished.outcome, finished.output, &headers).await;
+    Ok(answer::shown(answer))
 }
 
-pub(super) async fn cancel(
+/// `/requests/<id>/steps/<path>/input` and `…/output`, while the data is held.
+pub(super) async fn step(
     State(engine): State<Engine>,
-    Path(id): Path<String>,
+    Path((id, path)): Path<(String, String)>,
+    headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let id = parse(&id)?;
-    engine.cancel(id).await?;
-    Ok((
-        StatusCode::ACCEPTED,
-        axum::Json(json!({ "id": id.to_string() })),
-    )
-        .into_response())
+    let (step, which) = step_value(&path).map_err(|problem| {
+        problem.with("request_id", id.to_string())
+    })?;
+    let value = engine.step_value(id, &step, which).await?;
+    let response = answer::value(value, &headers).await.map_err(|error| {
+        Problem::new(StatusCode::INTERNAL_SERVER_ERROR, &error).with("request_id", id.to_string())
+    })?;
+    Ok(answer::shown(response))
 }
 
-/// What a caller gets at the end: the output, or why there is none.
-pub(super) async fn answer(
-    request: RequestId,
-    outcome: &Outcome,
-    output: Option<&Value>,
-    headers: &HeaderMap,
-) -> Response {
-    let problem = |status, text: &str| {
-        Problem::new(status, text)
-            .with("request_id", request.to_string())
-            .with("outcome", outcome.status())
+/// The step that a path names, and which of its values.
+fn step_value(path: &str) -> Result<(StepPath, Which), Problem> {
+    let wrong = || {
+        let text = format!(
+            "{:?} names no value of a step; write the step's path, then /input or /output",
+            shortened(path)
+        );
+        Problem::new(StatusCode::NOT_FOUND, &text)
     };
-    let problem = match outcome {
-        Outcome::Succeeded { size, .. } => {
-            let Some(output) = output else {
-                let text = format!(
-                    "the output, {size} bytes, was too large to keep (TURLOUGH_DURABLE_BYTES_MAX); \
-                     a synchronous caller gets it at any size"
-                );
-                return problem(StatusCode::GONE, &text).into_response();
-            };
-            let accept = headers
-                .get(header::ACCEPT)
-                .and_then(|value| value.to_str().ok());
-            let msgpack = accept.is_some_and(|accept| accept.contains("msgpack"));
-            let output = output.clone();
-            // A large output takes the processor for a while.
-            let leaving = tokio::task::spawn_blocking(move || output.leaving(msgpack)).await;
-            match leaving
-                .map_err(|error| error.to_string())
-                .and_then(|l| l.map_err(|e| e.to_string()))
-            {
-                Ok((_, body)) if body.is_empty() => return StatusCode::OK.into_response(),
-                Ok((media, body)) => {
-                    return ([(header::CONTENT_TYPE, media.as_str())], body).into_response();
-                }
-                Err(error) => problem(StatusCode::INTERNAL_SERVER_ERROR, &error),
-            }
-        }
-        Outcome::Failed {
-            step,
-            message,
-            cause,
-        } => {
-            let text = format!("step {step}: {message}");
-            problem(StatusCode::INTERNAL_SERVER_ERROR, &text)
-                .with("step", step.as_str())
-                .with("cause", serde_json::to_value(cause).unwrap_or_default())
-        }
-        Outcome::TimedOut => problem(
-            StatusCode::GATEWAY_TIMEOUT,
-            "the request took longer than the flow's timeout",
-        ),
-        Outcome::Cancelled => problem(StatusCode::CONFLICT, "the request was cancelled"),
+    let (step, which) = path.rsplit_once('/').ok_or_else(wrong)?;
+    let which = match which {
+        "input" => Which::Input,
+        "output" => Which::Output,
+        _ => return Err(wrong()),
     };
-    problem.into_response()
+    if step.is_empty() || step.len() > STEP_BYTES_MAX {
+        return Err(wrong());
+    }
+    Ok((StepPath::from(step), which))
 }
 
-/// A request's own path, as the caller reaches it: behind a gateway below `/function/<name>`.
-pub(super) fn location(engine: &Engine, request: RequestId, headers: &HeaderMap) -> String {
+/// A path of this function as the caller reaches it: behind a gateway below `/function/<name>`.
+pub(super) fn location(engine: &Engine, path: &str, headers: &HeaderMap) -> String {
     let behind_gateway = headers.contains_key("x-forwarded-host");
     let function = &engine.shared.settings.function;
-    let prefix = if behind_gateway {
-        format!("/function/{function}")
+    if behind_gateway {
+        format!("/function/{function}/{path}")
     } else {
-        String::new()
-    };
-    format!("{prefix}/requests/{request}")
+        format!("/{path}")
+    }
 }
 
 pub(super) fn parse(id: &str) -> Result<RequestId, Problem> {
     id.parse().map_err(|_| {
-        let text = format!(
-            "no request {:?} here",
-            id.chars().take(80).collect::<String>()
-        );
+        let text = format!("no request {:?} here", shortened(id));
         Problem::new(StatusCode::NOT_FOUND, &text)
     })
 }
 
-fn events(records: &[Record]) -> impl Iterator<Item = &Event> {
-    records.iter().flat_map(|record| &record.append.events)
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-/// A value that the log keeps.
-fn kept(id: RequestId, at: &ValueRef, records: &[Record]) -> Result<Value, Problem> {
-    let envelope = match at {
-        ValueRef::Inline(envelope) => envelope.clone(),
-        ValueRef::Parts {
-            upload,
-            size,
-            digest,
-            ..
-        } => {
-            let mut envelope = BytesMut::with_capacity(usize::try_from(*size).unwrap_or(0));
-            for event in events(records) {
-                if let Event::Part {
-                    upload: of, bytes, ..
-                } = event
-                    && of == upload
-                {
-                    envelope.extend_from_slice(bytes);
-                }
-            }
-            if Digest::of(&envelope) != *digest {
-                let text = "the output's parts in the log are not what was put there";
-                let problem = Problem::new(StatusCode::INTERNAL_SERVER_ERROR, text);
-                return Err(problem.with("request_id", id.to_string()));
-            }
-            envelope.freeze()
+    #[test]
+    fn every_status_filters_and_what_is_unknown_is_refused_by_name() {
+        let query = |name: &str, text: &str| -> ListQuery {
+            let pairs = [(name, text)];
+            serde_json::from_value(json!(std::collections::HashMap::from(pairs))).unwrap()
+        };
+        for status in STATUSES {
+            let filter = query("status", status).filter().unwrap();
+            assert_eq!((filter.status.as_deref(), filter.limit), (Some(status), 100));
         }
-        ValueRef::Stored { .. } => bytes::Bytes::new(),
-    };
-    Value::from_envelope(envelope).map_err(|error| {
-        Problem::new(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string())
-            .with("request_id", id.to_string())
-    })
+        let id = "0190a1b2-0000-7000-8000-000000000000";
+        let filter = query("parent", id).filter().unwrap();
+        assert_eq!(filter.parent.unwrap().to_string(), id);
+        let long = "é".repeat(10_000);
+        for (name, bad) in [
+            ("status", "done"),
+            ("status", ""),
+            ("flow", "a/b"),
+            ("parent", "x"),
+            ("before", "../.."),
+            ("before", &long),
+        ] {
+            let problem = query(name, bad).filter().unwrap_err();
+            assert_eq!(problem.status(), StatusCode::BAD_REQUEST, "{name}");
+            let detail = problem.body()["detail"].as_str().unwrap();
+            assert!(detail.starts_with(name) && detail.len() < 1_000, "{detail}");
+        }
+        let all = ListQuery {
+            limit: Some(usize::MAX),
+            ..ListQuery::default()
+        };
+        assert_eq!(all.filter().unwrap().limit, LIST_MAX);
+        let none = ListQuery {
+            limit: Some(0),
+            ..ListQuery::default()
+        };
+        assert_eq!(none.filter().unwrap_err().status(), StatusCode::BAD_REQUEST);
+    }
+
+    #[test]
+    fn a_value_is_named_by_the_last_segment_whatever_stands_before_it() {
+        let long = format!("{}/input", "x".repeat(STEP_BYTES_MAX + 1));
+        for (path, step, which) in [
+            ("load/input", "load", Which::Input),
+            ("months[3]/clean/output", "months[3]/clean", Which::Output),
+            ("poll#2/get/input", "poll#2/get", Which::Input),
+            ("output/output", "output", Which::Output),
+            ("book/~compensate/input", "book/~compensate", Which::Input),
+            ("a//\n/../input", "a//\n/..", Which::Input),
+        ] {
+            let found = step_value(path).unwrap();
+            assert_eq!(found, (StepPath::from(step), which), "{path}");
+        }
+        for bad in ["", "/", "input", "/input", "load", "load/Input", "load/input/", &long] {
+            let problem = step_value(bad).unwrap_err();
+            assert_eq!(problem.status(), StatusCode::NOT_FOUND, "{bad}");
+        }
+    }
 }

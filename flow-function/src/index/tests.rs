@@ -133,9 +133,9 @@ fn a_restart_takes_the_end_away_and_the_next_end_counts() {
     index.insert(id, summary(1));
     index.stand(id, Standing::Unwinding);
     index.end(id, &Outcome::TimedOut, 2);
-    index.keep(id, 99);
-    assert_eq!(index.get(id).unwrap().kept_until_us, Some(99));
-    index.reopen(id);
+    assert_eq!(index.keep(id, 99, 5), (99, Vec::new()));
+    assert!(index.reopen(id, 1));
+    assert!(!index.reopen(id, 1), "it runs already");
     let again = index.get(id).unwrap();
     assert_eq!((again.status(), again.generation), ("running", 1));
     assert_eq!(again.kept_until_us, None);
@@ -153,4 +153,23 @@ fn a_version_is_needed_until_its_requests_are_settled() {
     assert!(!index.uses(&flow, "w"));
     index.settle(id, 1);
     assert!(!index.uses(&flow, "v"));
+}
+
+#[test]
+fn past_their_bound_the_oldest_kept_requests_are_let_go_and_no_time_is_prolonged() {
+    let index = Index::new(10, 100);
+    for number in 1..=3 {
+        index.insert(request(number), summary(number as u64));
+        index.end(request(number), &Outcome::TimedOut, 5);
+    }
+    assert_eq!(index.keep(request(1), 10, 2), (10, Vec::new()));
+    assert_eq!(index.keep(request(1), 50, 2), (10, Vec::new()));
+    assert_eq!(index.keep(request(2), 20, 2), (20, Vec::new()));
+    assert_eq!(index.keep(request(3), 30, 2), (30, vec![request(1)]));
+    assert_eq!(index.keep(request(1), 60, 2), (0, Vec::new()), "it was let go");
+    index.settle(request(2), 1);
+    assert!(index.reopen(request(3), 1));
+    assert!(index.state().kept.is_empty());
+    index.end(request(3), &Outcome::TimedOut, 6);
+    assert_eq!(index.keep(request(3), 40, 0), (0, Vec::new()), "none is kept");
 }

@@ -72,6 +72,7 @@ pub(crate) fn event(event: &Event) -> Option<(&'static str, Json)> {
         Event::Delivered { error, at_us, .. } => {
             ("delivered", json!({ "error": error, "at": time(*at_us) }))
         }
+        Event::Snapshot(_) => return None,
         Event::Closing { at_us } => ("closing", at(at_us)),
         Event::Settled { at_us } => ("settled", at(at_us)),
     })

@@ -43,17 +43,11 @@ pub(super) fn steps(story: &Story<'_>, nodes: &Nodes<'_>, waits: &[Wait]) -> Jso
         }
     }
     let roots = states.into_iter().map(|s| (StepPath::root(&s.node), s));
-    let failed = |(path, row): (&'_ StepPath, &Row<'_>)| match row.mark {
-        Mark::Ended(ended) if matches!(ended.end, StepEnd::Failed { .. }) => {
-            let again = story.awaits(path, row.attempt.saturating_add(1));
-            (!again).then_some(())
-        }
-        _ => None,
-    };
-    let rows = story.rows.iter();
-    let failed_bodies = rows
-        .filter(|(path, row)| failed((path, row)).is_some())
-        .filter_map(|(path, _)| Some(path.as_str().rsplit_once('/')?.0));
+    let failed = story.rows.iter().filter(|(path, row)| {
+        let ended = matches!(row.mark, Mark::Ended(ended) if matches!(ended.end, StepEnd::Failed { .. }));
+        ended && !story.awaits(path, row.attempt.saturating_add(1))
+    });
+    let failed_bodies = failed.filter_map(|(path, _)| Some(path.as_str().rsplit_once('/')?.0));
     let steps = Steps {
         story,
         nodes,
@@ -112,10 +106,13 @@ impl Steps<'_> {
         if row.fallback {
             view["fallback"] = true.into();
         }
+        let mut earlier = row.earlier.clone();
         match row.mark {
             Mark::Called(at_us) => view["called_at"] = time(at_us).into(),
+            // It is to run again: what it came to before is void.
+            Mark::Ended(ended) if matches!(status, "waiting" | "not_reached") => earlier.push(ended),
             Mark::Ended(ended) => {
-                let goes_on = matches!(status, "running" | "sleeping" | "waiting" | "held");
+                let goes_on = matches!(status, "running" | "sleeping" | "held");
                 if !goes_on && !row.goes_on_inside() {
                     view["end"] = time(ended.end_us).into();
                     view["duration_ms"] = millis(row.begin_us, ended.end_us);
@@ -130,9 +127,8 @@ impl Steps<'_> {
         {
             event::tell(view, &last.end);
         }
-        if !row.earlier.is_empty() {
-            let told = |ended: &&turlough_statestore::event::StepEnded| event::step_ended(ended);
-            view["attempts"] = row.earlier.iter().map(told).collect();
+        if !earlier.is_empty() {
+            view["attempts"] = earlier.into_iter().map(event::step_ended).collect();
         }
     }
 

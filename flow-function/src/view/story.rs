@@ -157,7 +157,7 @@ impl<'a> Story<'a> {
             | Event::ResumeAsked { at_us }
             | Event::CancelAsked { at_us }
             | Event::Closing { at_us } => self.see(*at_us),
-            Event::Part { .. } => {}
+            Event::Part { .. } | Event::Snapshot(_) => {}
         }
     }
 

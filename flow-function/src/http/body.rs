@@ -1,0 +1,177 @@
+//! Bodies: bounded in size and in patience.
+
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::http::{HeaderMap, StatusCode, header};
+use http_body_util::BodyExt;
+use turlough_sdk::value::ValueWriter;
+use turlough_sdk::{ContentType, Producer, Value};
+
+use super::problem::Problem;
+use crate::data::typed;
+
+/// How long a body may pause: a caller who sends nothing holds a connection and what it has sent.
+const BODY_PAUSE_MAX: Duration = Duration::from_secs(30);
+/// Room that is reserved because a caller says that it will send as much.
+const BODY_ROOM_MAX: u64 = 1 << 20;
+/// Bodies up to this size are looked into on the spot: some 100 µs.
+const INLINE_WORK_BYTES_MAX: usize = 64 * 1024;
+
+/// How much a body may hold, and what to do about more.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Limit {
+    pub(super) bytes: usize,
+    pub(super) remedy: &'static str,
+}
+
+impl Limit {
+    /// The limit on what flows and steps are given.
+    pub(super) const fn of_values(bytes: usize) -> Self {
+        let remedy = "raise TURLOUGH_BODY_BYTES_MAX";
+        Self { bytes, remedy }
+    }
+
+    fn exceeded(self, size: u64) -> Problem {
+        let (limit, remedy) = (self.bytes, self.remedy);
+        let text = format!("body is {size} bytes or more, limit {limit}; {remedy}");
+        Problem::new(StatusCode::PAYLOAD_TOO_LARGE, &text)
+            .with("size", size)
+            .with("limit", limit)
+    }
+}
+
+/// A value as a caller sent it. What says that it is JSON must be.
+pub(super) async fn value(
+    headers: &HeaderMap,
+    body: Body,
+    limit: Limit,
+) -> Result<Value, Problem> {
+    let value = untouched(headers, body, limit, Producer::Caller).await?;
+    if value.envelope().len() <= INLINE_WORK_BYTES_MAX {
+        return examine(value);
+    }
+    let examined = tokio::task::spawn_blocking(move || examine(value)).await;
+    examined.map_err(|error| {
+        let text = format!("body could not be read: {error}");
+        Problem::new(StatusCode::INTERNAL_SERVER_ERROR, &text)
+    })?
+}
+
+/// A value bit for bit.
+pub(super) async fn untouched(
+    headers: &HeaderMap,
+    body: Body,
+    limit: Limit,
+    producer: Producer,
+) -> Result<Value, Problem> {
+    let announced = announced(headers, limit)?;
+    let said = headers
+        .get(header::CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok());
+    let said = ContentType::new(said.unwrap_or_default());
+    let room = usize::try_from(announced.min(BODY_ROOM_MAX)).unwrap_or(0);
+    let mut writer = ValueWriter::new(said, producer, room);
+    pour(body, limit, |bytes| writer.put(bytes)).await?;
+    Ok(writer.finish())
+}
+
+/// A body as text.
+pub(super) async fn text(
+    headers: &HeaderMap,
+    body: Body,
+    limit: Limit,
+) -> Result<String, Problem> {
+    announced(headers, limit)?;
+    let mut bytes = Vec::new();
+    pour(body, limit, |more| bytes.extend_from_slice(more)).await?;
+    String::from_utf8(bytes).map_err(|error| {
+        let text = format!("body is not UTF-8: {}", error.utf8_error());
+        Problem::new(StatusCode::BAD_REQUEST, &text)
+    })
+}
+
+/// The size that a caller says its body has, 0 where it says none.
+fn announced(headers: &HeaderMap, limit: Limit) -> Result<u64, Problem> {
+    let announced = headers
+        .get(header::CONTENT_LENGTH)
+        .and_then(|value| value.to_str().ok());
+    let announced = announced
+        .and_then(|text| text.parse::<u64>().ok())
+        .unwrap_or(0);
+    if announced > limit.bytes as u64 {
+        return Err(limit.exceeded(announced));
+    }
+    Ok(announced)
+}
+
+async fn pour(mut body: Body, limit: Limit, mut put: impl FnMut(&[u8])) -> Result<(), Problem> {
+    let mut size = 0;
+    loop {
+        let frame = tokio::time::timeout(BODY_PAUSE_MAX, body.frame()).await;
+        let frame = frame.map_err(|_| {
+            let text = format!("body paused for {BODY_PAUSE_MAX:?} after {size} bytes");
+            Problem::new(StatusCode::REQUEST_TIMEOUT, &text)
+        })?;
+        let Some(frame) = frame else { return Ok(()) };
+        let frame = frame.map_err(|error| {
+            let text = format!("body broke off after {size} bytes: {error}");
+            Problem::new(StatusCode::BAD_REQUEST, &text)
+        })?;
+        let Ok(data) = frame.into_data() else {
+            continue;
+        };
+        size += data.len();
+        if size > limit.bytes {
+            return Err(limit.exceeded(size as u64));
+        }
+        put(&data);
+    }
+}
+
+/// A body that says it is JSON must be; one that says nothing is JSON if it reads as JSON.
+fn examine(value: Value) -> Result<Value, Problem> {
+    if value.content_type().is_json() && !value.is_empty() {
+        let read = serde_json::from_slice::<serde::de::IgnoredAny>(&value.body());
+        read.map_err(|error| {
+            let text = format!("body is not the JSON that its content type says: {error}");
+            Problem::new(StatusCode::BAD_REQUEST, &text)
+        })?;
+    }
+    Ok(typed(value))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIMIT: Limit = Limit::of_values(10);
+
+    fn headers(length: &'static str) -> HeaderMap {
+        let length = header::HeaderValue::from_static(length);
+        HeaderMap::from_iter([(header::CONTENT_LENGTH, length)])
+    }
+
+    #[tokio::test]
+    async fn a_body_over_its_limit_is_refused_before_and_while_it_is_read() {
+        for (length, body) in [("11", "x".repeat(11)), ("99999999999999999999", "x".repeat(11))] {
+            let read = text(&headers(length), Body::from(body), LIMIT).await;
+            let problem = read.unwrap_err();
+            assert_eq!(problem.status(), StatusCode::PAYLOAD_TOO_LARGE, "{length}");
+        }
+        let whole = text(&headers("10"), Body::from("x".repeat(10)), LIMIT).await;
+        assert_eq!(whole.unwrap().len(), 10);
+    }
+
+    #[tokio::test]
+    async fn what_is_no_text_and_no_json_is_refused_and_a_functions_answer_is_not_looked_into() {
+        let read = text(&HeaderMap::new(), Body::from(vec![0xff]), LIMIT).await;
+        assert_eq!(read.unwrap_err().status(), StatusCode::BAD_REQUEST);
+        let json = header::HeaderValue::from_static("application/json");
+        let headers = HeaderMap::from_iter([(header::CONTENT_TYPE, json)]);
+        let read = value(&headers, Body::from("{oops"), LIMIT).await;
+        assert_eq!(read.unwrap_err().status(), StatusCode::BAD_REQUEST);
+        let kept = untouched(&headers, Body::from("{oops"), LIMIT, Producer::Function).await;
+        assert_eq!(kept.unwrap().body(), "{oops");
+    }
+}
