@@ -1,7 +1,7 @@
 //! `turlough`: runs, watches and validates pipelines from the command line.
 //!
-//! `dev` starts a platform in this process; `validate` and `graph --file` read files; every other
-//! command only talks HTTP to a gateway. Invariants: stdout carries results and nothing else; a
+//! `dev` starts a platform in this process; `validate` and `graph --file` read files, `schema` reads
+//! nothing; every other command only talks HTTP to a gateway. Invariants: stdout carries results and nothing else; a
 //! command ends with one of the codes of [`exit::Exit`].
 
 mod arguments;
@@ -11,13 +11,18 @@ mod terminal;
 mod dev;
 mod run;
 
+mod control;
+mod events;
 mod flows;
 mod graph;
+mod put;
 mod requests;
+mod schema;
 mod validate;
 
 mod amount;
 mod document;
+mod input;
 mod missing;
 mod platform;
 
@@ -36,6 +41,8 @@ use terminal::Terminal;
 const RUNTIME_GRACE: Duration = Duration::from_secs(1);
 
 fn main() -> ExitCode {
+    // `dev` has the flow-function's jq evaluated in processes of this program.
+    turlough_flow_function::run_evaluator_if_asked();
     let arguments = Arguments::parse();
     let terminal = arguments.terminal();
     match start(arguments, terminal) {
@@ -71,11 +78,19 @@ async fn command(arguments: Arguments, terminal: Terminal) -> Result<Exit, Failu
     match &arguments.command {
         Command::Dev(dev) => dev::dev(terminal, dev).await,
         Command::Run(run) => run::run(&platform()?, terminal, run).await,
+        Command::Follow(one) => run::follow(&platform()?, terminal, one).await,
         Command::Requests(list) => requests::list(&platform()?, terminal, list).await,
         Command::Request(one) => requests::show(&platform()?, terminal, one).await,
-        Command::Cancel(cancel) => requests::cancel(&platform()?, terminal, cancel).await,
+        Command::Events(one) => events::events(&platform()?, terminal, one).await,
+        Command::Pause(one) => control::pause(&platform()?, terminal, one).await,
+        Command::Resume(one) => control::resume(&platform()?, terminal, one).await,
+        Command::Cancel(one) => control::cancel(&platform()?, terminal, one).await,
+        Command::Restart(one) => control::restart(&platform()?, terminal, one).await,
+        Command::Signal(one) => control::signal(&platform()?, terminal, one).await,
+        Command::Put(files) => put::put(&platform()?, terminal, files).await,
         Command::Flows => flows::list(&platform()?, terminal).await,
         Command::Graph(graph) => graph::graph(platform, terminal, graph).await,
         Command::Validate(validate) => validate::validate(terminal, validate),
+        Command::Schema => schema::schema(terminal),
     }
 }

@@ -19,8 +19,10 @@ use turlough_statestore::event::{Accepted, Callback, Parent};
 use turlough_statestore::{AppendError, Event, MemoryLog, Seq};
 use uuid::Uuid;
 
+use crate::abandoned::Abandoned;
 use crate::clock::now_us;
 use crate::driver::{Begin, BeginError};
+use crate::evaluator::Evaluator;
 use crate::index::Index;
 use crate::keeper::Keeper;
 use crate::metrics::Metrics;
@@ -57,6 +59,10 @@ pub(crate) enum StartError {
     KeyReused { request: RequestId },
     #[error("callback {url:?} is refused: {reason}")]
     InvalidCallback { url: String, reason: String },
+    #[error(
+        "{count} closures run on after their attempts were given up, limit {limit}; try again later, or raise TURLOUGH_ABANDONED_MAX"
+    )]
+    Abandoned { count: usize, limit: usize },
     #[error("the function is shutting down; try again")]
     Draining,
     #[error("request could not be recorded")]
@@ -102,7 +108,10 @@ impl Engine {
             .no_proxy()
             .build()?;
         let boot = Uuid::new_v4().as_u128() as u64;
+        let metrics = Metrics::new(&settings.tenant);
         let shared = Shared {
+            evaluator: Evaluator::new(&settings),
+            abandoned: Abandoned::new(settings.abandoned_max, metrics.closures_abandoned.clone()),
             replica: ReplicaId::from_uuid(Uuid::new_v4()),
             client,
             outside: outside::client(&settings.http_allow)?,
@@ -110,7 +119,7 @@ impl Engine {
             log: MemoryLog::default(),
             store: Arc::new(MemoryStore::new(boot, settings.data_bytes_max)),
             index: Index::new(settings.ended_max, settings.ended_bytes_max),
-            metrics: Metrics::new(&settings.tenant),
+            metrics,
             keeper: Keeper::default(),
             registry: Registry::default(),
             room: Room::new(settings.capacity),
@@ -234,6 +243,7 @@ impl Shared {
         if self.draining.is_cancelled() {
             return Err(StartError::Draining);
         }
+        self.refuse_abandoned()?;
         let (size, limit) = (input.body().len(), self.settings.durable_bytes_max);
         if size > limit {
             return Err(StartError::InputTooLarge { size, limit });
@@ -269,6 +279,15 @@ impl Shared {
             }
             Err(BeginError::Log(error)) => Err(error.into()),
             Err(BeginError::Store(error)) => Err(StartError::StoreFull(error.to_string())),
+        }
+    }
+
+    /// Whether closures that nobody waits for leave enough of this replica.
+    pub(crate) fn refuse_abandoned(&self) -> Result<(), StartError> {
+        let limit = self.abandoned.limit();
+        match self.abandoned.too_many() {
+            Some(count) => Err(StartError::Abandoned { count, limit }),
+            None => Ok(()),
         }
     }
 

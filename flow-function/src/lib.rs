@@ -23,16 +23,18 @@
 //! Invariants: requests share nothing mutable; what a caller is told was committed before.
 //! Absent for now: several replicas, the keeper, and what `docs/architecture.md` lists as later.
 
+mod abandoned;
 mod clock;
 mod data;
 mod driver;
 mod engine;
+mod evaluator;
 mod http;
 mod index;
 mod keeper;
 mod machine;
-mod outside;
 mod metrics;
+mod outside;
 mod registry;
 mod runner;
 mod server;
@@ -42,6 +44,7 @@ mod tokens;
 mod view;
 
 pub use engine::Engine;
+pub use evaluator::run_evaluator_if_asked;
 pub use registry::RegisterError;
 pub use server::{ServeError, Server, load_folder, main_with, serve};
 pub use settings::Settings;

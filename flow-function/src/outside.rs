@@ -264,6 +264,20 @@ pub(crate) fn client(allow: &HttpAllow) -> Result<reqwest::Client, reqwest::Erro
         .build()
 }
 
+/// An error with what it came from, without the address, which may hold a secret.
+pub(crate) fn chain(error: &reqwest::Error) -> String {
+    let mut text = error.to_string();
+    if let Some(url) = error.url() {
+        text = text.replace(&format!(" for url ({url})"), "");
+    }
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(&format!(": {cause}"));
+        source = cause.source();
+    }
+    text
+}
+
 /// Resolves names to addresses that may be called.
 struct Resolver {
     allow: HttpAllow,

@@ -12,6 +12,8 @@ use turlough_sdk::{Flow, FlowName, ReplicaId, RequestId, Value};
 use turlough_statestore::MemoryLog;
 use turlough_statestore::event::Outcome;
 
+use crate::abandoned::Abandoned;
+use crate::evaluator::Evaluator;
 use crate::index::Index;
 use crate::keeper::Keeper;
 use crate::metrics::Metrics;
@@ -32,6 +34,8 @@ pub(crate) struct Shared {
     /// Calls everything else.
     pub(crate) outside: reqwest::Client,
     pub(crate) tokens: Tokens,
+    pub(crate) evaluator: Evaluator,
+    pub(crate) abandoned: Abandoned,
     pub(crate) log: MemoryLog,
     pub(crate) store: Arc<MemoryStore>,
     pub(crate) index: Index,

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tracing::warn;
+use turlough_sdk::StepError;
 use turlough_statestore::Event;
 use turlough_statestore::event::{Delivery, Outcome, Recipient};
 
@@ -135,7 +136,7 @@ async fn post(
             let passes = status.is_server_error() || [408, 429].contains(&status.as_u16());
             if passes { Posted::Again(text) } else { Posted::Refused(text) }
         }
-        Err(error) => Posted::Again(format!("callback {url}: {}", crate::outside::chain(&error))),
+        Err(error) => Posted::Again(format!("callback {url}: {}", StepError::from(error).message)),
     }
 }
 

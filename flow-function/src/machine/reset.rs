@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use crate::shim as picture;
+use turlough_sdk::picture;
 use turlough_sdk::{Cause, Flow, NodeIx, Operation, Place, Source, StepPath, ValueRef, Vertex};
 
 use super::action::{Conclusion, trouble};

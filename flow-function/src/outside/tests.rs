@@ -184,4 +184,6 @@ async fn a_name_that_stands_for_this_machine_is_refused_when_it_is_called() {
     drop(connection);
     let error = calling.await.unwrap().unwrap_err();
     assert!(Refused::of(&error).is_none(), "{error:?}");
+    let told = chain(&error);
+    assert!(told.contains(": ") && !told.contains("localhost"), "{told}");
 }

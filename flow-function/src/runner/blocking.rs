@@ -1,8 +1,10 @@
-//! Work that may take the processor: sync closures, jq, lists. It runs on the blocking pool.
+//! Work that may take the processor: sync closures, joins, lists. It runs on the blocking pool.
 
 use std::any::Any;
 
-use turlough_sdk::{Cause, StepError};
+use turlough_sdk::{Cause, StepError, Value};
+
+use crate::abandoned::Abandoned;
 
 /// Runs `work` off the reactor. A panic ends the attempt, not the process.
 pub(super) async fn run<T, E>(work: impl FnOnce() -> Result<T, E> + Send + 'static) -> Result<T, E>
@@ -15,6 +17,25 @@ where
         Err(error) if error.is_panic() => Err(panicked(error.into_panic().as_ref()).into()),
         Err(error) => Err(StepError::transient(error).into()),
     }
+}
+
+/// Runs a closure off the reactor. One whose attempt is given up meanwhile counts until it returns.
+pub(super) async fn closure(
+    abandoned: &Abandoned,
+    work: impl FnOnce() -> Result<Value, StepError> + Send + 'static,
+) -> Result<Value, StepError> {
+    let (waiting, running) = abandoned.closure();
+    let result = run(move || {
+        if running.begin() {
+            work()
+        } else {
+            let text = "the attempt was given up before it began";
+            Err(StepError::transient(text))
+        }
+    })
+    .await;
+    drop(waiting);
+    result
 }
 
 /// The failure that a panic is.

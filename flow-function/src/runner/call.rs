@@ -3,8 +3,6 @@
 //! Invariants: what a failure says is whether the call was made, as far as anybody can know: a
 //! connection that was refused is known, one that was lost is not; an answer of any status is.
 
-use std::error::Error as _;
-
 use bytes::Bytes;
 use futures_util::TryStreamExt;
 use reqwest::Method;
@@ -170,16 +168,19 @@ impl Outgoing {
 
     /// Why there is no answer.
     fn unsent(&self, error: reqwest::Error) -> StepError {
-        let cause = if Refused::of(&error).is_some() || error.is_builder() {
-            Cause::Permanent
+        let told = outside::chain(&error);
+        let (cause, reason) = if let Some(refused) = Refused::of(&error) {
+            (Cause::Permanent, refused.to_string())
+        } else if told.contains("scheme is not http") {
+            // The HTTP client's own words where it was built without TLS.
+            let reason = "https is not spoken here; call it through a proxy that does";
+            (Cause::Permanent, reason.to_owned())
+        } else if error.is_builder() {
+            (Cause::Permanent, told)
         } else if error.is_connect() {
-            Cause::Transient
+            (Cause::Transient, told)
         } else {
-            Cause::Unanswered
-        };
-        let reason = match Refused::of(&error) {
-            Some(refused) => refused.to_string(),
-            None => chain(error),
+            (Cause::Unanswered, told)
         };
         let message = self
             .hidden
@@ -242,9 +243,10 @@ impl Outgoing {
         let mut chunks = answer.bytes_stream();
         loop {
             let chunk = chunks.try_next().await.map_err(|error| StepError {
-                message: self
-                    .hidden
-                    .clean(format!("answer of {what} broke off: {}", chain(error))),
+                message: self.hidden.clean(format!(
+                    "answer of {what} broke off: {}",
+                    outside::chain(&error)
+                )),
                 cause: Cause::Unanswered,
             })?;
             let Some(chunk) = chunk else { break };
@@ -304,16 +306,4 @@ fn idempotency_key(scope: &Scope, body: &[u8]) -> String {
     let input = Digest::of(body);
     let name = format!("{request}/{generation}/{}{part}/{input}", run.step);
     Digest::of(name.as_bytes()).to_string()
-}
-
-/// An error with what it came from, without the address, which may hold a secret.
-fn chain(error: reqwest::Error) -> String {
-    let error = error.without_url();
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(&format!(": {cause}"));
-        source = cause.source();
-    }
-    text
 }

@@ -1,7 +1,7 @@
 //! What the formulas and closures of one attempt may know, and what they set.
 //!
-//! Invariants: every expression is run by [`evaluate`], and every condition, transform and aggregate
-//! goes through [`Scope::formula`]; what is not mentioned is not read.
+//! Invariants: every expression goes to the evaluator, and so cannot take the replica with it; what is
+//! not mentioned is not read.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
@@ -17,8 +17,6 @@ use super::{Context, Failure, INLINE_WORK_BYTES_MAX, blocking};
 use crate::data::typed;
 use crate::machine::{Run, Work};
 
-/// Expressions that touch up to this many bytes run on the spot: about a nanosecond each.
-const SPOT_WORK_MAX: u64 = 100_000;
 /// Largest value of a variable, in bytes: what travels inside an event.
 const VARIABLE_BYTES_MAX: usize = 4096;
 /// Most bytes of all variables that one attempt sets: with its value they fit into an append.
@@ -90,7 +88,12 @@ impl Scope {
 
     /// Whether a condition holds on a value.
     pub(super) async fn holds(&self, formula: &Formula, input: &Value) -> Result<bool, Failure> {
-        Ok(is_true(&self.formula(formula, input.clone()).await?))
+        let Formula::Jq(expression) = formula else {
+            return Ok(is_true(&self.formula(formula, input.clone()).await?));
+        };
+        let variables = self.variables(expression.uses())?;
+        let (input, evaluator) = (as_data(input).await?, &self.context.shared.evaluator);
+        Ok(evaluator.holds(expression, input, &variables).await?)
     }
 
     /// What an expression makes of a value.
@@ -100,8 +103,8 @@ impl Scope {
         input: &Value,
     ) -> Result<Value, Failure> {
         let variables = self.variables(expression.uses())?;
-        let output = evaluate(expression, input.clone(), variables).await?;
-        Ok(output)
+        let (input, evaluator) = (as_data(input).await?, &self.context.shared.evaluator);
+        Ok(evaluator.run(expression, input, &variables).await?)
     }
 
     /// What a closure makes of its inputs.
@@ -111,7 +114,8 @@ impl Scope {
             Closure::Async(closure) => closure(&inputs).await,
             Closure::Sync(closure) => {
                 let closure = Arc::clone(closure);
-                blocking::run(move || closure(&inputs)).await
+                let abandoned = &self.context.shared.abandoned;
+                blocking::closure(abandoned, move || closure(&inputs)).await
             }
         };
         Ok(output?)
@@ -216,23 +220,13 @@ impl Scope {
     }
 }
 
-/// Runs an expression: the one place where jq is run. What is known to be cheap runs on the spot.
-async fn evaluate(
-    expression: &Expression,
-    input: Value,
-    variables: Variables,
-) -> Result<Value, StepError> {
-    let run = |expression: &Expression, input: Value, variables: &Variables| {
-        let output = expression.run(&typed(input), variables);
-        output.map_err(StepError::permanent)
-    };
-    let bound = expression.bound(&input, &variables);
-    let small = input.envelope().len() as u64 <= INLINE_WORK_BYTES_MAX;
-    if small && bound.is_some_and(|bound| bound.work <= SPOT_WORK_MAX) {
-        return run(expression, input, &variables);
+/// A value as expressions see it. Telling whether a long text is JSON takes the processor.
+async fn as_data(value: &Value) -> Result<Value, StepError> {
+    let value = value.clone();
+    if value.envelope().len() as u64 <= INLINE_WORK_BYTES_MAX {
+        return Ok(typed(value));
     }
-    let expression = expression.clone();
-    blocking::run(move || run(&expression, input, &variables)).await
+    blocking::run(move || Ok(typed(value))).await
 }
 
 /// Whether a condition's value says yes: anything but false, null and nothing.
