@@ -36,6 +36,8 @@ use terminal::Terminal;
 const RUNTIME_GRACE: Duration = Duration::from_secs(1);
 
 fn main() -> ExitCode {
+    // `dev` has the flow-function's jq evaluated in processes of this program.
+    turlough_flow_function::run_evaluator_if_asked();
     let arguments = Arguments::parse();
     let terminal = arguments.terminal();
     match start(arguments, terminal) {

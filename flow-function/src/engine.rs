@@ -14,8 +14,10 @@ use turlough_statestore::{
 };
 use uuid::Uuid;
 
+use crate::abandoned::Abandoned;
 use crate::clock::now_us;
 use crate::driver::Driver;
+use crate::evaluator::Evaluator;
 use crate::index::{Index, Summary};
 use crate::metrics::Metrics;
 use crate::settings::{INLINE_BYTES_LIMIT, Settings};
@@ -61,6 +63,10 @@ pub(crate) enum StartError {
     LogFull { held: u64, limit: u64 },
     #[error("the function is shutting down; try again")]
     Draining,
+    #[error(
+        "{count} closures run on after their attempts were given up, limit {limit}; try again later, or raise TURLOUGH_ABANDONED_MAX"
+    )]
+    Abandoned { count: usize, limit: usize },
     #[error("request could not be recorded")]
     Log(#[from] AppendError),
     #[error("the request's task was lost while it was recorded")]
@@ -103,13 +109,16 @@ impl Engine {
             .no_proxy()
             .build()?;
         let boot = Uuid::new_v4().as_u128() as u64;
+        let metrics = Metrics::new(&settings.tenant);
         let shared = Shared {
+            evaluator: Evaluator::new(&settings),
+            abandoned: Abandoned::new(settings.abandoned_max, metrics.closures_abandoned.clone()),
             replica: ReplicaId::from_uuid(Uuid::new_v4()),
             client,
             log: MemoryLog::default(),
             store: Arc::new(MemoryStore::new(boot, settings.data_bytes_max)),
             index: Index::new(settings.ended_max, settings.ended_bytes_max),
-            metrics: Metrics::new(&settings.tenant),
+            metrics,
             capacity: Arc::new(Semaphore::new(
                 settings.capacity.clamp(1, Semaphore::MAX_PERMITS),
             )),
@@ -193,6 +202,7 @@ impl Engine {
         if shared.draining.is_cancelled() {
             return Err(StartError::Draining);
         }
+        self.refuse_abandoned()?;
         let (size, limit) = (input.body().len(), shared.settings.durable_bytes_max);
         if size > limit {
             return Err(StartError::InputTooLarge { size, limit });
@@ -222,6 +232,16 @@ impl Engine {
         });
         let finished = accepted.await.map_err(|_| StartError::Lost)??;
         Ok(Started { request, finished })
+    }
+
+    /// Whether closures that nobody waits for leave enough of this replica.
+    pub(crate) fn refuse_abandoned(&self) -> Result<(), StartError> {
+        let abandoned = &self.shared.abandoned;
+        let limit = abandoned.limit();
+        match abandoned.too_many() {
+            Some(count) => Err(StartError::Abandoned { count, limit }),
+            None => Ok(()),
+        }
     }
 
     /// Cancels an open request.

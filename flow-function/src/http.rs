@@ -62,6 +62,9 @@ async fn ready(State(engine): State<Engine>) -> Response {
     if engine.shared.draining.is_cancelled() {
         return Problem::new(StatusCode::SERVICE_UNAVAILABLE, "shutting down").into_response();
     }
+    if let Err(error) = engine.refuse_abandoned() {
+        return Problem::from(error).into_response();
+    }
     "OK".into_response()
 }
 

@@ -23,10 +23,12 @@
 //! Invariants: requests share nothing mutable; what a caller is told was committed before.
 //! Absent for now: several replicas, the keeper, and what `docs/architecture.md` lists as later.
 
+mod abandoned;
 mod clock;
 mod data;
 mod driver;
 mod engine;
+mod evaluator;
 mod http;
 mod index;
 mod machine;
@@ -38,6 +40,7 @@ mod shared;
 mod view;
 
 pub use engine::{Engine, RegisterError};
+pub use evaluator::run_evaluator_if_asked;
 pub use server::{ServeError, Server, load_folder, main_with, serve};
 pub use settings::Settings;
 pub use turlough_sdk::{

@@ -21,6 +21,7 @@ pub(crate) struct Metrics {
     step_attempts: IntCounterVec,
     append_duration: Histogram,
     pub(crate) driving: IntGauge,
+    pub(crate) closures_abandoned: IntGauge,
     store_bytes: IntGauge,
     store_refusals: IntCounter,
 }
@@ -72,6 +73,11 @@ impl Metrics {
             )
             .unwrap(),
             driving: IntGauge::new("turlough_requests_driving", "Requests driven now").unwrap(),
+            closures_abandoned: IntGauge::new(
+                "turlough_closures_abandoned",
+                "Closures that run on after their attempt was given up",
+            )
+            .unwrap(),
             store_bytes: IntGauge::with_opts(
                 Opts::new("turlough_store_bytes", "Bytes held by the ephemeral store")
                     .const_label("tenant", tenant.as_str()),
@@ -93,13 +99,14 @@ impl Metrics {
 
     #[allow(clippy::unwrap_used, reason = "each name is registered once")]
     fn register(&self) {
-        let collectors: [Box<dyn prometheus::core::Collector>; 8] = [
+        let collectors: [Box<dyn prometheus::core::Collector>; 9] = [
             Box::new(self.requests.clone()),
             Box::new(self.request_duration.clone()),
             Box::new(self.step_duration.clone()),
             Box::new(self.step_attempts.clone()),
             Box::new(self.append_duration.clone()),
             Box::new(self.driving.clone()),
+            Box::new(self.closures_abandoned.clone()),
             Box::new(self.store_bytes.clone()),
             Box::new(self.store_refusals.clone()),
         ];

@@ -117,16 +117,18 @@ fn failed(error: &StepError) -> StepEnd {
 }
 
 async fn attempt(context: &Arc<Context>, run: &Run) -> Result<StepEnd, StepError> {
-    let (graph, node) = (Arc::clone(&run.graph), run.node);
+    let evaluator = &context.shared.evaluator;
     let output = match (&run.work, &run.graph.nodes[run.node].operation) {
         (Work::Gather(results), _) => gather(context, results).await?,
-        (Work::Operation, Operation::Switch(_)) => {
-            let inputs = inputs(context, run).await?;
-            return blocking::run(move || blocking::take_case(&graph, node, &inputs)).await;
+        (Work::Operation, Operation::Switch(switch)) => {
+            let input = blocking::joined(inputs(context, run).await?).await?;
+            let variables = variables(context, run);
+            return blocking::take_case(evaluator, switch, &input, &variables).await;
         }
-        (Work::Operation, Operation::ForEach(_)) => {
-            let inputs = inputs(context, run).await?;
-            let items = blocking::run(move || blocking::items(&graph, node, &inputs)).await?;
+        (Work::Operation, Operation::ForEach(each)) => {
+            let input = blocking::joined(inputs(context, run).await?).await?;
+            let (items, variables) = (each.items.as_ref(), variables(context, run));
+            let items = blocking::items(evaluator, items, input, &variables).await?;
             return split(context, run, &items).await;
         }
         (Work::Operation, operation) => {
@@ -141,6 +143,16 @@ async fn attempt(context: &Arc<Context>, run: &Run) -> Result<StepEnd, StepError
     Ok(StepEnd::Succeeded {
         value: kept.map_err(StepError::permanent)?,
     })
+}
+
+/// What an expression of a step may know beside its input.
+fn variables(context: &Context, run: &Run) -> Variables {
+    Variables {
+        request: context.request.to_string(),
+        node: run.step.as_str().to_owned(),
+        attempt: run.attempt,
+        ..Variables::default()
+    }
 }
 
 /// What a step is given. Joining, and telling whether a text is JSON, may take the processor.
@@ -191,18 +203,14 @@ async fn output(
             Closure::Async(closure) => closure(&inputs).await,
             Closure::Sync(closure) => {
                 let closure = Arc::clone(closure);
-                blocking::run(move || closure(&inputs)).await
+                let abandoned = &context.shared.abandoned;
+                blocking::closure(abandoned, move || closure(&inputs)).await
             }
         },
         Operation::Pass(expression) => {
-            let expression = expression.clone();
-            blocking::run(move || {
-                let input = inputs.joined().map_err(StepError::permanent)?;
-                expression
-                    .run(&input, &Variables::default())
-                    .map_err(StepError::permanent)
-            })
-            .await
+            let input = blocking::joined(inputs).await?;
+            let (evaluator, variables) = (&context.shared.evaluator, variables(context, run));
+            evaluator.run(expression, input, &variables).await
         }
         Operation::Switch(_) | Operation::ForEach(_) => Err(StepError::permanent(
             "the operation has no output of its own",

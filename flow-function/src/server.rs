@@ -12,6 +12,7 @@ use tracing::{info, warn};
 use turlough_sdk::{Flow, FlowError, read_yaml_file_text};
 
 use crate::engine::{Engine, RegisterError};
+use crate::evaluator::run_evaluator_if_asked;
 use crate::http;
 use crate::settings::Settings;
 
@@ -48,6 +49,14 @@ pub enum ServeError {
     /// Flows of a folder are wrong: every problem of every one, a line each.
     #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
     Flows(Vec<FlowError>),
+    /// Closures that cannot be stopped hold too many threads.
+    #[error(
+        "{limit} closures ran on after their attempts were given up, limit {limit}; start the process again, and make them return or raise TURLOUGH_ABANDONED_MAX"
+    )]
+    Abandoned {
+        /// How many there may be.
+        limit: usize,
+    },
 }
 
 /// A flow-function that is bound to its address, and not serving yet.
@@ -152,6 +161,7 @@ pub fn load_folder(path: &Path) -> Result<Vec<Flow>, ServeError> {
 /// Serves one compiled flow: the whole `main` of an author's flow-function.
 #[must_use]
 pub fn serve(flow: Result<Flow, FlowError>) -> ExitCode {
+    run_evaluator_if_asked();
     #[derive(Parser)]
     #[command(about = "A Turlough flow-function", version)]
     struct Arguments {
@@ -165,9 +175,14 @@ pub fn serve(flow: Result<Flow, FlowError>) -> ExitCode {
     )
 }
 
-/// Serves flows until SIGTERM or an interrupt, logging to standard error.
+/// Serves flows until SIGTERM or an interrupt, logging to standard error. A `main` that reads
+/// arguments before this calls [`run_evaluator_if_asked`] before it reads them.
+///
+/// It ends with a failure too when too many closures run on past their time limit
+/// (`TURLOUGH_ABANDONED_MAX`), so that its supervisor replaces it.
 #[must_use]
 pub fn main_with(settings: Settings, flows: Result<Vec<Flow>, ServeError>) -> ExitCode {
+    run_evaluator_if_asked();
     let filter = tracing_subscriber::EnvFilter::try_from_default_env()
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
     let log = tracing_subscriber::fmt()
@@ -202,12 +217,21 @@ async fn serve_until_signal(settings: Settings, flows: Vec<Flow>) -> Result<(), 
         info!(%address, flows = names.join(","), "serving");
     }
     let shutdown = CancellationToken::new();
-    let signalled = shutdown.clone();
+    let abandoned = server.engine().shared.abandoned.clone();
+    let (stopping, exceeded) = (shutdown.clone(), abandoned.exceeded().clone());
     tokio::spawn(async move {
-        wait_for_signal().await;
-        signalled.cancel();
+        tokio::select! {
+            () = wait_for_signal() => {}
+            () = exceeded.cancelled() => {}
+        }
+        stopping.cancel();
     });
-    server.run(shutdown).await
+    server.run(shutdown).await?;
+    if abandoned.exceeded().is_cancelled() {
+        let limit = abandoned.limit();
+        return Err(ServeError::Abandoned { limit });
+    }
+    Ok(())
 }
 
 async fn wait_for_signal() {

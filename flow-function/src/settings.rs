@@ -78,6 +78,26 @@ pub struct Settings {
     #[arg(long, env = "TURLOUGH_ENDED_BYTES_MAX", default_value_t = 256 << 20)]
     pub ended_bytes_max: u64,
 
+    /// How long one jq expression may run that is not known to be cheap
+    #[arg(long, env = "TURLOUGH_JQ_TIMEOUT", default_value = "10s", value_parser = parse_duration)]
+    pub jq_timeout: Duration,
+
+    /// What the evaluation of such an expression may take in memory, in bytes
+    #[arg(long, env = "TURLOUGH_JQ_BYTES_MAX", default_value_t = 512 << 20)]
+    pub jq_bytes_max: u64,
+
+    /// Processes that evaluate such expressions, each one at a time
+    #[arg(long, env = "TURLOUGH_JQ_PROCESSES", default_value_t = 2)]
+    pub jq_processes: usize,
+
+    /// The program of these processes; without one, this program
+    #[arg(long, env = "TURLOUGH_EVALUATOR_PROGRAM", hide = true)]
+    pub evaluator: Option<PathBuf>,
+
+    /// Closures that may run on past their time limit; at it, the process ends to be replaced
+    #[arg(long, env = "TURLOUGH_ABANDONED_MAX", default_value_t = 32)]
+    pub abandoned_max: usize,
+
     /// Folder of secrets; a file `turlough-token` in it is the bearer token for request control
     #[arg(
         long,

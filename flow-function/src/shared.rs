@@ -12,6 +12,8 @@ use turlough_sdk::{Flow, FlowName, ReplicaId, RequestId, Value};
 use turlough_statestore::MemoryLog;
 use turlough_statestore::event::Outcome;
 
+use crate::abandoned::Abandoned;
+use crate::evaluator::Evaluator;
 use crate::index::Index;
 use crate::metrics::Metrics;
 use crate::settings::Settings;
@@ -26,6 +28,8 @@ pub(crate) struct Shared {
     pub(crate) store: Arc<MemoryStore>,
     pub(crate) index: Index,
     pub(crate) metrics: Metrics,
+    pub(crate) evaluator: Evaluator,
+    pub(crate) abandoned: Abandoned,
     pub(crate) capacity: Arc<Semaphore>,
     pub(crate) draining: CancellationToken,
     /// The grace time is over: who still waits or follows is sent away.

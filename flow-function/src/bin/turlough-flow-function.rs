@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
-use turlough_flow_function::{Settings, load_folder, main_with};
+use turlough_flow_function::{Settings, load_folder, main_with, run_evaluator_if_asked};
 
 /// Serves the YAML flows of a folder as one OpenFaaS function
 #[derive(Parser)]
@@ -23,6 +23,7 @@ struct Arguments {
 }
 
 fn main() -> ExitCode {
+    run_evaluator_if_asked();
     let Arguments { flows, settings } = Arguments::parse();
     main_with(settings, load_folder(&flows))
 }

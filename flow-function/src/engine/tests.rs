@@ -148,8 +148,11 @@ async fn a_put_into_a_full_store_waits_no_longer_than_the_request() {
         .store
         .put(other, 1, "k", vec![0; 99_000].into())
         .unwrap();
-    let text = "flow: big\ntimeout: 300ms\nnodes: { a: { pass: '[range(2000)]' }, b: { after: [a], pass: . } }";
-    engine.register(read_yaml(text).unwrap()).unwrap();
+    let large = "x".repeat(8_000);
+    let text = format!(
+        "flow: big\ntimeout: 300ms\nnodes: {{ a: {{ pass: '\"{large}\"' }}, b: {{ after: [a], pass: . }} }}"
+    );
+    engine.register(read_yaml(&text).unwrap()).unwrap();
     let started = engine.start(engine.flow("big").unwrap(), json("1")).await;
     let finished = soon(started.unwrap().finished).await.unwrap();
     assert_eq!(finished.outcome, Outcome::TimedOut);
@@ -160,8 +163,9 @@ async fn a_put_into_a_full_store_waits_no_longer_than_the_request() {
 #[tokio::test]
 async fn a_value_that_the_store_can_never_hold_is_refused_at_once() {
     let engine = engine(|s| s.data_bytes_max = 5_000);
-    let text = "flow: big\ntimeout: 1h\nnodes: { a: { pass: '[range(2000)]' } }";
-    engine.register(read_yaml(text).unwrap()).unwrap();
+    let large = "x".repeat(8_000);
+    let text = format!("flow: big\ntimeout: 1h\nnodes: {{ a: {{ pass: '\"{large}\"' }} }}");
+    engine.register(read_yaml(&text).unwrap()).unwrap();
     let started = engine.start(engine.flow("big").unwrap(), json("1")).await;
     let finished = soon(started.unwrap().finished).await.unwrap();
     let Outcome::Failed { message, .. } = finished.outcome else {

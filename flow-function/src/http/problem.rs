@@ -66,7 +66,10 @@ impl From<StartError> for Problem {
                     .with("size", size)
                     .with("limit", limit)
             }
-            StartError::Full { .. } | StartError::LogFull { .. } | StartError::Draining => {
+            StartError::Full { .. }
+            | StartError::LogFull { .. }
+            | StartError::Abandoned { .. }
+            | StartError::Draining => {
                 Self::new(StatusCode::SERVICE_UNAVAILABLE, &text).retry_after(1)
             }
             StartError::Lost => {

@@ -1,9 +1,13 @@
-//! Work that may take the processor: sync closures, jq, lists. It runs on the blocking pool.
+//! Work that may take the processor: sync closures, joins, lists. It runs on the blocking pool.
 
 use std::any::Any;
 
-use turlough_sdk::{Cause, Graph, Inputs, Operation, StepError, Value, Variables};
+use turlough_sdk::{Cause, Expression, Inputs, StepError, Switch, Value, Variables};
 use turlough_statestore::event::StepEnd;
+
+use super::INLINE_WORK_BYTES_MAX;
+use crate::abandoned::Abandoned;
+use crate::evaluator::Evaluator;
 
 /// Runs `work` off the reactor. A panic ends the attempt, not the process.
 pub(super) async fn run<T: Send + 'static>(
@@ -14,6 +18,26 @@ pub(super) async fn run<T: Send + 'static>(
         Err(error) if error.is_panic() => Err(panicked(error.into_panic().as_ref())),
         Err(error) => Err(StepError::transient(error)),
     }
+}
+
+/// Runs a closure off the reactor. One whose attempt is given up meanwhile counts until it returns.
+pub(super) async fn closure(
+    abandoned: &Abandoned,
+    work: impl FnOnce() -> Result<Value, StepError> + Send + 'static,
+) -> Result<Value, StepError> {
+    let (waiting, running) = abandoned.closure();
+    let result = run(move || {
+        if running.begin() {
+            work()
+        } else {
+            Err(StepError::transient(
+                "the attempt was given up before it began",
+            ))
+        }
+    })
+    .await;
+    drop(waiting);
+    result
 }
 
 /// The failure that a panic is.
@@ -29,17 +53,27 @@ pub(super) fn panicked(panic: &(dyn Any + Send)) -> StepError {
     }
 }
 
+/// The inputs as one value. Putting many together takes the processor for a while.
+pub(super) async fn joined(inputs: Inputs) -> Result<Value, StepError> {
+    let join = |inputs: &Inputs| inputs.joined().map_err(StepError::permanent);
+    let values = inputs.members.iter().flat_map(|(_, value)| value);
+    let size: u64 = values.map(|value| value.envelope().len() as u64).sum();
+    if inputs.members.len() < 2 || size <= INLINE_WORK_BYTES_MAX {
+        return join(&inputs);
+    }
+    run(move || join(&inputs)).await
+}
+
 /// The first case of a switch that holds.
-pub(super) fn take_case(graph: &Graph, node: usize, inputs: &Inputs) -> Result<StepEnd, StepError> {
-    let Operation::Switch(switch) = &graph.nodes[node].operation else {
-        return Err(StepError::permanent("not a switch"));
-    };
-    let input = inputs.joined().map_err(StepError::permanent)?;
+pub(super) async fn take_case(
+    evaluator: &Evaluator,
+    switch: &Switch,
+    input: &Value,
+    variables: &Variables,
+) -> Result<StepEnd, StepError> {
     for (ix, case) in switch.cases.iter().enumerate() {
         let holds = match &case.when {
-            Some(when) => when
-                .holds(&input, &Variables::default())
-                .map_err(StepError::permanent)?,
+            Some(when) => evaluator.holds(when, input.clone(), variables).await?,
             None => true,
         };
         if holds {
@@ -52,16 +86,18 @@ pub(super) fn take_case(graph: &Graph, node: usize, inputs: &Inputs) -> Result<S
 }
 
 /// The items of a `for_each`.
-pub(super) fn items(graph: &Graph, node: usize, inputs: &Inputs) -> Result<Vec<Value>, StepError> {
-    let Operation::ForEach(each) = &graph.nodes[node].operation else {
-        return Err(StepError::permanent("not a for_each"));
-    };
-    let input = inputs.joined().map_err(StepError::permanent)?;
-    let list = match &each.items {
-        Some(expression) => expression
-            .run(&input, &Variables::default())
-            .map_err(StepError::permanent)?,
+pub(super) async fn items(
+    evaluator: &Evaluator,
+    items: Option<&Expression>,
+    input: Value,
+    variables: &Variables,
+) -> Result<Vec<Value>, StepError> {
+    let list = match items {
+        Some(expression) => evaluator.run(expression, input, variables).await?,
         None => input,
     };
-    list.items().map_err(StepError::permanent)
+    if list.envelope().len() as u64 <= INLINE_WORK_BYTES_MAX {
+        return list.items().map_err(StepError::permanent);
+    }
+    run(move || list.items().map_err(StepError::permanent)).await
 }

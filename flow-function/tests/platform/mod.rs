@@ -98,6 +98,9 @@ impl Platform {
         settings.listen = Ipv4Addr::LOCALHOST.into();
         settings.port = 0;
         settings.secrets = PathBuf::from("no-such-folder");
+        // A test's own program evaluates nothing.
+        let evaluator = env!("CARGO_BIN_EXE_turlough-flow-function");
+        settings.evaluator = Some(PathBuf::from(evaluator));
         change(&mut settings);
         let server = Server::bind(settings, flows).await.unwrap();
         let direct = format!("http://{}", server.local_addr().unwrap());
