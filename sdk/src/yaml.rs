@@ -56,35 +56,18 @@ pub(crate) fn read_graph_counted(
     text: &str,
     closures: &BTreeMap<String, Map>,
 ) -> (Result<Graph, FlowError>, u64) {
-    let parsed =
-        sized(None, text, Limits::GRAPH_BYTES_MAX, "expand in steps").and_then(parse_graph);
+    let parsed = sized(None, text, Limits::GRAPH_BYTES_MAX, "expand in steps")
+        .and_then(|text| Ok((text, parse(Kind::Graph, None, text)?)));
     let (source, yaml) = match parsed {
         Ok(parsed) => parsed,
         Err(error) => return (Err(error), 0),
     };
     let mut reader = Reader {
         problems: Problems::new(None, ""),
-        source: &source,
+        source,
     };
     let draft = reader.graph(yaml, 0);
     validate_graph(draft, closures, reader.problems)
-}
-
-/// A graph, and the text that it was read from. A program may write JSON that YAML does not know,
-/// such as the escapes of letters beyond `\uffff`, and is read by the JSON that it means.
-fn parse_graph(text: &str) -> Result<(String, GraphYaml), FlowError> {
-    let refused = match parse(Kind::Graph, None, text) {
-        Ok(yaml) => return Ok((text.to_owned(), yaml)),
-        Err(refused) => refused,
-    };
-    let plain = text.trim_start().starts_with('{') && text.contains(['\\', '\t']);
-    let json = plain.then(|| serde_json::from_str::<serde_json::Value>(text));
-    let Some(Ok(json)) = json else {
-        return Err(refused);
-    };
-    let text = json.to_string();
-    let yaml = parse(Kind::Graph, None, &text)?;
-    Ok((text, yaml))
 }
 
 fn read(file: Option<String>, text: &str) -> (Result<Flow, FlowError>, u64) {

@@ -1,24 +1,20 @@
-//! Boxes and arrows in Graphviz's language and in Mermaid's.
-//!
-//! Names of nodes are letters, digits, `-` and `_`, unique in the flow; a prefix keeps them apart
-//! from the languages' keywords. Labels may hold any text, and are escaped for their language.
+//! Boxes and arrows: nodes, bodies as nested boxes, and the edges between them.
 
 use std::fmt::Write as _;
 
-use crate::graph::{Edge, Flow, Formula, Graph, Operation, Source, Vertex};
-
-/// Longest label, in characters; longer text is cut.
-const LABEL_CHARS_MAX: usize = 60;
+use super::label;
+use super::language::{Dot, End, Language, Mermaid};
+use crate::graph::{Edge, Flow, Graph, Operation, Source, Vertex};
 
 /// The flow in Graphviz's language.
 #[must_use]
 pub fn dot(flow: &Flow) -> String {
     let mut drawing = Drawing::new(&Dot);
     drawing.text = format!(
-        "digraph \"{}\" {{\n  rankdir=LR; node [shape=box];\n  \"input\" [shape=oval];\n",
+        "digraph \"{}\" {{\n  rankdir=LR; node [shape=box];\n",
         flow.name()
     );
-    drawing.graph(flow.graph(), None, 1);
+    drawing.flow(flow);
     drawing.text + &drawing.arrows + "}\n"
 }
 
@@ -26,17 +22,9 @@ pub fn dot(flow: &Flow) -> String {
 #[must_use]
 pub fn mermaid(flow: &Flow) -> String {
     let mut drawing = Drawing::new(&Mermaid);
-    drawing.text = "flowchart LR\n  input([input])\n".to_owned();
-    drawing.graph(flow.graph(), None, 1);
+    drawing.text = "flowchart LR\n".to_owned();
+    drawing.flow(flow);
     drawing.text + &drawing.arrows
-}
-
-/// How a language writes what a drawing is made of.
-trait Language {
-    fn node(&self, id: &str, label: &str, choice: bool) -> String;
-    fn open(&self, id: &str) -> String;
-    fn close(&self) -> &'static str;
-    fn arrow(&self, from: Option<&str>, to: &str, label: Option<&str>) -> String;
 }
 
 struct Drawing<'a> {
@@ -44,6 +32,14 @@ struct Drawing<'a> {
     text: String,
     /// Written last, outside all boxes: an arrow inside a box would pull both its ends into it.
     arrows: String,
+}
+
+/// What a graph is given: of a body, by the node that owns it.
+#[derive(Clone, Copy)]
+struct Given<'a> {
+    /// The input of the outermost graph.
+    input: &'a str,
+    owner: Option<(&'a str, &'a str)>,
 }
 
 impl<'a> Drawing<'a> {
@@ -59,44 +55,81 @@ impl<'a> Drawing<'a> {
         let _ = writeln!(self.text, "{:1$}{line}", "", depth * 2);
     }
 
+    fn flow(&mut self, flow: &Flow) {
+        let input = self.language.input("input");
+        self.line(1, &input);
+        let given = |input| Given { input, owner: None };
+        self.graph(flow.graph(), given("input"), 1);
+        let unwinding = [
+            ("on_failure", "on failure", flow.on_failure()),
+            ("finally", "finally", flow.finally()),
+        ];
+        for (id, label, graph) in unwinding {
+            if let Some(graph) = graph {
+                let input = self.language.input(id);
+                self.line(1, &input);
+                // No node's name holds a dot.
+                self.boxed(&format!(".{id}"), label, graph, given(id), 1);
+            }
+        }
+    }
+
+    fn boxed(&mut self, id: &str, label: &str, graph: &Graph, given: Given<'_>, depth: usize) {
+        let open = self.language.open(id, label);
+        self.line(depth, &open);
+        self.graph(graph, given, depth + 1);
+        let close = self.language.close();
+        self.line(depth, close);
+    }
+
     /// The nodes of a graph, bodies as nested boxes, and its edges. An item comes from the node
     /// that owns the body, a captured value from its source straight to where it is used.
-    fn graph(&mut self, graph: &Graph, owner: Option<&str>, depth: usize) {
+    fn graph(&mut self, graph: &Graph, given: Given<'_>, depth: usize) {
         for node in &graph.nodes {
-            self.node(node, depth);
+            self.node(node, given, depth);
         }
         for node in &graph.nodes {
             for edge in node.edges.iter().filter(|edge| !edge.capture) {
-                let (from, label) = match edge.from {
-                    Source::Input => (owner, owner.map(|_| "item".to_owned())),
-                    _ if &*edge.name == "input" => (None, None),
-                    _ => (Some(&*edge.name), case_label(graph, edge)),
+                let (from, what) = match (edge.from, given.owner) {
+                    (Source::Input, Some((owner, item))) => (End::Node(owner), Some(item)),
+                    (Source::Input, None) => (End::Input(given.input), None),
+                    _ if &*edge.name == "input" => (End::Input(given.input), None),
+                    _ => (End::Node(&edge.name), None),
                 };
-                let arrow = self
-                    .language
-                    .arrow(from, node.id.as_str(), label.as_deref());
+                let label = edge_label(graph, edge, what);
+                let to = node.id.as_str();
+                let arrow = self.language.arrow(from, to, label.as_deref(), edge.data);
                 let _ = writeln!(self.arrows, "  {arrow}");
             }
         }
     }
 
-    fn node(&mut self, node: &Vertex, depth: usize) {
-        let (id, name) = (node.id.as_str(), node.operation.name());
-        let label = match &node.operation {
-            Operation::Apply(apply) => format!("{id}: {name} {}", apply.function),
-            _ => format!("{id}: {name}"),
-        };
+    fn node(&mut self, node: &Vertex, given: Given<'_>, depth: usize) {
+        let id = node.id.as_str();
         let choice = matches!(node.operation, Operation::Switch(_));
-        let drawn = self.language.node(id, &label, choice);
+        let drawn = self.language.node(id, &label::node(node), choice);
         self.line(depth, &drawn);
-        if let Operation::ForEach(each) = &node.operation {
-            let open = self.language.open(id);
-            self.line(depth, &open);
-            self.graph(&each.body, Some(id), depth + 1);
-            let close = self.language.close();
-            self.line(depth, close);
-        }
+        let (word, item, body) = match &node.operation {
+            Operation::ForEach(each) => ("each", "item", &each.body),
+            Operation::Loop(again) => ("repeat", "state", &again.body),
+            _ => return,
+        };
+        let owner = Some((id, item));
+        let given = Given { owner, ..given };
+        self.boxed(id, &format!("{word} {id}"), body, given, depth);
     }
+}
+
+/// What the edge brings, on which case, and what is made of it.
+fn edge_label(graph: &Graph, edge: &Edge, what: Option<&str>) -> Option<String> {
+    let transform = edge.transform.as_ref();
+    let parts = [
+        what.map(str::to_owned),
+        case_label(graph, edge),
+        transform.map(|formula| format!("via {}", label::formula(formula))),
+    ];
+    let parts: Vec<_> = parts.into_iter().flatten().collect();
+    (!parts.is_empty()).then(|| label::line(&parts.join(", ")))
 }
 
 fn case_label(graph: &Graph, edge: &Edge) -> Option<String> {
@@ -107,122 +140,5 @@ fn case_label(graph: &Graph, edge: &Edge) -> Option<String> {
         return None;
     };
     let when = switch.cases.get(case).and_then(|case| case.when.as_ref());
-    let source = match when {
-        None => "default",
-        Some(Formula::Jq(expression)) => expression.source(),
-        Some(Formula::Closure(_)) => "closure",
-    };
-    // A label is one line.
-    let words: Vec<_> = source.split_whitespace().collect();
-    let mut label: String = words.join(" ");
-    if let Some((end, _)) = label.char_indices().nth(LABEL_CHARS_MAX) {
-        label.truncate(end);
-        label.push('…');
-    }
-    Some(label)
-}
-
-struct Dot;
-
-impl Dot {
-    /// In a quoted string `\` begins an escape, and `&` an HTML entity.
-    fn quoted(text: &str) -> String {
-        let mut quoted = "\"".to_owned();
-        for c in text.chars() {
-            match c {
-                '"' => quoted.push_str("\\\""),
-                '\\' => quoted.push_str("\\\\"),
-                '&' => quoted.push_str("&amp;"),
-                c if c.is_control() => quoted.push(' '),
-                c => quoted.push(c),
-            }
-        }
-        quoted + "\""
-    }
-}
-
-impl Language for Dot {
-    fn node(&self, id: &str, label: &str, choice: bool) -> String {
-        let shape = if choice { ",shape=diamond" } else { "" };
-        format!("\"n_{id}\" [label={}{shape}];", Self::quoted(label))
-    }
-
-    fn open(&self, id: &str) -> String {
-        format!("subgraph \"cluster_{id}\" {{ label=\"each {id}\";")
-    }
-
-    fn close(&self) -> &'static str {
-        "}"
-    }
-
-    fn arrow(&self, from: Option<&str>, to: &str, label: Option<&str>) -> String {
-        let from = from.map_or("input".to_owned(), |id| format!("n_{id}"));
-        match label {
-            Some(label) => {
-                format!("\"{from}\" -> \"n_{to}\" [label={}];", Self::quoted(label))
-            }
-            None => format!("\"{from}\" -> \"n_{to}\";"),
-        }
-    }
-}
-
-struct Mermaid;
-
-impl Mermaid {
-    /// `--` and a `-` at the end would begin an arrow; no name holds a dot, so that each stays one
-    /// of its own.
-    fn id(id: &str) -> String {
-        if id.contains("--") || id.ends_with('-') {
-            id.replace('-', ".")
-        } else {
-            id.to_owned()
-        }
-    }
-
-    /// A quoted label shows HTML, and knows characters by `#NAME;` or `#NUMBER;`.
-    fn quoted(text: &str) -> String {
-        let mut quoted = "\"".to_owned();
-        for c in text.chars() {
-            match c {
-                '"' => quoted.push_str("#quot;"),
-                '<' => quoted.push_str("#lt;"),
-                '>' => quoted.push_str("#gt;"),
-                '&' => quoted.push_str("#amp;"),
-                '#' | '%' | '`' | '\\' | '{' | '}' => {
-                    let _ = write!(quoted, "#{};", u32::from(c));
-                }
-                c if c.is_control() => quoted.push(' '),
-                c => quoted.push(c),
-            }
-        }
-        quoted + "\""
-    }
-}
-
-impl Language for Mermaid {
-    fn node(&self, id: &str, label: &str, choice: bool) -> String {
-        let (id, label) = (Self::id(id), Self::quoted(label));
-        if choice {
-            format!("n_{id}{{{label}}}")
-        } else {
-            format!("n_{id}[{label}]")
-        }
-    }
-
-    fn open(&self, id: &str) -> String {
-        format!("subgraph s_{}[\"each {id}\"]", Self::id(id))
-    }
-
-    fn close(&self) -> &'static str {
-        "end"
-    }
-
-    fn arrow(&self, from: Option<&str>, to: &str, label: Option<&str>) -> String {
-        let from = from.map_or("input".to_owned(), |id| format!("n_{}", Self::id(id)));
-        let to = Self::id(to);
-        match label {
-            Some(label) => format!("{from} -- {} --> n_{to}", Self::quoted(label)),
-            None => format!("{from} --> n_{to}"),
-        }
-    }
+    Some(when.map_or_else(|| "default".to_owned(), label::formula))
 }
