@@ -5,6 +5,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 
+use crate::context::Context;
 use crate::value::Value;
 
 /// Why a step failed, and so whether trying again may help.
@@ -95,8 +96,8 @@ impl<E: std::error::Error> From<E> for StepError {
 /// What a step is given: one member per data edge, in the order of its edges.
 #[derive(Debug, Clone, Default)]
 pub struct Inputs {
-    /// The request that the step belongs to, as text.
-    pub request: String,
+    /// The request that the step belongs to, as the closure may see it.
+    pub context: Context,
     /// (predecessor, its value); nothing where the edge is dead.
     pub members: Vec<(Arc<str>, Option<Value>)>,
 }

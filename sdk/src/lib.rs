@@ -7,6 +7,7 @@
 
 pub mod builder;
 mod closure;
+mod context;
 mod draft;
 mod duration;
 mod error;
@@ -16,6 +17,7 @@ mod ids;
 mod msgpack;
 pub mod picture;
 mod reference;
+mod report;
 mod retry;
 mod validate;
 pub mod value;
@@ -23,6 +25,7 @@ mod yaml;
 
 pub use builder::{FlowBuilder, Node};
 pub use closure::{Cause, Closure, ClosureFuture, Inputs, StepError};
+pub use context::{Attempt, Context};
 pub use duration::{format_duration, parse_duration};
 pub use error::{FlowError, Problem};
 pub use expression::{Expression, ExpressionError};
@@ -34,7 +37,8 @@ pub use ids::{
     FlowName, FunctionName, IdError, NodeId, Place, ReplicaId, RequestId, SignalName, StepPath, TenantId,
 };
 pub use reference::{Digest, ValueRef};
+pub use report::{Collected, CollectedMap, Compensation, ItemError, Report, Status, StepFailure};
 pub use retry::Retry;
 pub use validate::Limits;
 pub use value::{Body, ContentType, Producer, Value, ValueError};
-pub use yaml::{read_yaml, read_yaml_file_text};
+pub use yaml::{read_graph, read_yaml, read_yaml_file_text};

@@ -20,6 +20,14 @@ pub struct Retry {
 pub(crate) const ATTEMPTS_MAX: u32 = 1_000;
 
 impl Retry {
+    /// The failures that trying again may mend, under their names.
+    pub(crate) const CAUSES: [(&str, Cause); 4] = [
+        ("transient", Cause::Transient),
+        ("timeout", Cause::Timeout),
+        ("panic", Cause::Panic),
+        ("unanswered", Cause::Unanswered),
+    ];
+
     /// `attempts` in all (the first one included), waiting from `backoff.start`, doubled each time,
     /// up to `backoff.end`. Out-of-range numbers are reported when the flow is built.
     #[must_use]
@@ -96,8 +104,18 @@ impl Retry {
                 "retry has a back-off of over {limit}; write a shorter one"
             ));
         }
-        (self.backoff_min > self.backoff_max)
-            .then(|| "retry has a back-off that ends below its start; write SHORT..LONG".to_owned())
+        if self.backoff_min > self.backoff_max {
+            let text = "retry has a back-off that ends below its start; write SHORT..LONG";
+            return Some(text.to_owned());
+        }
+        let only = self.only.as_ref()?;
+        let sound = !only.is_empty() && only.iter().all(|cause| cause.may_retry());
+        (!sound).then(|| {
+            let known = Self::CAUSES.map(|(name, _)| name).join(", ");
+            format!(
+                "retry is on failures that no attempt may mend, or on none; write some of {known}"
+            )
+        })
     }
 }
 

@@ -106,7 +106,7 @@ fn output(make: impl FnOnce(&turlough_sdk::FlowBuilder)) -> Result<Value, StepEr
         panic!("not sync")
     };
     closure(&Inputs {
-        request: String::new(),
+        context: turlough_sdk::Context::default(),
         members: vec![("input".into(), Some(Value::encode(&0).unwrap()))],
     })
 }

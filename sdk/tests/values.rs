@@ -350,7 +350,7 @@ fn a_media_type_is_known_in_any_case_and_with_parameters() {
 fn two_cases_of_one_switch_are_one_input() {
     let value = Value::encode(&5).unwrap();
     let inputs = |members: &[(&str, Option<&Value>)]| Inputs {
-        request: String::new(),
+        context: turlough_sdk::Context::default(),
         members: members
             .iter()
             .map(|(name, value)| ((*name).into(), value.cloned()))

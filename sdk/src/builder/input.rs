@@ -6,6 +6,7 @@ use serde::de::DeserializeOwned;
 
 use super::handle::{Always, Node, Presence};
 use crate::closure::{Inputs, StepError};
+use crate::context::Context;
 use crate::draft::DraftEdge;
 use crate::ids::RequestId;
 use crate::value::{Body, Value, ValueError};
@@ -17,14 +18,14 @@ pub struct Wiring(pub(super) Vec<DraftEdge>);
 /// What arrived, member by member.
 #[derive(Debug)]
 pub struct Members<'a> {
-    request: &'a str,
+    context: &'a Context,
     rest: std::slice::Iter<'a, (Arc<str>, Option<Value>)>,
 }
 
 impl<'a> Members<'a> {
     pub(super) fn new(inputs: &'a Inputs) -> Self {
         Self {
-            request: &inputs.request,
+            context: &inputs.context,
             rest: inputs.members.iter(),
         }
     }
@@ -95,7 +96,7 @@ impl Input for RequestInput {
     }
 
     fn read(members: &mut Members<'_>) -> Result<RequestId, StepError> {
-        members.request.parse().map_err(StepError::permanent)
+        Ok(members.context.request())
     }
 }
 

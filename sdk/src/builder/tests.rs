@@ -2,6 +2,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::closure::{Closure, Inputs, StepError};
+use crate::context::Context;
 use crate::graph::{Operation, Source};
 use crate::value::Value;
 
@@ -30,7 +31,7 @@ fn run(flow: &Flow, node: &str, members: &[Option<u32>]) -> Result<u32, StepErro
     };
     let member = |n: &Option<u32>| ("x".into(), n.map(|n| Value::encode(&n).unwrap()));
     let inputs = Inputs {
-        request: String::new(),
+        context: Context::default(),
         members: members.iter().map(member).collect(),
     };
     let Closure::Sync(closure) = &map.closure else {
