@@ -11,6 +11,7 @@ mod control;
 mod frame;
 mod given;
 mod reset;
+mod snapshot;
 mod steps;
 mod timers;
 mod unwind;
@@ -19,8 +20,9 @@ pub(crate) use action::{Action, Conclusion, Results, Run, Variables, Work};
 pub(crate) use control::Refusal;
 pub(crate) use frame::StepState;
 pub(crate) use given::Given;
+pub(crate) use snapshot::RestoreError;
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::fmt;
 use std::sync::Arc;
 
@@ -52,6 +54,8 @@ pub(crate) struct Execution {
     generation: u32,
     epoch: u64,
     last: Option<AppendId>,
+    /// External appends that counted: none counts twice.
+    heard: HashSet<AppendId>,
     accepted: Option<Box<Accepted>>,
     deadline_us: u64,
     /// The latest time that an event carried.
@@ -129,6 +133,7 @@ impl Execution {
             generation: 0,
             epoch: 0,
             last: None,
+            heard: HashSet::new(),
             accepted: None,
             deadline_us: u64::MAX,
             now_us: 0,
@@ -223,6 +228,7 @@ impl Execution {
             .iter()
             .any(|event| matches!(event, Event::Claimed { .. }));
         let counts = match envelope.kind {
+            Kind::External if self.heard.contains(&envelope.id) => false,
             Kind::External => append.events.iter().all(|event| self.allows(event).is_ok()),
             Kind::Driver if claims => envelope.epoch > self.epoch && envelope.after == self.last,
             Kind::Driver => envelope.epoch == self.epoch && envelope.after == self.last,
@@ -231,6 +237,9 @@ impl Execution {
             return false;
         }
         self.last = Some(envelope.id);
+        if envelope.kind == Kind::External {
+            self.heard.insert(envelope.id);
+        }
         for event in &append.events {
             self.apply_from(event, envelope.kind);
         }
@@ -294,6 +303,7 @@ impl Execution {
             Event::Closing { .. } if self.is_ended() => self.phase = Phase::Closing,
             Event::Settled { .. } if self.is_ended() => self.phase = Phase::Settled,
             Event::Closing { .. } | Event::Settled { .. } => {}
+            Event::Snapshot(snapshot) => self.moved(&snapshot.moved),
         }
         while let Some((step, ix, node, state)) = self.later.pop() {
             self.resolve(&step, ix, node, state);

@@ -5,6 +5,8 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use turlough_sdk::{Cause, FlowName, ReplicaId, RequestId, StepPath, TenantId, ValueRef};
 
+use crate::append::{AppendId, Seq};
+
 /// Something that happened to a request.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -114,6 +116,8 @@ pub enum Event {
         /// When.
         at_us: u64,
     },
+    /// What all events up to a place come to: a log whose head is gone is read from here on.
+    Snapshot(Snapshot),
     /// From here on it cannot be restarted, and its data may go.
     Closing {
         /// When.
@@ -203,6 +207,31 @@ pub struct Trouble {
     pub message: String,
     /// Its cause.
     pub cause: Cause,
+}
+
+/// The state of a request at a place of its log.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Snapshot {
+    /// The state, as the machine encodes it.
+    pub state: ValueRef,
+    /// The place: every event after it is applied to the state.
+    pub of: Seq,
+    /// The last append up to there that counted.
+    pub last: AppendId,
+    /// Values in parts that were written again, since the head that holds them goes.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub moved: Vec<Moved>,
+    /// When.
+    pub at_us: u64,
+}
+
+/// A value that lies in other parts now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Moved {
+    /// The parts that go.
+    pub from: u128,
+    /// The parts that stay.
+    pub to: u128,
 }
 
 /// The completion event. It counts once, by generation, step, attempt and epoch.

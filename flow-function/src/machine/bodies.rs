@@ -7,7 +7,7 @@ use turlough_sdk::{Cause, Graph, Operation, Place, StepPath, ValueRef};
 use turlough_statestore::event::Trouble;
 
 use super::action::{Results, trouble};
-use super::frame::{Begun, Body, Each, Frame, FrameIx, Loop, Owner, Root, Stage, State};
+use super::frame::{Begun, Body, Each, Frame, FrameIx, Loop, Made, Owner, Root, Stage, State};
 use super::given::Given;
 use super::{Consequence, Execution, Slot};
 
@@ -19,7 +19,7 @@ pub(crate) const EXPANDED_NODES_MAX: usize = 100_000;
 impl Execution {
     /// Runs a graph without an owner: the flow's own, or a handler.
     pub(super) fn open_root(&mut self, graph: Arc<Graph>, root: Root, input: Given) -> FrameIx {
-        let frame = Frame::new(graph, (None, root), input, Box::default(), (0, 0));
+        let frame = Frame::new(graph, (None, root), input, Box::default(), (0, None));
         let mut consequences = Vec::new();
         let ix = self.add_frame(frame, &mut consequences);
         self.follow(consequences);
@@ -31,6 +31,7 @@ impl Execution {
         &mut self,
         graph: Arc<Graph>,
         owner: Owner,
+        made: Option<Arc<Made>>,
         input: Given,
         consequences: &mut Vec<Consequence>,
     ) -> Option<FrameIx> {
@@ -38,15 +39,9 @@ impl Execution {
         let edges = &outer.graph.nodes[owner.node].edges;
         let outer_live = edges.iter().map(|edge| outer.is_live(edge)).collect();
         let (floor, _) = outer.numbers.get(&owner.node).copied().unwrap_or_default();
-        let expansions = outer.expansions + u32::from(owner.place.is_none());
+        let made = made.or_else(|| outer.made.clone());
         let root = outer.root;
-        let frame = Frame::new(
-            graph,
-            (Some(owner), root),
-            input,
-            outer_live,
-            (floor, expansions),
-        );
+        let frame = Frame::new(graph, (Some(owner), root), input, outer_live, (floor, made));
         Some(self.add_frame(frame, consequences))
     }
 
@@ -119,7 +114,7 @@ impl Execution {
                 path: frame.path(node),
             };
             let body = Arc::clone(&operation.body);
-            let opened = self.open_body(body, owner, input, consequences);
+            let opened = self.open_body(body, owner, None, input, consequences);
             if let (Some(opened), Some(Body::Each(each))) = (opened, self.body_mut(ix, node)) {
                 each.running.insert(item, opened);
             }
@@ -193,7 +188,7 @@ impl Execution {
             place: Some(Place::Iteration(iteration)),
             path,
         };
-        self.enter(ix, node, Arc::clone(&operation.body), owner, own);
+        self.enter(ix, node, Arc::clone(&operation.body), (owner, None), own);
     }
 
     /// A graph was made for the request: it is run in the node's place.
@@ -206,7 +201,8 @@ impl Execution {
         input: Option<&ValueRef>,
     ) {
         let given = input.map_or_else(|| self.own_input(ix, node), Given::value);
-        let expansions = self.frame(ix).map_or(0, |frame| frame.expansions);
+        let outer = self.frame(ix).and_then(|frame| frame.made.as_ref());
+        let expansions = outer.map_or(0, |made| made.depth);
         let refused = |text: String| trouble(step, text, Cause::Permanent);
         let graph = match read_graph(text, self.flow.closures()) {
             _ if expansions >= EXPANSIONS_MAX => Err(refused(format!(
@@ -235,27 +231,36 @@ impl Execution {
             return;
         };
         frame.states[node] = State::Body;
-        let body = Body::Expand {
-            graph: text.to_owned(),
-            frame: None,
-        };
-        frame.bodies.insert(node, body);
+        frame.bodies.insert(node, Body::Expand { frame: None });
+        let made = Arc::new(Made {
+            step: step.clone(),
+            text: text.to_owned(),
+            flow: Arc::clone(&self.flow),
+            depth: expansions + 1,
+        });
         let owner = Owner {
             frame: ix,
             node,
             place: None,
             path: step.clone(),
         };
-        self.enter(ix, node, graph, owner, given);
+        self.enter(ix, node, graph, (owner, Some(made)), given);
     }
 
     /// Opens the one body that a node runs now, and notes where it is.
-    fn enter(&mut self, ix: FrameIx, node: usize, graph: Arc<Graph>, owner: Owner, input: Given) {
+    fn enter(
+        &mut self,
+        ix: FrameIx,
+        node: usize,
+        graph: Arc<Graph>,
+        (owner, made): (Owner, Option<Arc<Made>>),
+        input: Given,
+    ) {
         let mut consequences = Vec::new();
-        let opened = self.open_body(graph, owner, input, &mut consequences);
+        let opened = self.open_body(graph, owner, made, input, &mut consequences);
         match self.body_mut(ix, node) {
             Some(Body::Loop(looped)) => looped.frame = opened,
-            Some(Body::Expand { frame, .. }) => *frame = opened,
+            Some(Body::Expand { frame }) => *frame = opened,
             _ => {}
         }
         self.follow(consequences);

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
-use turlough_sdk::{Edge, Graph, NodeId, Place, Source, StepPath, ValueRef};
+use turlough_sdk::{Edge, Flow, Graph, NodeId, Place, Source, StepPath, ValueRef};
 use turlough_statestore::event::Trouble;
 
 use super::action::Results;
@@ -33,12 +33,26 @@ pub(super) struct Frame {
     /// For nodes with bodies: after which attempt number those in the body begin, and the highest
     /// one used in it.
     pub(super) numbers: HashMap<usize, (u32, u32)>,
-    /// Graphs made at run time that this one stands in.
-    pub(super) expansions: u32,
+    /// The innermost graph made at run time that this one is, or stands in.
+    pub(super) made: Option<Arc<Made>>,
+}
+
+/// A graph that was made at run time: enough to read it again.
+#[derive(Debug)]
+pub(super) struct Made {
+    /// The step that made it.
+    pub(super) step: StepPath,
+    /// The graph, in the notation of YAML.
+    pub(super) text: String,
+    /// Whose closures it names.
+    pub(super) flow: Arc<Flow>,
+    /// How many such graphs stand in one another here, from 1.
+    pub(super) depth: u32,
 }
 
 /// Which graph of a flow a frame without an owner runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub(super) enum Root {
     Flow,
     OnFailure,
@@ -46,7 +60,7 @@ pub(super) enum Root {
 }
 
 /// The node whose body a frame runs.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone)]
 pub(super) struct Owner {
     pub(super) frame: FrameIx,
     pub(super) node: usize,
@@ -55,7 +69,7 @@ pub(super) struct Owner {
     pub(super) path: StepPath,
 }
 
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone)]
 pub(super) enum State {
     Waiting {
         unresolved: u32,
@@ -71,7 +85,7 @@ pub(super) enum State {
     Failed,
 }
 
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone)]
 pub(super) struct Attempt {
     pub(super) stage: Stage,
     pub(super) number: u32,
@@ -88,6 +102,7 @@ pub(super) struct Attempt {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub(super) enum Stage {
     When,
     Run,
@@ -100,6 +115,7 @@ pub(super) enum Stage {
 
 /// How far the outside world has come to know of an attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub(super) enum Begun {
     No,
     /// Its start is recorded, under this epoch.
@@ -108,30 +124,27 @@ pub(super) enum Begun {
     Called,
 }
 
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug)]
 pub(super) enum Body {
     Each(Box<Each>),
     Loop(Loop),
-    Expand {
-        graph: String,
-        frame: Option<FrameIx>,
-    },
+    Expand { frame: Option<FrameIx> },
 }
 
 /// The items of a `for_each`.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug)]
 pub(super) struct Each {
     pub(super) manifest: Arc<ValueRef>,
-    results: Vec<Option<Given>>,
-    errors: Vec<(u32, Arc<Trouble>)>,
-    next: u32,
+    pub(super) results: Vec<Option<Given>>,
+    pub(super) errors: Vec<(u32, Arc<Trouble>)>,
+    pub(super) next: u32,
     /// Items that start again.
-    redo: Vec<u32>,
+    pub(super) redo: Vec<u32>,
     pub(super) running: HashMap<u32, FrameIx>,
 }
 
 /// A loop in progress.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug)]
 pub(super) struct Loop {
     /// None for the node's input.
     pub(super) state: Option<Given>,
@@ -248,7 +261,7 @@ impl Body {
     pub(super) fn frames(&self) -> Vec<FrameIx> {
         match self {
             Self::Each(each) => each.running.values().copied().collect(),
-            Self::Loop(Loop { frame, .. }) | Self::Expand { frame, .. } => {
+            Self::Loop(Loop { frame, .. }) | Self::Expand { frame } => {
                 frame.iter().copied().collect()
             }
         }
@@ -261,7 +274,7 @@ impl Frame {
         (owner, root): (Option<Owner>, Root),
         input: Given,
         outer_live: Box<[bool]>,
-        (floor, expansions): (u32, u32),
+        (floor, made): (u32, Option<Arc<Made>>),
     ) -> Self {
         let nodes = graph.nodes.len();
         let mut frame = Self {
@@ -275,7 +288,7 @@ impl Frame {
             outer_live,
             bodies: HashMap::new(),
             numbers: HashMap::new(),
-            expansions,
+            made,
         };
         for node in 0..nodes {
             let waiting = frame.waiting(node, |_| false);

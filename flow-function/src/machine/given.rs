@@ -2,14 +2,13 @@
 
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
 use turlough_sdk::{Digest, Edge, Output, Source, ValueRef, Vertex};
 
 use super::Execution;
 use super::frame::{Frame, State};
 
 /// A value, as far as the machine knows it.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Given {
     /// Nothing was returned.
     Empty,

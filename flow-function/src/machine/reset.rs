@@ -138,7 +138,7 @@ impl Execution {
                 (Some(Body::Loop(looped)), Some(Place::Iteration(number))) => {
                     looped.frame.filter(|_| looped.iteration == *number)
                 }
-                (Some(Body::Expand { frame, .. }), None) => *frame,
+                (Some(Body::Expand { frame }), None) => *frame,
                 _ => None,
             };
             match next {
@@ -258,7 +258,7 @@ impl Execution {
             (None, Root::Flow),
             before.input.clone(),
             Box::default(),
-            (0, 0),
+            (0, None),
         );
         for (from, to) in &kept {
             frame.states[*to] = std::mem::replace(&mut before.states[*from], State::Skipped);

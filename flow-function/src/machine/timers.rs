@@ -4,7 +4,6 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
 use turlough_sdk::{Cause, Operation, StepPath, ValueRef, Wait};
 
 use super::action::Conclusion;
@@ -19,10 +18,10 @@ pub(crate) const HALF_HEARTBEAT_US: u64 = 5_000_000;
 pub(crate) const SIGNALS_MAX: usize = 1_000;
 
 /// Signals that nobody has taken, and steps that wait for one.
-#[derive(Debug, Default, Clone, Serialize, Deserialize)]
+#[derive(Debug, Default, Clone)]
 pub(super) struct Signals {
-    kept: HashMap<String, VecDeque<Arc<ValueRef>>>,
-    waiting: HashMap<String, VecDeque<StepPath>>,
+    pub(super) kept: HashMap<String, VecDeque<Arc<ValueRef>>>,
+    pub(super) waiting: HashMap<String, VecDeque<StepPath>>,
     pub(super) count: usize,
 }
 

@@ -3,12 +3,12 @@
 
 use std::sync::Arc;
 
-use serde::Serialize;
-use turlough_sdk::{Cause, Graph, StepPath, Value, ValueRef};
+use serde::{Deserialize, Serialize};
+use turlough_sdk::{Cause, Flow, Graph, StepPath, Value, ValueRef};
 use turlough_statestore::event::{StepEnd, StepEnded, Trouble};
 
 use super::action::{Action, Conclusion, Run, Work, trouble};
-use super::frame::{Attempt, Begun, FrameIx, Root, Stage, State};
+use super::frame::{Attempt, Begun, FrameIx, Made, Root, Stage, State};
 use super::given::Given;
 use super::steps::jitter;
 use super::timers::after;
@@ -22,7 +22,8 @@ pub(super) struct Unwinding {
 }
 
 /// How far a request is unwound.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub(super) enum At {
     /// Starts that must be awaited run.
     Awaiting,
@@ -39,6 +40,9 @@ pub(super) enum At {
 pub(super) struct Undo {
     pub(super) step: StepPath,
     pub(super) graph: Arc<Graph>,
+    /// Where the graph comes from, so that a snapshot can name it.
+    pub(super) flow: Arc<Flow>,
+    pub(super) made: Option<Arc<Made>>,
     pub(super) node: usize,
     pub(super) inputs: Vec<(Arc<str>, Option<Given>)>,
     pub(super) output: Option<Given>,
@@ -50,7 +54,8 @@ pub(super) struct Undo {
 }
 
 /// Whether a step that can be undone was done.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub(super) enum Done {
     /// An attempt runs, or nobody knows how one ended.
     Perhaps {
@@ -328,6 +333,8 @@ impl Execution {
         let record = Undo {
             step: step.clone(),
             graph: Arc::clone(&frame.graph),
+            flow: Arc::clone(&self.flow),
+            made: frame.made.clone(),
             node,
             inputs: self.inputs(frame, &frame.graph.nodes[node]),
             output: None,
