@@ -9,7 +9,7 @@ use super::RestoreError;
 use super::saved::SavedMade;
 use crate::machine::Versions;
 use crate::machine::frame::{Made, Root};
-use crate::shim::read_graph;
+use turlough_sdk::read_graph;
 
 /// The graphs that a snapshot names.
 pub(super) struct Origins {
