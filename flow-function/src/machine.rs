@@ -8,8 +8,10 @@
 mod action;
 mod bodies;
 mod control;
+mod ends;
 mod frame;
 mod given;
+mod remake;
 mod reset;
 mod snapshot;
 mod steps;
@@ -66,6 +68,10 @@ pub(crate) struct Execution {
     open: HashMap<StepPath, Slot>,
     /// Steps that became open and were not told of.
     fresh: VecDeque<StepPath>,
+    /// Attempts whose start is recorded: they run, whatever has happened since.
+    recorded: Vec<Run>,
+    /// Steps that wait for a value that is made again.
+    parked: Vec<StepPath>,
     /// Attempts that were told of, and that nobody waits for any more.
     stopped: Vec<(StepPath, u32)>,
     /// When something is due, by step.
@@ -78,8 +84,10 @@ pub(crate) struct Execution {
     trouble: Vec<Trouble>,
     /// What a step failed by, while its fallback runs.
     failures: HashMap<StepPath, Arc<Trouble>>,
-    /// What steps gave that are made again, and how often they were.
-    remade: HashMap<StepPath, (u32, Option<Given>)>,
+    /// How often steps were made again; what they had come to, while they are.
+    remade: HashMap<StepPath, (u32, Option<State>)>,
+    /// The highest attempt number in handlers that are over.
+    handled: u32,
     /// Nodes of graphs that were made at run time.
     expanded: usize,
     /// Steps whose end was there before they began, in the event that is being applied.
@@ -92,11 +100,19 @@ enum Slot {
     Node(FrameIx, usize),
     /// A compensation: its place in `undo`.
     Undo(usize),
-    /// A start that must be awaited, of a body that is gone: its place in `undo`, if it has one.
-    Stray {
-        attempt: u32,
-        undo: Option<usize>,
-    },
+    /// A start that must be awaited, of a body that is gone.
+    Stray(Stray),
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Stray {
+    attempt: u32,
+    /// Whether somebody else took it on.
+    called: bool,
+    /// How long it may take, in µs; 0 where it does not say.
+    limit_us: u64,
+    /// When its outcome is unknown; 0 for not yet.
+    due_us: u64,
 }
 
 #[derive(Debug, Clone)]
@@ -141,6 +157,8 @@ impl Execution {
             free: Vec::new(),
             open: HashMap::new(),
             fresh: VecDeque::new(),
+            recorded: Vec::new(),
+            parked: Vec::new(),
             stopped: Vec::new(),
             timers: BTreeSet::new(),
             signals: timers::Signals::default(),
@@ -150,6 +168,7 @@ impl Execution {
             trouble: Vec::new(),
             failures: HashMap::new(),
             remade: HashMap::new(),
+            handled: 0,
             expanded: 0,
             later: Vec::new(),
         }
@@ -310,13 +329,21 @@ impl Execution {
                     owed.retain(|delivery| delivery.id != *id);
                 }
             }
-            Event::Closing { .. } if self.is_ended() => self.phase = Phase::Closing,
-            Event::Settled { .. } if self.is_ended() => self.phase = Phase::Settled,
+            Event::Closing { .. } if self.is_ended() => self.close(Phase::Closing),
+            Event::Settled { .. } if self.is_ended() => self.close(Phase::Settled),
             Event::Closing { .. } | Event::Settled { .. } => {}
             Event::Snapshot(snapshot) => self.moved(&snapshot.moved),
         }
         while let Some((step, ix, node, state)) = self.later.pop() {
-            self.resolve(&step, ix, node, state);
+            // It may have been stopped meanwhile, and its place taken by another.
+            let frame = self.frame(ix).filter(|frame| frame.path(node) == step);
+            let waits = frame.is_some_and(|frame| match &frame.states[node] {
+                State::Open(attempt) => attempt.stage == Stage::Sleep,
+                state => matches!(state, State::Body),
+            });
+            if waits && self.runs() {
+                self.resolve(&step, ix, node, state);
+            }
         }
     }
 
@@ -341,15 +368,34 @@ impl Execution {
         };
         let owed = owed.to_vec();
         self.phase = Phase::Ended { restartable, owed };
-        self.open.clear();
+        // Whoever holds the end of a call that must not be repeated may still say so.
+        let open = std::mem::take(&mut self.open).into_iter();
+        let open = open.filter(|(_, slot)| match slot {
+            Slot::Node(ix, node) => self.must_end(*ix, *node),
+            Slot::Stray(_) => true,
+            Slot::Undo(_) => false,
+        });
+        self.open = open.collect();
         self.fresh.clear();
+        self.recorded.clear();
+        self.parked.clear();
         self.timers.clear();
+    }
+
+    fn close(&mut self, phase: Phase) {
+        self.phase = phase;
+        self.open.clear();
     }
 
     /// What is to be done that was not told before.
     pub(crate) fn next_actions(&mut self) -> Vec<Action> {
         let stop = |(step, attempt)| Action::Stop { step, attempt };
         let mut actions: Vec<_> = self.stopped.drain(..).map(stop).collect();
+        for run in std::mem::take(&mut self.recorded) {
+            if self.awaits(&run.step, run.attempt) {
+                actions.push(Action::Run(Box::new(run)));
+            }
+        }
         if let Phase::Ending { conclusion, told } = &mut self.phase {
             if !std::mem::replace(told, true) {
                 actions.push(Action::End(conclusion.clone()));
@@ -434,7 +480,7 @@ impl Execution {
                 _ => None,
             },
             Slot::Undo(at) => self.undo[at].attempt.as_ref().map(|a| a.number),
-            Slot::Stray { attempt, .. } => Some(attempt),
+            Slot::Stray(stray) => Some(stray.attempt),
         }
     }
 
@@ -443,7 +489,7 @@ impl Execution {
         match *self.open.get(&step)? {
             Slot::Node(ix, node) => self.tell_node(step, ix, node),
             Slot::Undo(at) => self.tell_undo(step, at),
-            Slot::Stray { .. } => None,
+            Slot::Stray(_) => None,
         }
     }
 

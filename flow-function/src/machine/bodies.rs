@@ -2,14 +2,14 @@
 
 use std::sync::Arc;
 
-use turlough_sdk::read_graph;
-use turlough_sdk::{Cause, Graph, Operation, Place, StepPath, ValueRef};
+use turlough_sdk::{Cause, Graph, Operation, Place, StepPath, ValueRef, read_graph};
 use turlough_statestore::event::Trouble;
 
 use super::action::{Results, trouble};
 use super::frame::{Begun, Body, Each, Frame, FrameIx, Loop, Made, Owner, Root, Stage, State};
 use super::given::Given;
-use super::{Consequence, Execution, Slot};
+use super::steps::{is_once, limit_us};
+use super::{Consequence, Execution, Slot, Stray};
 
 /// Graphs made at run time within one another, at most.
 pub(crate) const EXPANSIONS_MAX: u32 = 16;
@@ -19,7 +19,9 @@ pub(crate) const EXPANDED_NODES_MAX: usize = 100_000;
 impl Execution {
     /// Runs a graph without an owner: the flow's own, or a handler.
     pub(super) fn open_root(&mut self, graph: Arc<Graph>, root: Root, input: Given) -> FrameIx {
-        let frame = Frame::new(graph, (None, root), input, Box::default(), (0, None));
+        // A handler that runs again after a restart uses no number twice.
+        let floor = if root == Root::Flow { 0 } else { self.handled };
+        let frame = Frame::new(graph, (None, root), input, Box::default(), (floor, None));
         let mut consequences = Vec::new();
         let ix = self.add_frame(frame, &mut consequences);
         self.follow(consequences);
@@ -166,6 +168,8 @@ impl Execution {
         };
         self.open.remove(step);
         if iteration > operation.iterations_max {
+            // A restart begins it anew: from its last state it would fail again.
+            self.drop_body(ix, node);
             let limit = operation.iterations_max;
             let text = format!(
                 "loop reached its bound of {limit} iterations, and its condition still holds; \
@@ -209,8 +213,8 @@ impl Execution {
                 "graphs made at run time stand {EXPANSIONS_MAX} deep in one another, the limit; \
                  flatten them"
             ))),
-            Ok(graph) if self.expanded + graph.nodes.len() > EXPANDED_NODES_MAX => {
-                let found = self.expanded + graph.nodes.len();
+            Ok(graph) if self.expanded + size(&graph) > EXPANDED_NODES_MAX => {
+                let found = self.expanded + size(&graph);
                 Err(refused(format!(
                     "graphs made at run time have {found} nodes in this request, limit \
                      {EXPANDED_NODES_MAX}; make smaller ones, or use for_each"
@@ -224,9 +228,12 @@ impl Execution {
         self.open.remove(step);
         let graph = match graph {
             Ok(graph) => graph,
-            Err(error) => return self.node_failed(ix, node, error),
+            Err(error) => {
+                self.undo_known(step, None, Some(Cause::Permanent));
+                return self.node_failed(ix, node, error);
+            }
         };
-        self.expanded += graph.nodes.len();
+        self.expanded += size(&graph);
         let Some(frame) = self.frames[ix].as_mut() else {
             return;
         };
@@ -278,7 +285,7 @@ impl Execution {
             self.root_done(frame.root, output);
             return;
         };
-        self.forget_frame(ix, &owner);
+        self.forget_frame(ix);
         let path = owner.path.clone();
         match (owner.place, self.body_mut(owner.frame, owner.node)) {
             (Some(Place::Item(item)), Some(Body::Each(each))) => {
@@ -326,29 +333,29 @@ impl Execution {
         }
         if let Some(frame) = self.frame_mut(ix) {
             frame.bodies.remove(&node);
+            // Attempts in its next body are numbered on.
+            if let Some((floor, high)) = frame.numbers.get_mut(&node) {
+                *floor = *high;
+            }
         }
     }
 
     /// Lets go of a frame and of what runs in it. Starts that must be awaited stay open.
     pub(super) fn drop_frame(&mut self, ix: FrameIx) {
-        let mut left = vec![ix];
+        let (mut left, mut inner_last) = (vec![ix], Vec::new());
         while let Some(ix) = left.pop() {
             let Some(frame) = self.frame(ix) else {
                 continue;
             };
             let bodies = frame.bodies.values().flat_map(Body::frames);
             left.extend(bodies.filter(|body| *body != FrameIx::MAX));
+            inner_last.push(ix);
             for node in 0..frame.states.len() {
                 self.stop(ix, node);
             }
-            let owner = self.frame(ix).and_then(|frame| frame.owner.clone());
-            match owner {
-                Some(owner) => self.forget_frame(ix, &owner),
-                None => {
-                    self.frames[ix] = None;
-                    self.free.push(ix);
-                }
-            }
+        }
+        for ix in inner_last.into_iter().rev() {
+            self.forget_frame(ix);
         }
     }
 
@@ -359,38 +366,87 @@ impl Execution {
             return;
         };
         let path = frame.path(node);
-        let (number, vertex) = (attempt.number, &frame.graph.nodes[node]);
-        let awaited = attempt.begun != Begun::No
-            && attempt.stage == Stage::Run
-            && (!vertex.idempotent || vertex.compensate.is_some());
-        let told = attempt.told || attempt.begun == Begun::Called;
+        let stray = Stray {
+            attempt: attempt.number,
+            called: attempt.begun == Begun::Called,
+            limit_us: limit_us(&frame.graph.nodes[node], attempt.stage),
+            due_us: attempt.due_us,
+        };
         self.failures.remove(&path);
-        if awaited {
-            let undo = self.undo_at.get(&path).copied();
-            let stray = Slot::Stray {
-                attempt: number,
-                undo,
-            };
-            self.open.insert(path, stray);
-            return;
+        if self.must_end(ix, node) {
+            self.open.insert(path, Slot::Stray(stray));
+        } else {
+            self.let_go(path, ix, node);
         }
+    }
+
+    /// Nobody waits for a node's attempt any more.
+    pub(super) fn let_go(&mut self, path: StepPath, ix: FrameIx, node: usize) {
         self.open.remove(&path);
-        if told {
+        let Some(State::Open(attempt)) = self.frame(ix).map(|frame| &frame.states[node]) else {
+            return;
+        };
+        let (begun, told, number) = (attempt.begun, attempt.told, attempt.number);
+        if let (Begun::Started(at), false) = (begun, told) {
+            // It waited for a value that is made again.
+            if at == self.epoch {
+                self.not_called(&path, ix, node);
+            } else {
+                self.undo_known(&path, None, Some(Cause::Unknown));
+            }
+        }
+        if told || begun == Begun::Called {
             self.stopped.push((path, number));
         }
     }
 
+    /// The start of an open attempt is recorded, but its call was not made.
+    pub(super) fn not_called(&mut self, path: &StepPath, ix: FrameIx, node: usize) {
+        let Some(frame) = self.frame(ix) else { return };
+        let State::Open(attempt) = &frame.states[node] else {
+            return;
+        };
+        if attempt.begun == Begun::No {
+            return;
+        }
+        if is_once(&frame.graph.nodes[node], attempt.stage) {
+            self.count_calls(ix, node, -1);
+        }
+        self.undo_known(path, None, Some(Cause::Permanent));
+    }
+
     /// Frees a frame, and keeps the attempt numbers that were used in it.
-    fn forget_frame(&mut self, ix: FrameIx, owner: &Owner) {
+    fn forget_frame(&mut self, ix: FrameIx) {
         let Some(frame) = self.frames[ix].take() else {
             return;
         };
         self.free.push(ix);
         let inner = frame.numbers.values().map(|(_, high)| *high);
         let high = frame.attempts.iter().copied().chain(inner).max();
-        if let Some(outer) = self.frame_mut(owner.frame) {
-            let numbers = outer.numbers.entry(owner.node).or_default();
-            numbers.1 = numbers.1.max(high.unwrap_or(0));
+        let high = high.unwrap_or(0);
+        match frame.owner {
+            None => self.handled = self.handled.max(high),
+            Some(owner) => {
+                if let Some(outer) = self.frame_mut(owner.frame) {
+                    let numbers = outer.numbers.entry(owner.node).or_default();
+                    numbers.1 = numbers.1.max(high);
+                }
+            }
         }
     }
+}
+
+/// Nodes of a graph, with those in bodies.
+fn size(graph: &Graph) -> usize {
+    let mut found = 0;
+    let mut left = vec![graph];
+    while let Some(graph) = left.pop() {
+        found += graph.nodes.len();
+        left.extend(graph.nodes.iter().filter_map(|node| match &node.operation {
+            Operation::ForEach(each) => Some(&*each.body),
+            Operation::Loop(looped) => Some(&*looped.body),
+            _ => None,
+        }));
+    }
+    found
 }

@@ -1,11 +1,11 @@
 //! A graph in execution: the flow's own, a body for one item or iteration, a graph made at run time,
 //! or a handler.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
-use turlough_sdk::{Edge, Flow, Graph, NodeId, Place, Source, StepPath, ValueRef};
+use turlough_sdk::{Edge, Flow, Graph, NodeId, Operation, Place, Source, StepPath, ValueRef};
 use turlough_statestore::event::Trouble;
 
 use super::action::Results;
@@ -29,10 +29,12 @@ pub(super) struct Frame {
     /// For each edge of the owning node, whether it is live.
     pub(super) outer_live: Box<[bool]>,
     /// What nodes with bodies have come to.
-    pub(super) bodies: HashMap<usize, Body>,
+    pub(super) bodies: BTreeMap<usize, Body>,
     /// For nodes with bodies: after which attempt number those in the body begin, and the highest
     /// one used in it.
     pub(super) numbers: HashMap<usize, (u32, u32)>,
+    /// By node, how many calls that must not be repeated were begun in it since it was last reset.
+    pub(super) once: Vec<u32>,
     /// The innermost graph made at run time that this one is, or stands in.
     pub(super) made: Option<Arc<Made>>,
 }
@@ -140,7 +142,7 @@ pub(super) struct Each {
     pub(super) next: u32,
     /// Items that start again.
     pub(super) redo: Vec<u32>,
-    pub(super) running: HashMap<u32, FrameIx>,
+    pub(super) running: BTreeMap<u32, FrameIx>,
 }
 
 /// A loop in progress.
@@ -162,6 +164,36 @@ pub(crate) struct StepState {
     pub(crate) items: Option<(usize, usize)>,
     /// Iterations that began, where it is a loop in progress.
     pub(crate) iteration: Option<u32>,
+}
+
+impl State {
+    /// Whether an edge from a node in this state is live, where it leaves by a case of a switch.
+    pub(super) fn lights(&self, case: Option<usize>) -> bool {
+        match (self, case) {
+            (Self::Done(_) | Self::Took(..), None) => true,
+            (Self::Took(taken, _), Some(case)) => {
+                taken.iter().any(|taken| *taken as usize == case)
+            }
+            _ => false,
+        }
+    }
+
+    pub(super) const fn value(&self) -> Option<&Given> {
+        match self {
+            Self::Done(given) | Self::Took(_, given) => Some(given),
+            _ => None,
+        }
+    }
+
+    /// Whether two resolved states give the same data, in the same directions.
+    pub(super) fn same_data(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Done(a), Self::Done(b)) => a.same_data(b),
+            (Self::Took(cases, a), Self::Took(others, b)) => cases == others && a.same_data(b),
+            (Self::Skipped, Self::Skipped) => true,
+            _ => false,
+        }
+    }
 }
 
 impl Attempt {
@@ -187,7 +219,7 @@ impl Each {
             errors: Vec::new(),
             next: 0,
             redo: Vec::new(),
-            running: HashMap::new(),
+            running: BTreeMap::new(),
         }
     }
 
@@ -223,12 +255,19 @@ impl Each {
 
     /// An item that had ended runs again.
     pub(super) fn again(&mut self, item: u32) {
+        if !self.has_ended(item) {
+            return;
+        }
         self.results[item as usize] = None;
         self.errors.retain(|(failed, _)| *failed != item);
         if !self.redo.contains(&item) {
             self.redo.push(item);
             self.redo.sort_unstable_by(|a, b| b.cmp(a));
         }
+    }
+
+    pub(super) fn has_ended(&self, item: u32) -> bool {
+        item < self.next && !self.running.contains_key(&item)
     }
 
     /// Items that failed run again. False where none did.
@@ -286,13 +325,21 @@ impl Frame {
             attempts: vec![floor; nodes],
             unresolved: nodes,
             outer_live,
-            bodies: HashMap::new(),
+            bodies: BTreeMap::new(),
             numbers: HashMap::new(),
+            once: vec![0; nodes],
             made,
         };
         for node in 0..nodes {
             let waiting = frame.waiting(node, |_| false);
             frame.states.push(waiting);
+            let inner = matches!(
+                frame.graph.nodes[node].operation,
+                Operation::ForEach(_) | Operation::Loop(_) | Operation::Expand(_)
+            );
+            if inner && floor > 0 {
+                frame.numbers.insert(node, (floor, floor));
+            }
         }
         frame
     }
@@ -307,6 +354,19 @@ impl Frame {
             }
         }
         State::Waiting { unresolved, live }
+    }
+
+    /// What a node waits for is counted anew; `told` is a node that is resolved, but of which the
+    /// others are not told yet.
+    pub(super) fn recount(&mut self, told: Option<usize>) {
+        let resolved: Vec<_> = self.states.iter().map(Self::is_resolved).collect();
+        self.unresolved = resolved.iter().filter(|resolved| !**resolved).count();
+        self.unresolved += usize::from(told.is_some());
+        for at in 0..resolved.len() {
+            if matches!(self.states[at], State::Waiting { .. }) {
+                self.states[at] = self.waiting(at, |from| resolved[from] && Some(from) != told);
+            }
+        }
     }
 
     pub(super) const fn is_resolved(state: &State) -> bool {
@@ -338,12 +398,9 @@ impl Frame {
         match edge.from {
             Source::Input => true,
             Source::Outer(edge) => self.outer_live.get(edge).copied().unwrap_or(false),
-            Source::Node(node) => match (self.states.get(node), edge.case) {
-                (Some(State::Done(_) | State::Took(..)), None) => true,
-                (Some(State::Took(taken, _)), Some(case)) => {
-                    taken.iter().any(|taken| *taken as usize == case)
-                }
-                _ => false,
+            Source::Node(node) => match self.states.get(node) {
+                Some(state) => state.lights(edge.case),
+                None => false,
             },
         }
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use turlough_sdk::{Digest, Edge, Output, Source, ValueRef, Vertex};
 
 use super::Execution;
-use super::frame::{Frame, State};
+use super::frame::Frame;
 
 /// A value, as far as the machine knows it.
 #[derive(Debug, Clone, PartialEq)]
@@ -90,10 +90,7 @@ impl Execution {
     }
 
     pub(super) fn value_of(frame: &Frame, node: usize) -> Option<Given> {
-        match &frame.states[node] {
-            State::Done(given) | State::Took(_, given) => Some(given.clone()),
-            _ => None,
-        }
+        frame.states[node].value().cloned()
     }
 
     /// What a node is given, by data edge.
@@ -107,16 +104,43 @@ impl Execution {
             .collect()
     }
 
-    pub(super) fn given(&self, frame: &Frame, edge: &Edge) -> Option<Given> {
-        match edge.from {
-            Source::Node(node) if frame.is_live(edge) => Self::value_of(frame, node),
-            Source::Node(_) => None,
-            Source::Input => Some(frame.input.clone()),
-            Source::Outer(edge) => {
-                let owner = frame.owner.as_ref()?;
-                let outer = self.frame(owner.frame)?;
-                self.given(outer, &outer.graph.nodes[owner.node].edges[edge])
-            }
+    /// What an edge brings; while it is made again, what it brought.
+    pub(super) fn given<'a>(&'a self, mut frame: &'a Frame, mut edge: &'a Edge) -> Option<Given> {
+        while let Source::Outer(outer_edge) = edge.from {
+            let owner = frame.owner.as_ref()?;
+            frame = self.frame(owner.frame)?;
+            edge = &frame.graph.nodes[owner.node].edges[outer_edge];
         }
+        let Source::Node(node) = edge.from else {
+            return Some(frame.input.clone());
+        };
+        let state = match &frame.states[node] {
+            state if Frame::is_resolved(state) || self.remade.is_empty() => state,
+            _ => self.remade.get(&frame.path(node))?.1.as_ref()?,
+        };
+        state.value().filter(|_| state.lights(edge.case)).cloned()
+    }
+
+    /// Whether something that a node is given is being made again.
+    pub(super) fn is_remaking(&self, frame: &Frame, vertex: &Vertex) -> bool {
+        if self.remade.is_empty() {
+            return false;
+        }
+        vertex.edges.iter().any(|edge| {
+            let (mut frame, mut edge) = (frame, edge);
+            while let Source::Outer(outer_edge) = edge.from {
+                let owner = frame.owner.as_ref();
+                let Some((owner, outer)) =
+                    owner.and_then(|owner| Some((owner, self.frame(owner.frame)?)))
+                else {
+                    return false;
+                };
+                (frame, edge) = (outer, &outer.graph.nodes[owner.node].edges[outer_edge]);
+            }
+            match edge.from {
+                Source::Node(node) => !Frame::is_resolved(&frame.states[node]),
+                _ => false,
+            }
+        })
     }
 }

@@ -148,8 +148,11 @@ impl Execution {
         let (held, all) = (self.held_versions(), self.versions.clone());
         let find = move |version: &str| held.get(version).cloned().or_else(|| (all.0)(version));
         if let Ok(loaded) = Self::load(self.request, Versions(Arc::new(find)), saved) {
-            let versions = self.versions.clone();
-            *self = Self { versions, ..loaded };
+            *self = Self {
+                versions: self.versions.clone(),
+                recorded: std::mem::take(&mut self.recorded),
+                ..loaded
+            };
         }
     }
 

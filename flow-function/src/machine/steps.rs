@@ -1,15 +1,13 @@
-//! Steps: from readiness to their ends.
+//! Steps: from readiness to their starts.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use turlough_sdk::{Cause, Digest, Fallback, Operation, Retry, StepPath, Vertex, Wait};
-use turlough_statestore::Kind;
-use turlough_statestore::event::{StepEnd, StepEnded, Trouble};
+use turlough_sdk::{Cause, Digest, Fallback, Operation, StepPath, Vertex, Wait};
 
-use super::action::{Action, Run, Work, trouble};
-use super::frame::{Attempt, Begun, Body, FrameIx, Stage, State};
-use super::given::Given;
-use super::timers::after;
+use super::action::{Action, Run, Work};
+use super::frame::{Attempt, Begun, FrameIx, Stage, State};
+use super::timers::{after, micros};
 use super::{Consequence, Execution, Phase, Slot};
 
 impl Execution {
@@ -98,21 +96,42 @@ impl Execution {
         frame.attempts[node] += 1;
         frame.states[node] = State::Open(Attempt::new(stage, frame.attempts[node]));
         let path = frame.path(node);
-        self.open.insert(path.clone(), Slot::Node(ix, node));
+        let begins = match stage {
+            Stage::Sleep => true,
+            Stage::Ask => !frame.bodies.contains_key(&node),
+            _ => false,
+        };
+        if let Some(Slot::Stray(stray)) = self.open.insert(path.clone(), Slot::Node(ix, node)) {
+            // It runs again before its earlier call has ended: nobody waits for that any more.
+            self.undo_known(&path, None, Some(Cause::Unknown));
+            self.stopped.push((path.clone(), stray.attempt));
+        }
+        if begins {
+            // Nothing is called, and so no start is recorded: it follows from what is.
+            self.undo_later(&path, ix, node);
+        }
         if stage != Stage::Sleep {
             self.fresh.push_back(path);
             return;
         }
-        let now_us = self.now_us;
-        let until = match self.vertex(ix, node).map(|vertex| &vertex.operation) {
-            Some(Operation::Wait(Wait::Duration(wait))) => Some(after(now_us, *wait)),
-            _ => None,
+        let wait = match self.vertex(ix, node).map(|vertex| &vertex.operation) {
+            Some(Operation::Wait(Wait::Duration(wait))) => *wait,
+            _ => return self.sleep(ix, node, None),
         };
-        self.sleep(ix, node, until);
+        if matches!(self.remade.get(&path), Some((_, Some(_)))) {
+            // It has waited already; only its value is made again.
+            let given = self.own_input(ix, node);
+            if let Some(State::Open(attempt)) = self.state_mut(ix, node) {
+                attempt.stage = Stage::Sleep;
+            }
+            self.later.push((path, ix, node, State::Done(given)));
+            return;
+        }
+        self.sleep(ix, node, Some(after(self.now_us, wait)));
     }
 
-    /// The same stage again, after a failure.
-    fn open_again(&mut self, ix: FrameIx, node: usize, failures: u32, not_before_us: u64) {
+    /// The same stage again.
+    pub(super) fn open_again(&mut self, ix: FrameIx, node: usize, failures: u32, from_us: u64) {
         let Some(frame) = self.frames[ix].as_mut() else {
             return;
         };
@@ -122,68 +141,82 @@ impl Execution {
             let stage = attempt.stage;
             *attempt = Attempt::new(stage, number);
             attempt.failures = failures;
-            attempt.not_before_us = not_before_us;
+            attempt.not_before_us = from_us;
             self.fresh.push_back(frame.path(node));
         }
     }
 
     pub(super) fn tell_node(&mut self, step: StepPath, ix: FrameIx, node: usize) -> Option<Action> {
-        let epoch = self.epoch;
-        let frame = self.frames[ix].as_mut()?;
-        let graph = Arc::clone(&frame.graph);
-        let vertex = &graph.nodes[node];
-        let State::Open(attempt) = &mut frame.states[node] else {
+        let frame = self.frame(ix)?;
+        let vertex = &frame.graph.nodes[node];
+        let State::Open(attempt) = &frame.states[node] else {
             return None;
         };
         if attempt.told || attempt.stage == Stage::Sleep {
             return None;
         }
-        let (stage, number) = (attempt.stage, attempt.number);
-        if stage == Stage::Run && vertex.commits_start() {
-            match attempt.begun {
-                Begun::No => {
-                    return Some(Action::Start {
-                        step,
-                        attempt: number,
-                    });
-                }
-                Begun::Started(at) if at < epoch && !vertex.idempotent => return None,
-                Begun::Called => return None,
-                Begun::Started(_) => {}
-            }
+        let number = attempt.number;
+        let told_before = match attempt.begun {
+            Begun::Started(at) => at < self.epoch && is_once(vertex, attempt.stage),
+            Begun::Called => true,
+            Begun::No => false,
+        };
+        if told_before {
+            return None;
         }
-        attempt.told = true;
-        let not_before_us = attempt.not_before_us;
-        let work = match stage {
+        if self.is_remaking(frame, vertex) {
+            self.parked.push(step);
+            return None;
+        }
+        if commits_start(vertex, attempt.stage) && attempt.begun == Begun::No {
+            return Some(Action::Start {
+                step,
+                attempt: number,
+            });
+        }
+        let run = self.run_of(step, ix, node)?;
+        if let Some(State::Open(attempt)) = self.state_mut(ix, node) {
+            attempt.told = true;
+        }
+        Some(Action::Run(Box::new(run)))
+    }
+
+    fn run_of(&self, step: StepPath, ix: FrameIx, node: usize) -> Option<Run> {
+        let frame = self.frame(ix)?;
+        let State::Open(attempt) = &frame.states[node] else {
+            return None;
+        };
+        let work = match attempt.stage {
             Stage::When => Work::When,
             Stage::Run | Stage::Sleep => Work::Operation,
             Stage::Fallback => Work::Fallback,
             Stage::Ask => Work::Ask(self.loop_state(ix, node)),
             Stage::Gather => Work::Gather(self.gathered(ix, node)?),
         };
-        let frame = self.frame(ix)?;
-        let error = match stage {
+        let error = match attempt.stage {
             Stage::Fallback => self.failures.get(&step).cloned(),
             _ => self.handled_error(frame.root),
         };
-        Some(Action::Run(Box::new(Run {
-            inputs: self.inputs(frame, vertex),
-            graph,
+        Some(Run {
+            inputs: self.inputs(frame, &frame.graph.nodes[node]),
+            graph: Arc::clone(&frame.graph),
             node,
             step,
-            attempt: number,
-            not_before_us,
+            attempt: attempt.number,
+            not_before_us: attempt.not_before_us,
             work,
             variables: Arc::clone(&self.variables),
             error,
-        })))
+        })
     }
 
     /// The start of an attempt is recorded.
     pub(super) fn started(&mut self, step: &StepPath, number: u32, at_us: u64) {
         self.see(at_us);
-        let Some(Slot::Node(ix, node)) = self.open.get(step).copied() else {
-            return;
+        let (ix, node) = match self.open.get(step).copied() {
+            Some(Slot::Node(ix, node)) => (ix, node),
+            Some(Slot::Undo(at)) => return self.undo_started(step, at, number),
+            Some(Slot::Stray(_)) | None => return,
         };
         let (epoch, deadline_us) = (self.epoch, self.deadline_us);
         let Some(frame) = self.frames[ix].as_mut() else {
@@ -194,11 +227,15 @@ impl Execution {
         let State::Open(attempt) = &mut frame.states[node] else {
             return;
         };
-        if attempt.number != number || attempt.begun != Begun::No {
+        let stage = attempt.stage;
+        if attempt.number != number
+            || attempt.begun != Begun::No
+            || !commits_start(vertex, stage)
+        {
             return;
         }
         attempt.begun = Begun::Started(epoch);
-        if vertex.operation.is_remote() {
+        if vertex.operation.is_remote() && stage == Stage::Run {
             // A lost callback is a timeout.
             let due_us = vertex
                 .timeout
@@ -206,276 +243,114 @@ impl Execution {
             attempt.due_us = due_us;
             self.timers.insert((due_us, step.clone()));
         }
-        self.fresh.push_back(step.clone());
-        if vertex.compensate.is_some() {
+        if is_once(vertex, stage) {
+            self.count_calls(ix, node, 1);
+        }
+        if stage == Stage::Run {
             self.undo_later(step, ix, node);
+        }
+        self.run_recorded(step);
+    }
+
+    /// An attempt whose start is recorded runs, even where nothing new starts.
+    pub(super) fn run_recorded(&mut self, step: &StepPath) {
+        if let Some(Action::Run(run)) = self.tell(step.clone()) {
+            // A fold of a long log does not keep what has ended.
+            if self.recorded.len() >= 256 && self.recorded.len().is_power_of_two() {
+                let recorded = std::mem::take(&mut self.recorded).into_iter();
+                let open = recorded.filter(|run| self.awaits(&run.step, run.attempt));
+                self.recorded = open.collect();
+            }
+            self.recorded.push(*run);
+        }
+    }
+
+    /// Counts calls that must not be repeated, at a node and at all that it stands in.
+    pub(super) fn count_calls(&mut self, mut ix: FrameIx, mut node: usize, more: i32) {
+        while let Some(frame) = self.frame_mut(ix) {
+            frame.once[node] = frame.once[node].saturating_add_signed(more);
+            let Some(owner) = &frame.owner else { return };
+            (ix, node) = (owner.frame, owner.node);
         }
     }
 
     /// Somebody else took an attempt on.
     pub(super) fn called(&mut self, step: &StepPath, number: u32, at_us: u64) {
         self.see(at_us);
-        let Some(Slot::Node(ix, node)) = self.open.get(step).copied() else {
-            return;
-        };
-        if let Some(frame) = self.frames[ix].as_mut()
-            && let State::Open(attempt) = &mut frame.states[node]
-            && attempt.number == number
-            && matches!(attempt.begun, Begun::Started(_))
-        {
-            attempt.begun = Begun::Called;
-        }
-    }
-
-    pub(super) fn step_ended(&mut self, ended: &StepEnded, kind: Kind) {
-        self.see(ended.end_us);
-        let Some(slot) = self.open.get(&ended.step).copied() else {
-            return;
-        };
-        if !self.counts(ended, slot, kind) {
-            return;
-        }
-        match slot {
-            Slot::Node(ix, node) => self.node_ended(ended, ix, node),
-            Slot::Undo(at) => self.undo_ended(ended, at),
-            Slot::Stray { undo, .. } => self.stray_ended(&ended.step, undo, Some(&ended.end)),
-        }
-    }
-
-    /// Whether an end is that of the open attempt: under the newest claim, or, where its start is
-    /// recorded and somebody else may know how it ended, from whoever holds the answer.
-    fn counts(&self, ended: &StepEnded, slot: Slot, kind: Kind) -> bool {
-        if ended.generation != self.generation || self.attempt_number(slot) != Some(ended.attempt) {
-            return false;
-        }
-        if ended.epoch == self.epoch && kind == Kind::Driver {
-            return true;
-        }
-        match slot {
-            Slot::Node(ix, node) => match self.frame(ix).map(|frame| &frame.states[node]) {
-                Some(State::Open(attempt)) => kind == Kind::External && attempt.begun != Begun::No,
-                _ => false,
-            },
-            Slot::Stray { .. } => kind == Kind::External,
-            Slot::Undo(_) => false,
-        }
-    }
-
-    /// Whether somebody else may complete this attempt now.
-    pub(super) fn is_completable(&self, ended: &StepEnded) -> bool {
-        let slot = self.open.get(&ended.step).copied();
-        slot.is_some_and(|slot| self.counts(ended, slot, Kind::External))
-    }
-
-    fn node_ended(&mut self, ended: &StepEnded, ix: FrameIx, node: usize) {
-        let Some(frame) = self.frames[ix].as_ref() else {
-            return;
-        };
-        let State::Open(attempt) = &frame.states[node] else {
-            return;
-        };
-        let (stage, step) = (attempt.stage, &ended.step);
-        let graph = Arc::clone(&frame.graph);
-        let operation = &graph.nodes[node].operation;
-        if !matches!(ended.end, StepEnd::Failed { .. } | StepEnd::Lost { .. }) {
-            self.set_variables(&ended.set);
-        }
-        match (&ended.end, stage, operation) {
-            (StepEnd::Failed { message, cause }, ..) => {
-                self.attempt_failed(step, ix, node, message, *cause);
+        match self.open.get_mut(step) {
+            Some(Slot::Stray(stray)) if stray.attempt == number => stray.called = true,
+            Some(Slot::Node(ix, node)) => {
+                let (ix, node) = (*ix, *node);
+                if let Some(State::Open(attempt)) = self.state_mut(ix, node)
+                    && attempt.number == number
+                    && matches!(attempt.begun, Begun::Started(_))
+                {
+                    attempt.begun = Begun::Called;
+                }
             }
-            (StepEnd::Lost { value }, ..) => self.value_lost(step, ix, node, value),
-            (StepEnd::Went, Stage::When, _) => {
-                self.open.remove(step);
-                self.open_stage(ix, node, first_stage(&graph.nodes[node]));
-            }
-            (StepEnd::Skipped, Stage::When, _) => self.resolve(step, ix, node, State::Skipped),
-            (StepEnd::Split { items, manifest }, Stage::Run, Operation::ForEach(_)) => {
-                self.open.remove(step);
-                let manifest = self.place_of(manifest);
-                self.open_each(ix, node, *items, manifest);
-            }
-            (StepEnd::Took { cases, input }, Stage::Run, Operation::Switch(_)) => {
-                let given = match input {
-                    Some(at) => Given::value(at),
-                    None => self.own_input(ix, node),
-                };
-                self.resolve(step, ix, node, State::Took(cases.clone().into(), given));
-            }
-            (StepEnd::Asked { again, input }, Stage::Ask, Operation::Loop(_)) => {
-                self.asked(step, ix, node, *again, input.as_ref());
-            }
-            (StepEnd::Expanded { graph, input }, Stage::Run, Operation::Expand(_)) => {
-                self.expand(step, ix, node, graph, input.as_ref());
-            }
-            (StepEnd::Waits { until_us }, Stage::Run, Operation::Wait(_)) => {
-                self.sleep(ix, node, Some(*until_us));
-            }
-            (StepEnd::Succeeded { value }, Stage::Run | Stage::Gather | Stage::Fallback, _)
-                if stage != Stage::Run || gives_value(operation) =>
-            {
-                let given = Given::value(value);
-                self.undo_known(step, Some(&given), None);
-                self.resolve(step, ix, node, State::Done(given));
-            }
-            // An end that its operation cannot have; a log that holds one was not written by us.
             _ => {}
         }
     }
 
-    /// A node's own input, joined, where no formula changes it.
-    pub(super) fn own_input(&self, ix: FrameIx, node: usize) -> Given {
+    pub(super) fn state_mut(&mut self, ix: FrameIx, node: usize) -> Option<&mut State> {
+        self.frame_mut(ix)?.states.get_mut(node)
+    }
+
+    /// Whether an attempt runs that is awaited to its end: its call must not be repeated, or must be
+    /// undone.
+    pub(super) fn must_end(&self, ix: FrameIx, node: usize) -> bool {
         let Some(frame) = self.frame(ix) else {
-            return Given::Empty;
+            return false;
         };
-        Given::join(self.inputs(frame, &frame.graph.nodes[node]))
-    }
-
-    pub(super) fn attempt_failed(
-        &mut self,
-        step: &StepPath,
-        ix: FrameIx,
-        node: usize,
-        message: &str,
-        cause: Cause,
-    ) {
-        let Some(frame) = self.frames[ix].as_ref() else {
-            return;
+        let State::Open(attempt) = &frame.states[node] else {
+            return false;
         };
-        let graph = Arc::clone(&frame.graph);
-        let vertex = &graph.nodes[node];
-        let State::Open(attempt) = frame.states[node].clone() else {
-            return;
+        let vertex = &frame.graph.nodes[node];
+        let must = match attempt.stage {
+            Stage::Run => !vertex.idempotent || vertex.compensate.is_some(),
+            stage => is_once(vertex, stage),
         };
-        let (stage, failures) = (attempt.stage, attempt.failures + 1);
-        if stage == Stage::Run {
-            self.undo_known(step, None, Some(cause));
-        }
-        let retry: &Retry = match (&vertex.fallback, stage) {
-            (Some(Fallback::Node(part)), Stage::Fallback) => &part.retry,
-            _ => &vertex.retry,
-        };
-        if stage != Stage::Sleep && retry.applies(failures, cause) && self.runs() {
-            let wait = retry.wait_after(failures, jitter(step, failures));
-            let not_before_us = after(self.now_us, wait);
-            if attempt.told && attempt.begun == Begun::Called {
-                self.stopped.push((step.clone(), attempt.number));
+        must && match attempt.begun {
+            Begun::No => false,
+            // Where it waits for a value that is made again, it was not called.
+            Begun::Started(at) => {
+                attempt.told || at < self.epoch && is_once(vertex, attempt.stage)
             }
-            self.open_again(ix, node, failures, not_before_us);
-            return;
+            Begun::Called => true,
         }
-        if attempt.begun == Begun::Called {
-            self.stopped.push((step.clone(), attempt.number));
-        }
-        self.open.remove(step);
-        self.node_failed(ix, node, trouble(step, message, cause));
     }
+}
 
-    /// A node is out of attempts, or its body failed: its fallback has its turn, then the nodes that
-    /// it stands in, then the request.
-    pub(super) fn node_failed(&mut self, mut ix: FrameIx, mut node: usize, error: Arc<Trouble>) {
-        loop {
-            let Some(frame) = self.frames[ix].as_mut() else {
-                return;
-            };
-            let path = frame.path(node);
-            let fell_back = matches!(
-                &frame.states[node],
-                State::Open(attempt) if attempt.stage == Stage::Fallback
-            );
-            let graph = Arc::clone(&frame.graph);
-            let fallback = graph.nodes[node].fallback.as_ref();
-            if let Some(fallback) = fallback.filter(|_| !fell_back && self.runs()) {
-                self.drop_body(ix, node);
-                self.fall_back(ix, node, fallback, error);
-                return;
-            }
-            let Some(frame) = self.frames[ix].as_mut() else {
-                return;
-            };
-            if !matches!(frame.states[node], State::Body) {
-                frame.states[node] = State::Failed;
-            }
-            self.failures.remove(&path);
-            let Some(owner) = frame.owner.clone() else {
-                let root = frame.root;
-                self.root_failed(root, error);
-                return;
-            };
-            if self.runs() && self.item_failed(&owner, ix, &error) {
-                return;
-            }
-            (ix, node) = (owner.frame, owner.node);
-        }
+/// What runs at a stage of a node: the node, or what takes its place.
+pub(super) fn part(vertex: &Vertex, stage: Stage) -> &Vertex {
+    match (stage, &vertex.fallback) {
+        (Stage::Fallback, Some(Fallback::Node(part))) => part,
+        _ => vertex,
     }
+}
 
-    fn fall_back(&mut self, ix: FrameIx, node: usize, fallback: &Fallback, error: Arc<Trouble>) {
-        let Some(frame) = self.frames[ix].as_mut() else {
-            return;
-        };
-        let path = frame.path(node);
-        match fallback {
-            Fallback::Constant(value) => {
-                let at = turlough_sdk::ValueRef::Inline(value.envelope().clone());
-                self.resolve(&path, ix, node, State::Done(Given::value(&at)));
-            }
-            Fallback::Node(_) => {
-                self.failures.insert(path, error);
-                self.open_stage(ix, node, Stage::Fallback);
-            }
-        }
-    }
+/// Whether the start of a stage is recorded before its call.
+pub(super) fn commits_start(vertex: &Vertex, stage: Stage) -> bool {
+    matches!(stage, Stage::Run | Stage::Fallback) && part(vertex, stage).commits_start()
+}
 
-    pub(super) fn resolve(&mut self, path: &StepPath, ix: FrameIx, node: usize, state: State) {
-        self.open.remove(path);
-        self.failures.remove(path);
-        if let Some(frame) = self.frames[ix].as_mut() {
-            frame.states[node] = state;
-            if !matches!(frame.bodies.get(&node), Some(Body::Each(each)) if each.failed_any()) {
-                frame.bodies.remove(&node);
-            }
-        }
-        if !self.runs() {
-            self.awaited();
-            return;
-        }
-        if !self.made_again(path, ix, node) {
-            return;
-        }
-        self.follow(vec![Consequence::Resolved(ix, node)]);
-    }
+/// Whether a stage must not be repeated.
+pub(super) fn is_once(vertex: &Vertex, stage: Stage) -> bool {
+    matches!(stage, Stage::Run | Stage::Fallback) && !part(vertex, stage).idempotent
+}
 
-    fn set_variables(&mut self, set: &[(String, turlough_sdk::ValueRef)]) {
-        if set.is_empty() {
-            return;
-        }
-        let variables = Arc::make_mut(&mut self.variables);
-        for (name, value) in set {
-            variables.insert(name.clone(), value.clone());
-        }
-    }
+/// How long an attempt of a stage may take, in µs; 0 where it does not say.
+pub(super) fn limit_us(vertex: &Vertex, stage: Stage) -> u64 {
+    part(vertex, stage).timeout.map_or(0, |limit: Duration| micros(limit))
 }
 
 /// Where a node begins that runs.
 pub(super) fn first_stage(vertex: &Vertex) -> Stage {
     match &vertex.operation {
         Operation::Loop(_) => Stage::Ask,
-        Operation::Wait(Wait::Signal(_)) => Stage::Sleep,
-        Operation::Wait(Wait::Duration(_)) => Stage::Sleep,
+        Operation::Wait(Wait::Signal(_) | Wait::Duration(_)) => Stage::Sleep,
         _ => Stage::Run,
     }
-}
-
-/// Whether a node's own attempt ends with its value.
-const fn gives_value(operation: &Operation) -> bool {
-    matches!(
-        operation,
-        Operation::Apply(_)
-            | Operation::Map(_)
-            | Operation::Http(_)
-            | Operation::Pass(_)
-            | Operation::Flow(_)
-    )
 }
 
 /// 0 to 1, the same for the same attempt of the same step: waits spread without a random number.

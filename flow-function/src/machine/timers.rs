@@ -3,11 +3,13 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
+use std::time::Duration;
 
 use turlough_sdk::{Cause, Operation, StepPath, ValueRef, Wait};
 
 use super::action::Conclusion;
 use super::frame::{Begun, FrameIx, Stage, State};
+use super::steps::{is_once, limit_us};
 use super::given::Given;
 use super::{Execution, Phase, Slot};
 
@@ -21,7 +23,8 @@ pub(crate) const SIGNALS_MAX: usize = 1_000;
 #[derive(Debug, Default, Clone)]
 pub(super) struct Signals {
     pub(super) kept: HashMap<String, VecDeque<Arc<ValueRef>>>,
-    pub(super) waiting: HashMap<String, VecDeque<StepPath>>,
+    /// Each with its attempt: one that is over waits no more.
+    pub(super) waiting: HashMap<String, VecDeque<(StepPath, u32)>>,
     pub(super) count: usize,
 }
 
@@ -35,23 +38,29 @@ impl Execution {
         let vertex = &frame.graph.nodes[node];
         let limit_us = vertex.timeout.map_or(0, |limit| after(now_us, limit));
         let path = frame.path(node);
+        let number = frame.attempts[node];
         let signal = match &vertex.operation {
             Operation::Wait(Wait::Signal(name)) => Some(name.to_string()),
             _ => None,
         };
+        let Some(State::Open(attempt)) = frame.states.get_mut(node) else {
+            return;
+        };
+        attempt.stage = Stage::Sleep;
+        attempt.told = false;
         if let Some(name) = &signal {
             if let Some(value) = self.signals.take(name) {
                 let state = State::Done(Given::Value(value));
                 self.later.push((path, ix, node, state));
                 return;
             }
-            self.signals.wait(name, &path);
+            self.wait_for(name, (path.clone(), number));
         }
-        let Some(State::Open(attempt)) = frame.states.get_mut(node) else {
+        let Some(State::Open(attempt)) = self.state_mut(ix, node) else {
             return;
         };
-        attempt.stage = Stage::Sleep;
-        attempt.until_us = until_us.unwrap_or(0);
+        // A time before all times is over as well.
+        attempt.until_us = until_us.map_or(0, |until_us| until_us.max(1));
         attempt.due_us = match (attempt.until_us, limit_us) {
             (0, limit) => limit,
             (until, 0) => until,
@@ -69,11 +78,10 @@ impl Execution {
         }
         self.see(at_us);
         let value = self.place_of(value);
-        while let Some(step) = self.signals.next_waiting(name) {
-            let Some(Slot::Node(ix, node)) = self.open.get(&step).copied() else {
-                continue;
-            };
-            if self.stage(ix, node) == Some(Stage::Sleep) {
+        while let Some((step, number)) = self.signals.next_waiting(name) {
+            if let Some(Slot::Node(ix, node)) = self.open.get(&step).copied()
+                && self.awaits(&step, number)
+            {
                 self.resolve(&step, ix, node, State::Done(Given::Value(value)));
                 return;
             }
@@ -81,6 +89,16 @@ impl Execution {
         if self.signals.count < SIGNALS_MAX {
             self.signals.keep(name, value);
         }
+    }
+
+    fn wait_for(&mut self, name: &str, step: (StepPath, u32)) {
+        let mut waiting = self.signals.waiting.remove(name).unwrap_or_default();
+        if waiting.len() >= 64 && waiting.len().is_power_of_two() {
+            // Those that gave up stay in the line until somebody looks.
+            waiting.retain(|(step, number)| self.awaits(step, *number));
+        }
+        waiting.push_back(step);
+        self.signals.waiting.insert(name.to_owned(), waiting);
     }
 
     /// How many signals are kept that nobody has taken.
@@ -108,21 +126,26 @@ impl Execution {
             let Some((due_us, step)) = self.timers.pop_first() else {
                 return;
             };
-            self.due(&step, due_us, at_us);
+            self.due(&step, due_us);
         }
     }
 
-    fn due(&mut self, step: &StepPath, due_us: u64, at_us: u64) {
+    fn due(&mut self, step: &StepPath, due_us: u64) {
         match self.open.get(step).copied() {
             Some(Slot::Node(ix, node)) => {
-                let Some(State::Open(attempt)) = self.frame(ix).map(|f| &f.states[node]) else {
+                let Some(frame) = self.frame(ix) else { return };
+                let State::Open(attempt) = &frame.states[node] else {
                     return;
                 };
                 if attempt.due_us != due_us {
                     return;
                 }
-                let (stage, begun) = (attempt.stage, attempt.begun);
-                let over = attempt.until_us > 0 && attempt.until_us <= at_us;
+                let (stage, begun, number) = (attempt.stage, attempt.begun, attempt.number);
+                let over = attempt.until_us > 0 && attempt.until_us <= due_us;
+                let once = is_once(&frame.graph.nodes[node], stage);
+                if attempt.told && begun != Begun::Called {
+                    self.stopped.push((step.clone(), number));
+                }
                 match (stage, begun) {
                     (Stage::Sleep, _) if over => self.wake(step, ix, node),
                     (Stage::Sleep, _) => {
@@ -133,11 +156,21 @@ impl Execution {
                         let text = "no callback came within its timeout";
                         self.attempt_failed(step, ix, node, text, Cause::Timeout);
                     }
-                    _ => self.attempt_failed(step, ix, node, UNKNOWN, Cause::Unknown),
+                    _ if once => self.attempt_failed(step, ix, node, UNKNOWN, Cause::Unknown),
+                    _ => {
+                        let text = "nobody took it on within its timeout";
+                        self.attempt_failed(step, ix, node, text, Cause::Timeout);
+                    }
                 }
             }
-            Some(Slot::Stray { undo, .. }) => self.stray_ended(step, undo, None),
-            Some(Slot::Undo(_)) | None => {}
+            Some(Slot::Stray(stray)) if stray.due_us == due_us => self.stray_ended(step, None),
+            Some(Slot::Undo(at)) => {
+                let attempt = self.undo[at].attempt.as_ref();
+                if attempt.is_some_and(|attempt| attempt.due_us == due_us) {
+                    self.undo_failed(step, at, UNKNOWN, Cause::Unknown);
+                }
+            }
+            Some(Slot::Stray(_)) | None => {}
         }
     }
 
@@ -151,46 +184,76 @@ impl Execution {
     pub(super) fn claimed(&mut self, epoch: u64, at_us: u64) {
         self.see(at_us);
         self.epoch = epoch;
-        let mut unknown = Vec::new();
-        for (step, slot) in &self.open {
-            match *slot {
-                Slot::Node(ix, node) => {
-                    let Some(frame) = self.frames[ix].as_mut() else {
-                        continue;
-                    };
-                    let vertex = &frame.graph.nodes[node];
-                    let State::Open(attempt) = &mut frame.states[node] else {
-                        continue;
-                    };
-                    if attempt.begun != Begun::Called && attempt.stage != Stage::Sleep {
-                        attempt.told = false;
-                    }
-                    let once = !vertex.idempotent && attempt.stage == Stage::Run;
-                    if once && matches!(attempt.begun, Begun::Started(_)) {
-                        let limit = vertex.timeout.map_or(self.deadline_us, |timeout| {
-                            after(at_us.saturating_add(HALF_HEARTBEAT_US), timeout)
-                        });
-                        attempt.due_us = limit;
-                        unknown.push((limit, step.clone()));
-                    }
-                }
-                Slot::Undo(at) => {
-                    if let Some(attempt) = &mut self.undo[at].attempt {
-                        attempt.told = false;
-                    }
-                }
-                Slot::Stray { .. } => {
-                    unknown.push((
-                        after(at_us, std::time::Duration::from_micros(HALF_HEARTBEAT_US)),
-                        step.clone(),
-                    ));
-                }
-            }
+        if let Phase::Ending { told, .. } = &mut self.phase {
+            *told = false;
         }
-        self.timers.extend(unknown);
+        self.recorded.clear();
+        self.parked.clear();
+        self.stopped.clear();
         let mut steps: Vec<_> = self.open.keys().cloned().collect();
         steps.sort_unstable();
+        let recorded: Vec<_> = steps.iter().filter(|step| self.taken_over(step)).collect();
+        for step in recorded {
+            self.run_recorded(step);
+        }
         self.fresh = steps.into();
+    }
+
+    /// What was open under an earlier claim: whether its start is recorded, and it is called again.
+    fn taken_over(&mut self, step: &StepPath) -> bool {
+        let (now_us, deadline_us) = (self.now_us, self.deadline_us);
+        let unknown_us = |limit_us: u64| match limit_us {
+            0 => deadline_us.max(now_us.saturating_add(HALF_HEARTBEAT_US)),
+            limit_us => now_us
+                .saturating_add(HALF_HEARTBEAT_US)
+                .saturating_add(limit_us),
+        };
+        let Some(slot) = self.open.get_mut(step) else {
+            return false;
+        };
+        let (attempt, once, limit_us) = match slot {
+            Slot::Stray(stray) => {
+                if !stray.called {
+                    stray.due_us = unknown_us(stray.limit_us);
+                    self.timers.insert((stray.due_us, step.clone()));
+                }
+                return false;
+            }
+            Slot::Undo(at) => {
+                let record = &mut self.undo[*at];
+                let part = record.graph.nodes[record.node].compensate.as_deref();
+                let once = part.is_some_and(|part| !part.idempotent);
+                let limit = part.and_then(|part| part.timeout).map_or(0, micros);
+                (record.attempt.as_mut(), once, limit)
+            }
+            Slot::Node(ix, node) => {
+                let Some(frame) = self.frames[*ix].as_mut() else {
+                    return false;
+                };
+                let State::Open(attempt) = &mut frame.states[*node] else {
+                    return false;
+                };
+                let vertex = &frame.graph.nodes[*node];
+                let stage = attempt.stage;
+                (
+                    Some(attempt),
+                    is_once(vertex, stage),
+                    limit_us(vertex, stage),
+                )
+            }
+        };
+        let Some(attempt) = attempt.filter(|attempt| attempt.begun != Begun::Called) else {
+            return false;
+        };
+        attempt.told = false;
+        if !matches!(attempt.begun, Begun::Started(_)) {
+            return false;
+        }
+        if once {
+            attempt.due_us = unknown_us(limit_us);
+            self.timers.insert((attempt.due_us, step.clone()));
+        }
+        !once
     }
 }
 
@@ -198,8 +261,12 @@ const UNKNOWN: &str = "its outcome is unknown: it was started, its driver was lo
                        within its timeout; see what it did, then restart";
 
 /// A time after another, in µs.
-pub(super) fn after(at_us: u64, wait: std::time::Duration) -> u64 {
-    at_us.saturating_add(u64::try_from(wait.as_micros()).unwrap_or(u64::MAX))
+pub(super) fn after(at_us: u64, wait: Duration) -> u64 {
+    at_us.saturating_add(micros(wait))
+}
+
+pub(super) fn micros(span: Duration) -> u64 {
+    u64::try_from(span.as_micros()).unwrap_or(u64::MAX)
 }
 
 impl Signals {
@@ -217,12 +284,7 @@ impl Signals {
         self.count += 1;
     }
 
-    fn wait(&mut self, name: &str, step: &StepPath) {
-        let waiting = self.waiting.entry(name.to_owned()).or_default();
-        waiting.push_back(step.clone());
-    }
-
-    fn next_waiting(&mut self, name: &str) -> Option<StepPath> {
+    fn next_waiting(&mut self, name: &str) -> Option<(StepPath, u32)> {
         self.waiting.get_mut(name)?.pop_front()
     }
 }

@@ -8,7 +8,7 @@ use turlough_sdk::{Cause, Flow, Graph, StepPath, Value, ValueRef};
 use turlough_statestore::event::{StepEnd, StepEnded, Trouble};
 
 use super::action::{Action, Conclusion, Run, Work, trouble};
-use super::frame::{Attempt, Begun, FrameIx, Made, Root, Stage, State};
+use super::frame::{Attempt, Begun, FrameIx, Made, Root, Stage};
 use super::given::Given;
 use super::steps::jitter;
 use super::timers::after;
@@ -91,25 +91,16 @@ impl Execution {
         }
         self.paused = false;
         self.fresh.clear();
+        self.parked.clear();
         let slots: Vec<_> = self.open.iter().map(|(p, s)| (p.clone(), *s)).collect();
         for (path, slot) in slots {
-            let Slot::Node(ix, node) = slot else { continue };
-            let Some(frame) = self.frame(ix) else {
-                continue;
-            };
-            let State::Open(attempt) = &frame.states[node] else {
-                continue;
-            };
-            let vertex = &frame.graph.nodes[node];
-            let must = !vertex.idempotent || vertex.compensate.is_some();
-            if must && attempt.stage == Stage::Run && attempt.begun != Begun::No {
-                // Awaited to its end or timeout: where nothing else bounds it, the unwinding does.
-                continue;
+            // Others are awaited to their end or timeout: where nothing else bounds it, the
+            // unwinding does.
+            if let Slot::Node(ix, node) = slot
+                && !self.must_end(ix, node)
+            {
+                self.let_go(path, ix, node);
             }
-            if attempt.told || attempt.begun == Begun::Called {
-                self.stopped.push((path.clone(), attempt.number));
-            }
-            self.open.remove(&path);
         }
         let open = &self.open;
         self.timers.retain(|(_, step)| open.contains_key(step));
@@ -124,7 +115,10 @@ impl Execution {
     /// Something that was awaited ended, while nothing else runs.
     pub(super) fn awaited(&mut self) {
         if let Phase::Unwinding(unwinding) = &self.phase
-            && unwinding.at == At::Awaiting
+            && matches!(
+                unwinding.at,
+                At::Awaiting | At::BeforeFinally | At::Over
+            )
         {
             self.unwind();
         }
@@ -139,7 +133,7 @@ impl Execution {
             let succeeds = matches!(conclusion, Conclusion::Succeeded(_));
             let at = unwinding.at;
             let next = match at {
-                At::Awaiting if !self.open.is_empty() => return,
+                At::Awaiting | At::BeforeFinally | At::Over if !self.open.is_empty() => return,
                 At::Awaiting if succeeds => At::BeforeFinally,
                 At::Awaiting => At::Undoing,
                 At::Undoing if self.undo_next() => return,
@@ -156,12 +150,7 @@ impl Execution {
                     None => At::Over,
                 },
                 At::OnFailure(_) | At::Finally(_) => return,
-                At::Over => {
-                    let told = false;
-                    self.phase = Phase::Ending { conclusion, told };
-                    self.fresh.clear();
-                    return;
-                }
+                At::Over => return self.unwound(),
             };
             self.unwound_to(next);
         }
@@ -244,9 +233,13 @@ impl Execution {
 
     pub(super) fn root_failed(&mut self, root: Root, error: Arc<Trouble>) {
         if root == Root::Flow {
-            self.conclude(Conclusion::Failed(error));
-            // Where the end is decided already, it was one of those that are awaited.
-            self.awaited();
+            if matches!(self.phase, Phase::Unwinding(_)) {
+                // The end is decided already: it is one of those that are awaited.
+                self.trouble.push(Trouble::clone(&error));
+                self.awaited();
+            } else {
+                self.conclude(Conclusion::Failed(error));
+            }
             return;
         }
         let Phase::Unwinding(unwinding) = &mut self.phase else {
@@ -281,14 +274,11 @@ impl Execution {
             if record.is_due() {
                 record.done = Done::Stuck;
                 let step = record.step.compensation();
+                if let Some(attempt) = record.attempt.take() {
+                    self.stopped.push((step.clone(), attempt.number));
+                }
                 self.trouble
                     .push(Trouble::clone(&trouble(&step, text, Cause::Timeout)));
-            }
-        }
-        let open: Vec<_> = self.open.drain().collect();
-        for (step, slot) in open {
-            if let Some(number) = self.attempt_number(slot) {
-                self.stopped.push((step, number));
             }
         }
         if let Phase::Unwinding(unwinding) = &self.phase
@@ -299,9 +289,20 @@ impl Execution {
             self.trouble
                 .push(Trouble::clone(&trouble(&step, text, Cause::Timeout)));
         }
+        // Ends of calls that must not be repeated are taken still.
+        self.open.retain(|_, slot| !matches!(slot, Slot::Undo(_)));
         self.timers.clear();
-        self.unwound_to(At::Over);
-        self.unwind();
+        self.unwound();
+    }
+
+    /// It is told how the request ends.
+    fn unwound(&mut self) {
+        if let Phase::Unwinding(unwinding) = &self.phase {
+            let (conclusion, told) = (unwinding.conclusion.clone(), false);
+            self.phase = Phase::Ending { conclusion, told };
+            self.fresh.clear();
+            self.parked.clear();
+        }
     }
 
     /// Opens the compensation of the latest start that is not undone. False where there is none.
@@ -309,38 +310,58 @@ impl Execution {
         let Some(at) = self.undo.iter().rposition(Undo::is_due) else {
             return false;
         };
-        let record = &mut self.undo[at];
-        if record.attempt.is_none() {
-            record.number += 1;
-            record.attempt = Some(Attempt::new(Stage::Run, record.number));
-            let path = record.step.compensation();
-            self.open.insert(path.clone(), Slot::Undo(at));
-            self.fresh.push_back(path);
+        if self.undo[at].attempt.is_none() {
+            self.open_undo(at, 0, 0);
         }
         true
     }
 
-    /// A start is recorded of a step that can be undone.
+    fn open_undo(&mut self, at: usize, failures: u32, not_before_us: u64) {
+        let path = self.undo[at].step.compensation();
+        // A step that was done on two inputs is undone twice, and no number is used twice.
+        let newest = self.undo_at.get(&self.undo[at].step).copied().unwrap_or(at);
+        self.undo[newest].number += 1;
+        let mut attempt = Attempt::new(Stage::Run, self.undo[newest].number);
+        attempt.failures = failures;
+        attempt.not_before_us = not_before_us;
+        self.undo[at].attempt = Some(attempt);
+        self.open.insert(path.clone(), Slot::Undo(at));
+        self.fresh.push_back(path);
+    }
+
+    /// A step begins that can be undone.
     pub(super) fn undo_later(&mut self, step: &StepPath, ix: FrameIx, node: usize) {
-        if let Some(at) = self.undo_at.get(step) {
-            let record = &mut self.undo[*at];
-            if record.done == Done::No {
-                record.done = Done::Perhaps { unsure: false };
-            }
+        let Some(frame) = self.frame(ix) else { return };
+        let vertex = &frame.graph.nodes[node];
+        if vertex.compensate.is_none() || frame.root != Root::Flow {
             return;
         }
-        let Some(frame) = self.frame(ix) else { return };
+        let inputs = self.inputs(frame, vertex);
+        let mut number = 0;
+        if let Some(at) = self.undo_at.get(step).copied() {
+            let last = at + 1 == self.undo.len();
+            let record = &self.undo[at];
+            let same = record.begins_again(&inputs);
+            if same && (record.is_due() || last) {
+                if record.done == Done::No {
+                    self.undo[at].done = Done::Perhaps { unsure: false };
+                }
+                return;
+            }
+            // Otherwise what was done on the other input is undone by itself, and at its own place.
+            number = record.number;
+        }
         let record = Undo {
             step: step.clone(),
             graph: Arc::clone(&frame.graph),
             flow: Arc::clone(&self.flow),
             made: frame.made.clone(),
             node,
-            inputs: self.inputs(frame, &frame.graph.nodes[node]),
+            inputs,
             output: None,
             done: Done::Perhaps { unsure: false },
             attempt: None,
-            number: 0,
+            number,
         };
         self.undo_at.insert(step.clone(), self.undo.len());
         self.undo.push(record);
@@ -364,9 +385,21 @@ impl Execution {
             Phase::Unwinding(unwinding) => self.error_of(&unwinding.conclusion),
             _ => return None,
         };
-        let variables = Arc::clone(&self.variables);
+        let (variables, epoch) = (Arc::clone(&self.variables), self.epoch);
         let record = &mut self.undo[at];
+        let part = record.graph.nodes[record.node].compensate.as_deref();
+        let once = part.is_some_and(|part| !part.idempotent);
         let attempt = record.attempt.as_mut().filter(|attempt| !attempt.told)?;
+        match attempt.begun {
+            Begun::No if once => {
+                return Some(Action::Start {
+                    step,
+                    attempt: attempt.number,
+                });
+            }
+            Begun::Started(at) if once && at < epoch => return None,
+            _ => {}
+        }
         attempt.told = true;
         Some(Action::Run(Box::new(Run {
             step,
@@ -381,87 +414,110 @@ impl Execution {
         })))
     }
 
+    /// The start of a compensation is recorded.
+    pub(super) fn undo_started(&mut self, step: &StepPath, at: usize, number: u32) {
+        let epoch = self.epoch;
+        let attempt = self.undo[at].attempt.as_mut();
+        if let Some(attempt) = attempt.filter(|attempt| attempt.number == number)
+            && attempt.begun == Begun::No
+        {
+            attempt.begun = Begun::Started(epoch);
+            self.run_recorded(step);
+        }
+    }
+
     pub(super) fn undo_ended(&mut self, ended: &StepEnded, at: usize) {
-        let now_us = self.now_us;
-        let record = &mut self.undo[at];
-        let Some(attempt) = record.attempt.take() else {
-            return;
-        };
-        self.open.remove(&ended.step);
         match &ended.end {
-            StepEnd::Succeeded { .. } => record.done = Done::Undone,
+            StepEnd::Succeeded { .. } => {
+                self.open.remove(&ended.step);
+                self.undo[at].attempt = None;
+                self.undo[at].done = Done::Undone;
+                self.unwind();
+            }
             StepEnd::Failed { message, cause } => {
-                let failures = attempt.failures + 1;
-                let vertex = record.graph.nodes[record.node].compensate.as_ref();
-                let retry = vertex.map(|vertex| &vertex.retry);
-                if let Some(retry) = retry.filter(|retry| retry.applies(failures, *cause)) {
-                    record.number += 1;
-                    let wait = retry.wait_after(failures, jitter(&ended.step, failures));
-                    let mut again = Attempt::new(Stage::Run, record.number);
-                    again.failures = failures;
-                    again.not_before_us = after(now_us, wait);
-                    record.attempt = Some(again);
-                    self.open.insert(ended.step.clone(), Slot::Undo(at));
-                    self.fresh.push_back(ended.step.clone());
-                    return;
-                }
-                record.done = Done::Stuck;
-                let error = trouble(&ended.step, message.as_str(), *cause);
-                self.trouble.push(Trouble::clone(&error));
+                self.undo_failed(&ended.step, at, message, *cause);
             }
             StepEnd::Lost { .. } => {
-                record.done = Done::Stuck;
                 let text = "a value that it needs is lost";
-                self.trouble.push(Trouble::clone(&trouble(
-                    &ended.step,
-                    text,
-                    Cause::Permanent,
-                )));
+                self.undo_failed(&ended.step, at, text, Cause::Permanent);
             }
-            _ => record.attempt = Some(attempt),
+            _ => {}
         }
+    }
+
+    pub(super) fn undo_failed(&mut self, step: &StepPath, at: usize, message: &str, cause: Cause) {
+        self.open.remove(step);
+        let now_us = self.now_us;
+        let record = &mut self.undo[at];
+        let failures = record.attempt.take().map_or(1, |attempt| attempt.failures + 1);
+        let part = record.graph.nodes[record.node].compensate.as_deref();
+        if let Some(retry) = part.map(|part| &part.retry)
+            && retry.applies(failures, cause)
+        {
+            let wait = retry.wait_after(failures, jitter(step, failures));
+            self.open_undo(at, failures, after(now_us, wait));
+            return;
+        }
+        record.done = Done::Stuck;
+        let error = trouble(step, message, cause);
+        self.trouble.push(Trouble::clone(&error));
         self.unwind();
     }
 
     /// A start ended that had to be awaited though its body is gone; nothing where its outcome
     /// stays unknown.
-    pub(super) fn stray_ended(
-        &mut self,
-        step: &StepPath,
-        undo: Option<usize>,
-        end: Option<&StepEnd>,
-    ) {
+    pub(super) fn stray_ended(&mut self, step: &StepPath, end: Option<&StepEnd>) {
         self.open.remove(step);
-        if let Some(at) = undo {
-            match end {
-                Some(StepEnd::Succeeded { value }) => {
-                    self.undo[at].learn(Some(&Given::value(value)), None);
-                }
-                Some(StepEnd::Failed { cause, .. }) => self.undo[at].learn(None, Some(*cause)),
-                _ => self.undo[at].learn(None, Some(Cause::Unknown)),
+        match end {
+            Some(StepEnd::Succeeded { value }) => {
+                self.undo_known(step, Some(&Given::value(value)), None);
             }
+            Some(StepEnd::Failed { cause, .. }) => self.undo_known(step, None, Some(*cause)),
+            Some(StepEnd::Lost { .. }) => self.undo_known(step, None, Some(Cause::Permanent)),
+            _ => self.undo_known(step, None, Some(Cause::Unknown)),
         }
         self.awaited();
     }
 }
 
 impl Undo {
+    /// In the next generation, what was undone is over, and what could not be is tried again.
+    pub(super) fn reopen(&mut self) {
+        self.attempt = None;
+        match self.done {
+            Done::Undone => self.done = Done::No,
+            Done::Stuck => self.done = Done::Perhaps { unsure: true },
+            Done::Perhaps { .. } | Done::Yes | Done::No => {}
+        }
+    }
+
     const fn is_due(&self) -> bool {
         matches!(self.done, Done::Perhaps { .. } | Done::Yes)
     }
 
+    /// Whether it would begin on the same input as before.
+    fn begins_again(&self, inputs: &[(Arc<str>, Option<Given>)]) -> bool {
+        let same = |((m, a), (n, b)): (&(Arc<str>, Option<Given>), &(Arc<str>, Option<Given>))| {
+            m == n
+                && match (a, b) {
+                    (Some(a), Some(b)) => a.same_data(b),
+                    (a, b) => a.is_none() && b.is_none(),
+                }
+        };
+        self.inputs.len() == inputs.len() && self.inputs.iter().zip(inputs).all(same)
+    }
+
     fn learn(&mut self, output: Option<&Given>, cause: Option<Cause>) {
-        let Done::Perhaps { unsure } = self.done else {
-            return;
-        };
-        self.done = match cause {
-            None => {
-                self.output = output.cloned();
-                Done::Yes
-            }
+        self.done = match (self.done, cause) {
+            (Done::Yes | Done::Perhaps { .. }, None) => Done::Yes,
+            (Done::Stuck, None) => Done::Stuck,
             // One attempt that may have been made is enough.
-            Some(cause) if cause.is_known() && !unsure => Done::No,
-            Some(_) => Done::Perhaps { unsure: true },
+            (Done::Perhaps { unsure: false }, Some(cause)) if cause.is_known() => Done::No,
+            (Done::Perhaps { .. }, Some(_)) => Done::Perhaps { unsure: true },
+            _ => return,
         };
+        if let Some(output) = output {
+            self.output = Some(output.clone());
+        }
     }
 }

@@ -15,7 +15,7 @@ use crate::machine::action::Conclusion;
 use crate::machine::frame::{Body, Each, Frame, Loop, Owner, State};
 use crate::machine::timers::Signals;
 use crate::machine::unwind::{Undo, Unwinding};
-use crate::machine::{Execution, Phase, Slot, Versions};
+use crate::machine::{Execution, Phase, Slot, Stray, Versions};
 
 impl Execution {
     pub(super) fn load(
@@ -62,8 +62,12 @@ impl Execution {
             remade: saved
                 .remade
                 .into_iter()
-                .map(|(step, (times, old))| Ok((step, (times, values.some(old)?))))
+                .map(|(step, (times, old))| {
+                    let old = old.map(|old| load_state(old, &values)).transpose()?;
+                    Ok((step, (times, old)))
+                })
                 .collect::<Result<_, RestoreError>>()?,
+            handled: saved.handled,
             expanded: saved.expanded,
             ..Self::new(request, Arc::clone(&origins.flow), versions)
         };
@@ -91,8 +95,18 @@ impl Execution {
             SavedSlot::Stray {
                 step,
                 attempt,
-                undo,
-            } => Ok((step, Slot::Stray { attempt, undo })),
+                called,
+                limit_us,
+                due_us,
+            } => {
+                let stray = Stray {
+                    attempt,
+                    called,
+                    limit_us,
+                    due_us,
+                };
+                Ok((step, Slot::Stray(stray)))
+            }
         }
     }
 }
@@ -103,7 +117,7 @@ fn broken(text: String) -> RestoreError {
 
 fn load_signals(
     kept: std::collections::BTreeMap<String, Vec<u32>>,
-    waiting: std::collections::BTreeMap<String, Vec<StepPath>>,
+    waiting: std::collections::BTreeMap<String, Vec<(StepPath, u32)>>,
     values: &Values,
 ) -> Result<Signals, RestoreError> {
     let mut signals = Signals::default();
@@ -193,7 +207,7 @@ fn load_frame(
         }
     };
     let nodes = graph.nodes.len();
-    if saved.states.len() != nodes || saved.attempts.len() != nodes {
+    if saved.states.len() != nodes || saved.attempts.len() != nodes || saved.once.len() != nodes {
         let found = saved.states.len();
         let text = format!("frame {ix} has {found} nodes, and its graph {nodes}");
         return Err(RestoreError::Broken(text));
@@ -218,6 +232,7 @@ fn load_frame(
         numbers: numbers
             .map(|(node, low, high)| (node, (low, high)))
             .collect(),
+        once: saved.once,
         made: made.map(|(made, _)| Arc::clone(made)),
     })
 }

@@ -51,12 +51,13 @@ pub(super) struct Saved {
     pub(super) stopped: Vec<(StepPath, u32)>,
     pub(super) timers: Vec<(u64, StepPath)>,
     pub(super) signals: BTreeMap<String, Vec<u32>>,
-    pub(super) waiting: BTreeMap<String, Vec<StepPath>>,
+    pub(super) waiting: BTreeMap<String, Vec<(StepPath, u32)>>,
     pub(super) variables: BTreeMap<String, ValueRef>,
     pub(super) undo: Vec<SavedUndo>,
     pub(super) trouble: Vec<Trouble>,
     pub(super) failures: BTreeMap<StepPath, Trouble>,
-    pub(super) remade: BTreeMap<StepPath, (u32, Option<SavedGiven>)>,
+    pub(super) remade: BTreeMap<StepPath, (u32, Option<SavedState>)>,
+    pub(super) handled: u32,
 }
 
 /// A value: by its place in the tables.
@@ -93,6 +94,8 @@ pub(super) struct SavedFrame {
     /// By node: the floor and the highest number.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(super) numbers: Vec<(usize, u32, u32)>,
+    /// By node.
+    pub(super) once: Vec<u32>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) made: Option<u32>,
 }
@@ -166,7 +169,9 @@ pub(super) enum SavedSlot {
     Stray {
         step: StepPath,
         attempt: u32,
-        undo: Option<usize>,
+        called: bool,
+        limit_us: u64,
+        due_us: u64,
     },
 }
 

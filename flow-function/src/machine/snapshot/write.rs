@@ -13,7 +13,7 @@ use super::table::Tables;
 use crate::machine::frame::{Body, Each, Frame, Loop, Owner, State};
 use crate::machine::timers::Signals;
 use crate::machine::unwind::{Undo, Unwinding};
-use crate::machine::{Execution, Phase, Slot};
+use crate::machine::{Execution, Phase, Slot, Stray};
 use turlough_sdk::Place;
 
 impl Execution {
@@ -36,6 +36,9 @@ impl Execution {
             free,
             open,
             fresh,
+            // Told anew after a claim.
+            recorded: _,
+            parked,
             stopped,
             timers,
             signals,
@@ -46,6 +49,7 @@ impl Execution {
             trouble,
             failures,
             remade,
+            handled,
             expanded,
             // Empty between events.
             later: _,
@@ -65,7 +69,7 @@ impl Execution {
         let kept = kept.iter().filter(|(_, kept)| !kept.is_empty());
         let waiting = waiting.iter().filter(|(_, steps)| !steps.is_empty());
         let remade = remade.iter().map(|(step, (times, old))| {
-            let old = old.as_ref().map(|old| tables.given(old));
+            let old = old.as_ref().map(|old| save_state(old, &mut tables));
             (step.clone(), (*times, old))
         });
         let remade = remade.collect();
@@ -109,7 +113,7 @@ impl Execution {
                 .into_iter()
                 .map(|(step, slot)| save_slot(step, *slot))
                 .collect(),
-            fresh: fresh.iter().cloned().collect(),
+            fresh: fresh.iter().chain(parked).cloned().collect(),
             stopped: stopped.clone(),
             timers: timers.iter().cloned().collect(),
             signals,
@@ -121,6 +125,7 @@ impl Execution {
             trouble: trouble.clone(),
             failures: failures.collect(),
             remade,
+            handled: *handled,
         }
     }
 }
@@ -129,10 +134,17 @@ fn save_slot(step: &turlough_sdk::StepPath, slot: Slot) -> SavedSlot {
     match slot {
         Slot::Node(frame, node) => SavedSlot::Node(frame, node),
         Slot::Undo(at) => SavedSlot::Undo(at),
-        Slot::Stray { attempt, undo } => SavedSlot::Stray {
+        Slot::Stray(Stray {
+            attempt,
+            called,
+            limit_us,
+            due_us,
+        }) => SavedSlot::Stray {
             step: step.clone(),
             attempt,
-            undo,
+            called,
+            limit_us,
+            due_us,
         },
     }
 }
@@ -179,6 +191,7 @@ fn save_frame(frame: &Frame, tables: &mut Tables) -> SavedFrame {
         outer_live,
         bodies,
         numbers,
+        once,
         made,
     } = frame;
     let mut bodies: Vec<_> = bodies.iter().collect();
@@ -204,6 +217,7 @@ fn save_frame(frame: &Frame, tables: &mut Tables) -> SavedFrame {
             .map(|(node, body)| (*node, save_body(body, tables)))
             .collect(),
         numbers,
+        once: once.clone(),
         made: made.as_ref().map(|made| tables.graph(made)),
     }
 }

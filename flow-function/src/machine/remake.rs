@@ -1,0 +1,252 @@
+//! Steps that are made again because a value was lost.
+//!
+//! The step that needs the value stays open, and is told of again when what made it has made it again.
+//! Where that gives other data, all that used the old is void.
+
+use std::sync::Arc;
+
+use turlough_sdk::{Cause, Operation, Source, StepPath, ValueRef, Vertex, Wait};
+use turlough_statestore::event::Trouble;
+
+use super::action::{Conclusion, trouble};
+use super::frame::{Frame, FrameIx, Root, Stage, State};
+use super::steps::first_stage;
+use super::{Execution, Phase};
+
+/// How often a step is made again because its value was lost.
+const REMADE_MAX: u32 = 3;
+
+/// What made a value.
+enum Makers {
+    Nodes(FrameIx, Vec<usize>),
+    /// The node itself, of what its body gave.
+    Whole(FrameIx, usize),
+    /// The caller.
+    Input,
+}
+
+impl Execution {
+    /// A value that a step needs is gone: what made it makes it again, and the step waits for that.
+    pub(super) fn value_lost(&mut self, step: &StepPath, ix: FrameIx, node: usize, at: &ValueRef) {
+        self.not_called(step, ix, node);
+        if !self.runs() {
+            if let Some(State::Open(_)) = self.state_mut(ix, node) {
+                let text = "a value that it needs is lost";
+                self.open.remove(step);
+                self.node_failed(ix, node, trouble(step, text, Cause::Permanent));
+            }
+            return;
+        }
+        let mut left = vec![(ix, node)];
+        let mut waits = Vec::new();
+        while let Some((ix, node)) = left.pop() {
+            match self.makers(ix, node, at) {
+                Makers::Input => {
+                    let text = "the request's input is lost, and cannot be made again";
+                    return self.give_up(ix, trouble(step, text, Cause::Permanent));
+                }
+                Makers::Whole(ix, node) => return self.make_whole(ix, node),
+                Makers::Nodes(ix, makers) => {
+                    for maker in makers {
+                        match self.make_again(ix, maker) {
+                            Again::Runs => {}
+                            Again::Never(error) => return self.give_up(ix, error),
+                            Again::Waits => {
+                                left.push((ix, maker));
+                                waits.push((ix, maker));
+                            }
+                        }
+                    }
+                }
+            }
+        }
+        let failures = match self.state_mut(ix, node) {
+            Some(State::Open(attempt)) => attempt.failures,
+            _ => return,
+        };
+        self.open_again(ix, node, failures, 0);
+        self.refresh(waits);
+    }
+
+    /// Who made a value that an open or unmade node is given.
+    fn makers(&self, mut ix: FrameIx, mut node: usize, at: &ValueRef) -> Makers {
+        let (mut own, mut edge) = (true, None);
+        while let Some(frame) = self.frame(ix) {
+            let edges = frame.graph.nodes[node].edges.iter().enumerate();
+            let wanted = edges.filter(|(place, e)| match edge {
+                Some(wanted) => *place == wanted,
+                None => own && self.given(frame, e).is_some_and(|given| given.reads(at)),
+            });
+            let sources: Vec<_> = wanted.map(|(_, edge)| edge.from).collect();
+            let nodes = sources.iter().filter_map(|source| match source {
+                Source::Node(maker) => Some(*maker),
+                _ => None,
+            });
+            let nodes: Vec<_> = nodes.collect();
+            if !nodes.is_empty() {
+                return Makers::Nodes(ix, nodes);
+            }
+            let outer = sources.iter().find_map(|source| match source {
+                Source::Outer(edge) => Some(*edge),
+                _ => None,
+            });
+            match (outer, sources.is_empty(), &frame.owner) {
+                (None, true, _) => return Makers::Whole(ix, node),
+                (None, false, Some(owner)) => {
+                    (ix, node, own, edge) = (owner.frame, owner.node, false, None);
+                }
+                (Some(outer), _, Some(owner)) => {
+                    (ix, node, own, edge) = (owner.frame, owner.node, true, Some(outer));
+                }
+                (_, _, None) => return Makers::Input,
+            }
+        }
+        Makers::Input
+    }
+
+    /// A step whose value is lost, and that runs already where that was told before.
+    fn make_again(&mut self, ix: FrameIx, maker: usize) -> Again {
+        let Some(frame) = self.frame(ix).filter(|frame| Frame::is_resolved(&frame.states[maker]))
+        else {
+            return Again::Runs;
+        };
+        let (path, old) = (frame.path(maker), frame.states[maker].clone());
+        let vertex = &frame.graph.nodes[maker];
+        let only_waits = matches!(vertex.operation, Operation::Wait(Wait::Duration(_)));
+        if let Err(error) = self.may_make_again(ix, maker) {
+            return Again::Never(error);
+        }
+        self.remade.entry(path).or_default().1.get_or_insert(old);
+        self.unmake(ix, maker);
+        if let Some(frame) = self.frame_mut(ix) {
+            frame.recount(None);
+        }
+        if only_waits {
+            // Its value is its input: that is made again.
+            return Again::Waits;
+        }
+        self.open_first(ix, maker);
+        Again::Runs
+    }
+
+    /// Waits whose input is made again; where it is not, it is there.
+    fn refresh(&mut self, waits: Vec<(FrameIx, usize)>) {
+        let mut consequences = Vec::new();
+        for (ix, node) in waits {
+            let state = self.frame(ix).map(|frame| &frame.states[node]);
+            if matches!(state, Some(State::Waiting { unresolved: 0, .. })) {
+                self.release_node(ix, node, &mut consequences);
+            }
+        }
+        self.follow(consequences);
+    }
+
+    /// A node runs again from its beginning, since a value that it made inside is gone.
+    fn make_whole(&mut self, ix: FrameIx, node: usize) {
+        if let Err(error) = self.may_make_again(ix, node) {
+            return self.give_up(ix, error);
+        }
+        self.unmake(ix, node);
+        self.open_first(ix, node);
+    }
+
+    fn open_first(&mut self, ix: FrameIx, node: usize) {
+        let stage = match self.vertex(ix, node) {
+            Some(Vertex { when: Some(_), .. }) => Stage::When,
+            Some(vertex) => first_stage(vertex),
+            None => return,
+        };
+        self.open_stage(ix, node, stage);
+    }
+
+    /// What was lost cannot be had again: the request fails, or its handler.
+    fn give_up(&mut self, ix: FrameIx, error: Arc<Trouble>) {
+        match self.frame(ix).map_or(Root::Flow, |frame| frame.root) {
+            Root::Flow if matches!(self.phase, Phase::Open) => {
+                self.conclude(Conclusion::Failed(error));
+            }
+            root => self.root_failed(root, error),
+        }
+    }
+
+    /// Whether a node may run again; otherwise why the request fails.
+    fn may_make_again(&mut self, ix: FrameIx, node: usize) -> Result<(), Arc<Trouble>> {
+        let Some(frame) = self.frame(ix) else {
+            return Ok(());
+        };
+        let path = frame.path(node);
+        let signal = matches!(
+            frame.graph.nodes[node].operation,
+            Operation::Wait(Wait::Signal(_))
+        );
+        let repeatable = frame.once[node] == 0 && !signal;
+        let made = self.remade.entry(path.clone()).or_default();
+        made.0 += 1;
+        let text = if !repeatable {
+            "its value is lost, and a step that is not idempotent would have to run again"
+                .to_owned()
+        } else if made.0 > REMADE_MAX {
+            format!("its value was lost again after it was made {REMADE_MAX} times more")
+        } else {
+            return Ok(());
+        };
+        Err(trouble(&path, text, Cause::Permanent))
+    }
+
+    /// A step was made again: where it gives other data now, what used the old is void. False where
+    /// the request fails by that.
+    pub(super) fn made_again(&mut self, path: &StepPath, ix: FrameIx, node: usize) -> bool {
+        if self.remade.is_empty() {
+            return true;
+        }
+        let Some(old) = self.remade.get_mut(path).and_then(|made| made.1.take()) else {
+            return true;
+        };
+        let parked = std::mem::take(&mut self.parked);
+        self.fresh.extend(parked);
+        let Some(frame) = self.frame(ix) else {
+            return true;
+        };
+        if frame.states[node].same_data(&old) {
+            return true;
+        }
+        let graph = Arc::clone(&frame.graph);
+        let (mut seen, mut left) = (vec![false; graph.nodes.len()], vec![node]);
+        let mut used = Vec::new();
+        while let Some(at) = left.pop() {
+            for (successor, _) in &graph.successors[at] {
+                if std::mem::replace(&mut seen[*successor], true) {
+                    continue;
+                }
+                left.push(*successor);
+                if !matches!(frame.states[*successor], State::Waiting { .. }) {
+                    used.push(*successor);
+                }
+            }
+        }
+        if let Some(once) = used.iter().find(|at| frame.once[**at] > 0) {
+            let once = &graph.nodes[*once].id;
+            let text = format!(
+                "data diverged: made again, it gives other data, and {once} used the old and must not run again"
+            );
+            self.give_up(ix, trouble(path, text, Cause::Permanent));
+            return false;
+        }
+        for at in used {
+            self.unmake(ix, at);
+        }
+        if let Some(frame) = self.frame_mut(ix) {
+            // The node itself is told of in a moment.
+            frame.recount(Some(node));
+        }
+        true
+    }
+}
+
+/// How a step is made again.
+enum Again {
+    Runs,
+    /// It only waited, and has done so.
+    Waits,
+    Never(Arc<Trouble>),
+}
