@@ -16,6 +16,8 @@ use crate::engine::{Engine, Started};
 use crate::view;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-turlough-request-id");
+/// Says that an earlier request with the same key was found, and that its answer is this one.
+const REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
 
 /// The only flow here.
 pub(super) async fn only(
@@ -64,8 +66,8 @@ async fn start(
     let input = body::value(headers, body, limit).await?;
     let Started {
         request,
+        is_new,
         mut finished,
-        ..
     } = engine.start(flow, input, call).await?;
     let mut response = if prefers_async(headers) {
         accepted(&engine, request, headers)
@@ -96,9 +98,11 @@ async fn start(
         }
     };
     let id = HeaderValue::from_str(&request.to_string());
-    response
-        .headers_mut()
-        .insert(REQUEST_ID, id.unwrap_or(HeaderValue::from_static("")));
+    let headers = response.headers_mut();
+    headers.insert(REQUEST_ID, id.unwrap_or(HeaderValue::from_static("")));
+    if !is_new {
+        headers.insert(REPLAYED, HeaderValue::from_static("true"));
+    }
     Ok(response)
 }
 
