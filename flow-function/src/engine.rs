@@ -291,7 +291,7 @@ impl Shared {
         }
     }
 
-    fn accepted(&self, flow: &Flow, call: Call, parent: Option<Parent>) -> Accepted {
+    pub(crate) fn accepted(&self, flow: &Flow, call: Call, parent: Option<Parent>) -> Accepted {
         let at_us = now_us();
         let timeout_us = u64::try_from(flow.timeout().as_micros()).unwrap_or(u64::MAX);
         Accepted {

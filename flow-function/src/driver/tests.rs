@@ -1,11 +1,14 @@
 //! Conflicts, forced: what a driver does when it is not alone with its log.
 
-use turlough_sdk::{ContentType, Producer, ReplicaId, read_yaml};
-use turlough_statestore::event::StepEnd;
+use std::time::Duration;
+
+use turlough_sdk::{Cause, ContentType, Producer, ReplicaId, Value, ValueRef, read_yaml};
+use turlough_statestore::event::{Outcome, StepEnd, StepEnded};
 use turlough_statestore::{Append, AppendId, Kind};
 
 use super::*;
-use crate::engine::Engine;
+use crate::clock::now_us;
+use crate::engine::{Call, Control, Engine};
 use crate::settings::Settings;
 
 struct Fixture {
@@ -15,20 +18,20 @@ struct Fixture {
 }
 
 async fn fixture() -> Fixture {
-    let engine = Engine::new(Settings::from_environment()).unwrap();
-    let text = "flow: two\nnodes: { a: { pass: . }, b: { after: [a], pass: . } }";
-    let flow = Arc::new(read_yaml(text).unwrap());
+    let mut settings = Settings::from_environment();
+    settings.keep_failed = Duration::ZERO;
+    let engine = Engine::new(settings).unwrap();
+    let text = "flow: two\nnodes: { a: { apply: none }, b: { after: [a], apply: none } }";
+    engine.register(read_yaml(text).unwrap()).unwrap();
+    let flow = engine.flow("two").unwrap();
     let request = RequestId::from_uuid(Uuid::now_v7());
     let input = Value::new(ContentType::JSON, Producer::Caller, b"1");
     let shared = Arc::clone(&engine.shared);
-    let (driver, _) = Driver::accept(shared, flow, request, input, true)
-        .await
-        .unwrap();
-    Fixture {
-        engine,
-        driver,
-        request,
-    }
+    shared.admit(10).unwrap();
+    let accepted = shared.accepted(&flow, Call::default(), None);
+    let begin = Begin { request, flow, input, accepted };
+    let driver = Driver::begin(&shared, begin, true).await.unwrap().unwrap();
+    Fixture { engine, driver, request }
 }
 
 impl Fixture {
@@ -48,9 +51,35 @@ impl Fixture {
             begin_us: 1,
             end_us: 2,
             end: StepEnd::Succeeded {
-                value: turlough_sdk::ValueRef::Inline(value.envelope().clone()),
+                value: ValueRef::Inline(value.envelope().clone()),
             },
+            set: Vec::new(),
         })
+    }
+
+    async fn cancel(&self) -> Result<(), crate::engine::ControlError> {
+        self.engine.control(self.request, Control::Cancel, None).await
+    }
+}
+
+fn attempted(events: &[Event]) -> Vec<Attempted> {
+    let ended = events.iter().filter_map(|event| match event {
+        Event::StepEnded(ended) => Some(ended.clone()),
+        _ => None,
+    });
+    ended.map(|ended| Attempted::Ended { parts: Vec::new(), ended }).collect()
+}
+
+impl Driver {
+    /// What it comes to when its time is over.
+    async fn time_out(&mut self) -> Box<crate::shared::Finished> {
+        let ticked = Event::Ticked { at_us: u64::MAX - 1 };
+        self.execution.apply(&ticked);
+        assert!(self.commit(vec![ticked], false).await.unwrap());
+        match self.decide(&[]).await.unwrap() {
+            Decided::Ended(finished) => finished,
+            _ => panic!("it goes on"),
+        }
     }
 }
 
@@ -58,6 +87,7 @@ fn names(actions: &[Action]) -> Vec<String> {
     let name = |action: &Action| match action {
         Action::Run(run) => run.step.to_string(),
         Action::End(_) => "end".to_owned(),
+        Action::Start { .. } | Action::Stop { .. } => "other".to_owned(),
     };
     actions.iter().map(name).collect()
 }
@@ -69,7 +99,7 @@ async fn an_append_whose_answer_was_lost_is_found_by_its_own_id() {
     assert!(
         fixture
             .driver
-            .commit(vec![fixture.end_of_a()])
+            .commit(vec![fixture.end_of_a()], false)
             .await
             .unwrap()
     );
@@ -85,10 +115,12 @@ async fn what_came_in_between_is_folded_and_everything_is_asked_again() {
     let mut fixture = fixture().await;
     let actions = fixture.driver.execution.next_actions();
     assert_eq!(names(&actions), ["a"]);
-    fixture.engine.cancel(fixture.request).await.unwrap();
-    let events = [fixture.end_of_a()];
-    let (_, finished) = fixture.driver.decide(&events).await.unwrap();
-    assert_eq!(finished.unwrap().outcome, Outcome::Cancelled);
+    fixture.cancel().await.unwrap();
+    let ends = attempted(&[fixture.end_of_a()]);
+    let Decided::Ended(finished) = fixture.driver.decide(&ends).await.unwrap() else {
+        panic!("it goes on")
+    };
+    assert_eq!(finished.outcome, Outcome::Cancelled);
     let log = fixture.log().await;
     assert!(matches!(log[1].events[..], [Event::CancelAsked { .. }]));
     assert!(matches!(
@@ -124,9 +156,9 @@ async fn a_driver_under_a_newer_claim_stops_and_writes_nothing() {
         .append(fixture.request, fixture.driver.seq, &claim)
         .await
         .unwrap();
-    let events = [fixture.end_of_a()];
-    let error = fixture.driver.decide(&events).await.unwrap_err();
-    assert!(matches!(error, DriveError::Superseded), "{error}");
+    let ends = attempted(&[fixture.end_of_a()]);
+    let decided = fixture.driver.decide(&ends).await;
+    assert!(matches!(decided, Err(DriveError::Superseded)));
     assert_eq!(fixture.log().await.len(), 2);
 }
 
@@ -142,7 +174,7 @@ async fn ends_that_come_together_are_spread_over_appends_that_fit() {
     };
     ended.step = "none".into();
     let many = vec![Event::StepEnded(ended); 300];
-    assert!(fixture.driver.commit(many).await.unwrap());
+    assert!(fixture.driver.commit(many, false).await.unwrap());
     let log = fixture.log().await;
     assert_eq!(
         log[1..]
@@ -164,7 +196,7 @@ async fn soon<T>(what: impl Future<Output = T>) -> T {
 #[tokio::test]
 async fn an_append_of_another_beside_our_own_is_noticed_without_a_wake_up() {
     let mut fixture = fixture().await;
-    fixture.engine.cancel(fixture.request).await.unwrap();
+    fixture.cancel().await.unwrap();
     // As if it had come between our append and the look at the channel.
     fixture.driver.tail.mark_unchanged();
     assert!(soon(fixture.driver.wait()).await.unwrap().is_empty());
@@ -175,21 +207,16 @@ async fn an_append_of_another_beside_our_own_is_noticed_without_a_wake_up() {
 #[tokio::test]
 async fn a_cancel_after_the_end_is_refused_though_nobody_was_told_of_it_yet() {
     let mut fixture = fixture().await;
-    let deadline = [Event::DeadlinePassed { at_us: 5 }];
-    let (_, finished) = fixture.driver.decide(&deadline).await.unwrap();
-    let error = fixture.engine.cancel(fixture.request).await.unwrap_err();
-    assert!(
-        error.to_string().ends_with("is timed_out already"),
-        "{error}"
-    );
-    fixture.driver.finish(finished.unwrap()).await.unwrap();
+    let finished = fixture.driver.time_out().await;
+    let error = fixture.cancel().await.unwrap_err();
+    assert_eq!(error.to_string(), "the request has ended");
+    fixture.driver.after_end(Some(*finished)).await.unwrap();
 }
 
 #[tokio::test]
 async fn what_is_appended_after_the_end_does_not_keep_a_request_from_settling() {
     let mut fixture = fixture().await;
-    let deadline = [Event::DeadlinePassed { at_us: 5 }];
-    let (_, finished) = fixture.driver.decide(&deadline).await.unwrap();
+    let finished = fixture.driver.time_out().await;
     let last = fixture.log().await.pop().unwrap();
     let mut envelope = last.envelope.clone();
     envelope.after = Some(envelope.id);
@@ -199,7 +226,7 @@ async fn what_is_appended_after_the_end_does_not_keep_a_request_from_settling() 
     log.append(fixture.request, fixture.driver.seq, &stray)
         .await
         .unwrap();
-    fixture.driver.finish(finished.unwrap()).await.unwrap();
+    fixture.driver.after_end(Some(*finished)).await.unwrap();
     let log = fixture.log().await;
     assert!(
         matches!(log.last().unwrap().events[..], [Event::Settled { .. }]),
@@ -211,9 +238,8 @@ async fn what_is_appended_after_the_end_does_not_keep_a_request_from_settling() 
 async fn a_step_that_outlives_its_request_leaves_nothing_in_the_store() {
     let mut fixture = fixture().await;
     let context = Arc::clone(&fixture.driver.context);
-    let deadline = [Event::DeadlinePassed { at_us: 5 }];
-    let (_, finished) = fixture.driver.decide(&deadline).await.unwrap();
-    fixture.driver.finish(finished.unwrap()).await.unwrap();
+    let finished = fixture.driver.time_out().await;
+    fixture.driver.after_end(Some(*finished)).await.unwrap();
     let large = Value::new(ContentType::BYTES, Producer::Closure, &[7; 10_000]);
     assert!(context.data.keep("a", 1, &large).await.is_err());
     assert_eq!(fixture.engine.store_bytes(), 0);
@@ -230,7 +256,7 @@ async fn a_driver_whose_log_is_gone_lets_go_of_everything() {
     let large = Value::new(ContentType::BYTES, Producer::Closure, &[7; 10_000]);
     driver.context.data.keep("a", 1, &large).await.unwrap();
     engine.shared.log.expire(request);
-    soon(driver.run(None)).await;
+    assert_eq!(soon(driver.run()).await, Rest::Over);
     assert_eq!(engine.store_bytes(), 0);
     assert_eq!(engine.summary(request).unwrap().status(), "failed");
     assert_eq!(engine.shared.metrics.driving.get(), 0);
@@ -246,7 +272,8 @@ async fn the_largest_values_that_travel_in_events_fit_into_appends() {
     for size in [100_000, 190_000, 280_000, 550_000] {
         let body = format!("\"{}\"", "x".repeat(size));
         let input = Value::new(ContentType::JSON, Producer::Caller, body.as_bytes());
-        let started = engine.start(engine.flow("two").unwrap(), input).await;
+        let flow = engine.flow("two").unwrap();
+        let started = engine.start(flow, input, Call::default()).await;
         let finished = soon(started.unwrap().finished).await.unwrap();
         assert_eq!(finished.outcome.status(), "succeeded", "{size}");
     }
@@ -261,12 +288,14 @@ async fn a_cancel_before_the_end_counts_though_the_output_takes_appends_of_its_o
     b.step = "b".into();
     let large = Value::new(ContentType::BYTES, Producer::Closure, &[7; 10_000]);
     b.end = StepEnd::Succeeded {
-        value: turlough_sdk::ValueRef::Inline(large.envelope().clone()),
+        value: ValueRef::Inline(large.envelope().clone()),
     };
-    fixture.engine.cancel(fixture.request).await.unwrap();
-    let events = [fixture.end_of_a(), Event::StepEnded(b)];
-    let (_, finished) = fixture.driver.decide(&events).await.unwrap();
-    assert_eq!(finished.unwrap().outcome, Outcome::Cancelled);
+    fixture.cancel().await.unwrap();
+    let ends = attempted(&[fixture.end_of_a(), Event::StepEnded(b)]);
+    let Decided::Ended(finished) = fixture.driver.decide(&ends).await.unwrap() else {
+        panic!("it goes on")
+    };
+    assert_eq!(finished.outcome, Outcome::Cancelled);
 }
 
 #[tokio::test]
@@ -276,8 +305,7 @@ async fn a_request_whose_driver_failed_is_told_so_and_settles() {
         mut driver,
         request,
     } = fixture().await;
-    let (sender, receiver) = oneshot::channel();
-    driver.finished = Some(sender);
+    let receiver = engine.shared.waiting.register(request);
     driver.give_up("for a test").await;
     assert_eq!(receiver.await.unwrap().outcome.status(), "failed");
     let records = engine.records(request).await.unwrap();
