@@ -256,7 +256,7 @@ async fn a_switch_takes_the_first_case_or_all_or_the_default() {
 #[tokio::test]
 async fn inputs_are_transformed_joined_and_made_one() {
     let bench = Bench::new(
-        "flow: f\nnodes:\n  a: { pass: . }\n  b: { pass: . }\n  n: { after: [{ node: a, transform: \". + 1\" }, b], aggregate: .a * .b, switch: [{ when: . == 6, to: c }] }\n  c: { pass: . }\n",
+        "flow: f\nnodes:\n  a: { pass: . }\n  b: { pass: . }\n  n: { after: [{ node: a, transform: \". + 1\" }, b], aggregate: \"[.a, .b]\", switch: [{ when: \". == [2, 3]\", to: c }] }\n  c: { pass: . }\n",
         |_| {},
     );
     let inputs = vec![("a", given("1")), ("b", given("3"))];
@@ -269,7 +269,7 @@ async fn inputs_are_transformed_joined_and_made_one() {
     assert_eq!(cases, [0]);
     assert_eq!(
         bench.text(&input.unwrap()),
-        "6",
+        "[2,3]",
         "what formulas made is kept"
     );
 }
@@ -426,12 +426,20 @@ async fn a_failure_says_whether_the_call_was_made() {
         (rude("").await, Cause::Unanswered),
         (cut, Cause::Unanswered),
         ("http://[::1]:1/".to_owned(), Cause::Permanent),
-        ("http://localhost:1/".to_owned(), Cause::Permanent),
     ] {
         let bench = bench(&format!("{{ http: \"{url}\", idempotent: false }}"));
         let (cause, message) = bench.failure(Work::Operation, "1").await;
         assert_eq!(cause, expected, "{url}: {message}");
     }
+}
+
+#[tokio::test]
+async fn a_name_that_stands_for_a_private_address_is_refused_for_good() {
+    let node = "flow: f\nnodes:\n  n: { http: \"http://localhost:1/\", idempotent: false }\n";
+    let bench = Bench::new(node, |settings| settings.http_allow = Default::default());
+    let (cause, message) = bench.failure(Work::Operation, "1").await;
+    assert_eq!(cause, Cause::Permanent);
+    assert!(message.contains("TURLOUGH_HTTP_ALLOW"), "{message}");
 }
 
 #[tokio::test]
