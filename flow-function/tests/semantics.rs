@@ -26,21 +26,36 @@ fn examples() -> Vec<Example> {
     let mut examples: Vec<Example> = Vec::new();
     let mut lines = DOCUMENT.lines();
     while let Some(line) = lines.next() {
-        let mut block = || -> Vec<&str> { lines.by_ref().take_while(|line| *line != "```").collect() };
+        let mut block =
+            || -> Vec<&str> { lines.by_ref().take_while(|line| *line != "```").collect() };
         match line {
             "```yaml" => {
                 let flow = block().join("\n");
-                let name = flow.lines().next().and_then(|line| line.strip_prefix("flow: "));
-                let name = name.unwrap_or_else(|| panic!("no name in\n{flow}")).to_owned();
+                let name = flow
+                    .lines()
+                    .next()
+                    .and_then(|line| line.strip_prefix("flow: "));
+                let name = name
+                    .unwrap_or_else(|| panic!("no name in\n{flow}"))
+                    .to_owned();
                 let (answers, conversation) = (Vec::new(), Vec::new());
-                examples.push(Example { flow, name, answers, conversation });
+                examples.push(Example {
+                    flow,
+                    name,
+                    answers,
+                    conversation,
+                });
             }
             "```" => {
                 let example = examples.last_mut().unwrap();
-                example.conversation.extend(block().into_iter().map(str::to_owned));
+                example
+                    .conversation
+                    .extend(block().into_iter().map(str::to_owned));
             }
             line => {
-                let answer = line.strip_prefix('`').and_then(|line| line.strip_suffix('`'));
+                let answer = line
+                    .strip_prefix('`')
+                    .and_then(|line| line.strip_suffix('`'));
                 if let Some((input, output)) = answer.and_then(|line| line.split_once(" → ")) {
                     let answer = (input.to_owned(), output.to_owned());
                     examples.last_mut().unwrap().answers.push(answer);
@@ -52,8 +67,12 @@ fn examples() -> Vec<Example> {
 }
 
 async fn platform(example: &Example) -> Platform {
-    let flow: Flow = read_yaml(&example.flow).unwrap_or_else(|error| panic!("{}:\n{error}", example.flow));
-    Platform::start(vec![flow]).await
+    let flow: Flow =
+        read_yaml(&example.flow).unwrap_or_else(|error| panic!("{}:\n{error}", example.flow));
+    Platform::with(vec![flow], |settings| {
+        settings.keep_failed = Duration::from_secs(60)
+    })
+    .await
 }
 
 #[tokio::test]
@@ -62,7 +81,9 @@ async fn each_answer_is_what_the_document_says() {
     for example in examples() {
         for (input, output) in &example.answers {
             let platform = platform(&example).await;
-            let answer = platform.post(&format!("/{}", example.name), input.clone()).await;
+            let answer = platform
+                .post(&format!("/{}", example.name), input.clone())
+                .await;
             let text = answer.text().await.unwrap();
             let name = &example.name;
             let found: Option<Json> = serde_json::from_str(&text).ok();
@@ -80,7 +101,10 @@ async fn each_answer_is_what_the_document_says() {
 #[tokio::test]
 async fn each_conversation_goes_as_the_document_says() {
     let (mut told, mut wrong) = (0, Vec::new());
-    for example in examples().iter().filter(|example| !example.conversation.is_empty()) {
+    for example in examples()
+        .iter()
+        .filter(|example| !example.conversation.is_empty())
+    {
         let platform = platform(example).await;
         let mut id = String::new();
         for line in &example.conversation {
@@ -103,21 +127,30 @@ async fn say(
     (asked, answered): (&str, &str),
 ) -> Result<(), String> {
     let mut asked = asked.splitn(3, ' ');
-    let (method, path) = (asked.next().unwrap(), asked.next().unwrap().replace("ID", id));
+    let (method, path) = (
+        asked.next().unwrap(),
+        asked.next().unwrap().replace("ID", id),
+    );
     let body = asked.next().unwrap_or_default().to_owned();
     let (status, expected) = answered.split_once(' ').unwrap_or((answered, ""));
     let url = format!("{}{path}", platform.url);
-    let wanted: Option<Json> = (!expected.is_empty()).then(|| serde_json::from_str(expected).unwrap());
+    let wanted: Option<Json> =
+        (!expected.is_empty()).then(|| serde_json::from_str(expected).unwrap());
     let mut found = String::new();
     for _ in 0..3_000 {
         let call = match method {
             "GET" => platform.http.get(&url),
             _ => platform.http.post(&url).header("prefer", "respond-async"),
         };
-        let call = call.header("content-type", "application/json").body(body.clone());
+        let call = call
+            .header("content-type", "application/json")
+            .body(body.clone());
         let answer = call.send().await.unwrap();
         if id.is_empty() {
-            *id = answer.headers()["x-turlough-request-id"].to_str().unwrap().to_owned();
+            *id = answer.headers()["x-turlough-request-id"]
+                .to_str()
+                .unwrap()
+                .to_owned();
         }
         let seen = answer.status();
         let text = answer.text().await.unwrap();

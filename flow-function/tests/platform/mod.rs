@@ -101,6 +101,7 @@ impl Platform {
         // A test's own program evaluates nothing.
         let evaluator = env!("CARGO_BIN_EXE_turlough-flow-function");
         settings.evaluator = Some(PathBuf::from(evaluator));
+        settings.keep_failed = Duration::ZERO;
         change(&mut settings);
         let server = Server::bind(settings, flows).await.unwrap();
         let direct = format!("http://{}", server.local_addr().unwrap());
