@@ -29,6 +29,15 @@ impl Gate {
     }
 }
 
+/// Lets them go however the test ends: a runtime waits for its threads.
+struct Opens(Arc<Gate>);
+
+impl Drop for Opens {
+    fn drop(&mut self) {
+        self.0.open();
+    }
+}
+
 fn stuck(gate: Arc<Gate>) -> Flow {
     let flow = Flow::builder("stuck").timeout(Duration::from_secs(60));
     let n = flow.input::<u32>();
@@ -68,6 +77,7 @@ async fn count(platform: &Platform) -> u32 {
 #[tokio::test]
 async fn closures_past_their_limit_count_until_they_return_and_too_many_turn_requests_away() {
     let gate = Arc::new(Gate::default());
+    let _opens = Opens(Arc::clone(&gate));
     let flows = vec![stuck(Arc::clone(&gate)), quick()];
     let platform = Platform::with(flows, |settings| settings.abandoned_max = 2).await;
     let ready = || async {
