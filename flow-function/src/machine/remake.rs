@@ -9,9 +9,9 @@ use turlough_sdk::{Cause, Operation, Source, StepPath, ValueRef, Vertex, Wait};
 use turlough_statestore::event::Trouble;
 
 use super::action::{Conclusion, trouble};
-use super::frame::{Frame, FrameIx, Root, Stage, State};
+use super::frame::{Begun, Frame, FrameIx, Root, Stage, State};
 use super::steps::first_stage;
-use super::{Execution, Phase};
+use super::{Execution, Phase, Slot};
 
 /// How often a step is made again because its value was lost.
 const REMADE_MAX: u32 = 3;
@@ -43,14 +43,16 @@ impl Execution {
             match self.makers(ix, node, at) {
                 Makers::Input => {
                     let text = "the request's input is lost, and cannot be made again";
-                    return self.give_up(ix, trouble(step, text, Cause::Permanent));
+                    return self.give_up((ix, None), trouble(step, text, Cause::Permanent));
                 }
                 Makers::Whole(ix, node) => return self.make_whole(ix, node),
                 Makers::Nodes(ix, makers) => {
                     for maker in makers {
                         match self.make_again(ix, maker) {
                             Again::Runs => {}
-                            Again::Never(error) => return self.give_up(ix, error),
+                            Again::Never(error) => {
+                                return self.give_up((ix, Some(maker)), error);
+                            }
                             Again::Waits => {
                                 left.push((ix, maker));
                                 waits.push((ix, maker));
@@ -144,7 +146,7 @@ impl Execution {
     /// A node runs again from its beginning, since a value that it made inside is gone.
     fn make_whole(&mut self, ix: FrameIx, node: usize) {
         if let Err(error) = self.may_make_again(ix, node) {
-            return self.give_up(ix, error);
+            return self.give_up((ix, Some(node)), error);
         }
         self.unmake(ix, node);
         self.open_first(ix, node);
@@ -160,7 +162,12 @@ impl Execution {
     }
 
     /// What was lost cannot be had again: the request fails, or its handler.
-    fn give_up(&mut self, ix: FrameIx, error: Arc<Trouble>) {
+    fn give_up(&mut self, (ix, node): (FrameIx, Option<usize>), error: Arc<Trouble>) {
+        let state = node.and_then(|node| self.state_mut(ix, node));
+        if let Some(state) = state.filter(|state| Frame::is_resolved(state)) {
+            // A restart makes it again, and all that comes after it.
+            *state = State::Failed;
+        }
         match self.frame(ix).map_or(Root::Flow, |frame| frame.root) {
             Root::Flow if matches!(self.phase, Phase::Open) => {
                 self.conclude(Conclusion::Failed(error));
@@ -202,12 +209,11 @@ impl Execution {
         let Some(old) = self.remade.get_mut(path).and_then(|made| made.1.take()) else {
             return true;
         };
-        let parked = std::mem::take(&mut self.parked);
-        self.fresh.extend(parked);
         let Some(frame) = self.frame(ix) else {
             return true;
         };
         if frame.states[node].same_data(&old) {
+            self.unpark();
             return true;
         }
         let graph = Arc::clone(&frame.graph);
@@ -229,17 +235,37 @@ impl Execution {
             let text = format!(
                 "data diverged: made again, it gives other data, and {once} used the old and must not run again"
             );
-            self.give_up(ix, trouble(path, text, Cause::Permanent));
+            self.give_up((ix, Some(node)), trouble(path, text, Cause::Permanent));
             return false;
         }
         for at in used {
             self.unmake(ix, at);
         }
+        self.unpark();
         if let Some(frame) = self.frame_mut(ix) {
             // The node itself is told of in a moment.
             frame.recount(Some(node));
         }
         true
+    }
+
+    /// Steps that waited for a value that was made again look anew.
+    fn unpark(&mut self) {
+        for step in std::mem::take(&mut self.parked) {
+            let slot = self.open.get(&step).copied();
+            let begun = match slot {
+                Some(Slot::Node(ix, node)) => match self.frame(ix).map(|f| &f.states[node]) {
+                    Some(State::Open(attempt)) => attempt.begun != Begun::No,
+                    _ => false,
+                },
+                _ => false,
+            };
+            if begun {
+                self.run_recorded(&step);
+            } else {
+                self.fresh.push_back(step);
+            }
+        }
     }
 }
 

@@ -174,23 +174,29 @@ impl Execution {
 
     /// A node, where `itself`, and everything after it wait again.
     fn reset(&mut self, ix: FrameIx, node: usize, itself: bool) {
+        let itself: &[usize] = if itself { &[node] } else { &[] };
+        self.reset_after(ix, &[node], itself);
+    }
+
+    /// Everything after some nodes waits again, and so do some of themselves.
+    fn reset_after(&mut self, ix: FrameIx, nodes: &[usize], themselves: &[usize]) {
         let Some(frame) = self.frame(ix) else { return };
         let graph = Arc::clone(&frame.graph);
-        let mut seen = vec![false; graph.nodes.len()];
-        let mut left = vec![node];
+        let mut after = vec![false; graph.nodes.len()];
+        let mut left = nodes.to_vec();
         while let Some(node) = left.pop() {
-            if std::mem::replace(&mut seen[node], true) {
-                continue;
+            for (successor, _) in &graph.successors[node] {
+                if !std::mem::replace(&mut after[*successor], true) {
+                    left.push(*successor);
+                }
             }
-            left.extend(
-                graph.successors[node]
-                    .iter()
-                    .map(|(successor, _)| *successor),
-            );
         }
-        for (at, reached) in seen.into_iter().enumerate() {
-            if reached && (itself || at != node) {
-                self.unmake(ix, at);
+        for node in themselves {
+            after[*node] = true;
+        }
+        for (node, reached) in after.into_iter().enumerate() {
+            if reached {
+                self.unmake(ix, node);
             }
         }
     }
@@ -215,22 +221,22 @@ impl Execution {
             let Some(frame) = self.frames[ix].as_mut() else {
                 continue;
             };
-            let mut again = Vec::new();
+            let (mut unresolved, mut again) = (Vec::new(), Vec::new());
             for node in 0..frame.states.len() {
-                let body = frame.bodies.get(&node);
-                match (&frame.states[node], body) {
-                    (State::Failed | State::Open(_), Some(Body::Each(_) | Body::Loop(_))) => {
-                        frame.states[node] = State::Body;
-                        bodies.push((ix, node));
-                    }
-                    (State::Failed | State::Open(_), _) => again.push(node),
-                    (State::Body, Some(Body::Each(_) | Body::Loop(_))) => bodies.push((ix, node)),
-                    _ => {}
+                let goes_on = matches!(
+                    frame.bodies.get(&node),
+                    Some(Body::Each(_) | Body::Loop(_))
+                );
+                match &frame.states[node] {
+                    State::Failed | State::Open(_) if goes_on => frame.states[node] = State::Body,
+                    State::Failed | State::Open(_) => again.push(node),
+                    State::Body => {}
+                    _ => continue,
                 }
+                unresolved.push(node);
             }
-            for node in again {
-                self.unmake(ix, node);
-            }
+            // Where one of them was made again, what came after it had ended.
+            self.reset_after(ix, &unresolved, &again);
             let Some(frame) = self.frames[ix].as_mut() else {
                 continue;
             };
@@ -238,11 +244,10 @@ impl Execution {
             if frame.unresolved == 0 {
                 consequences.push(Consequence::FrameDone(ix));
             }
-            for node in self.frames[ix]
-                .as_ref()
-                .map(Frame::unblocked)
-                .unwrap_or_default()
-            {
+            let unblocked = frame.unblocked();
+            let in_progress = |node: &usize| matches!(frame.states[*node], State::Body);
+            bodies.extend((0..frame.states.len()).filter(in_progress).map(|node| (ix, node)));
+            for node in unblocked {
                 self.release_node(ix, node, &mut consequences);
             }
         }
