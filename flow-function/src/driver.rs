@@ -138,7 +138,10 @@ impl Driver {
                 Decided::Released => {
                     self.shared.index.stand(self.request, self.standing());
                     let due_us = self.due_us();
-                    return Ok(Rest::Until { due_us, seq: self.seq });
+                    return Ok(Rest::Until {
+                        due_us,
+                        seq: self.seq,
+                    });
                 }
                 Decided::Ended(finished) => {
                     self.running.abort_all();
@@ -195,7 +198,9 @@ impl Driver {
                 continue;
             }
             self.observe(&events[..before]);
-            self.shared.index.stand(self.request, Standing::of(&self.execution));
+            self.shared
+                .index
+                .stand(self.request, Standing::of(&self.execution));
             return Ok(match finished {
                 Some(finished) => {
                     self.stop_all(&actions);
@@ -221,7 +226,11 @@ impl Driver {
                     continue;
                 };
                 let at_us = now_us();
-                let started = Event::StepStarted { step, attempt, at_us };
+                let started = Event::StepStarted {
+                    step,
+                    attempt,
+                    at_us,
+                };
                 self.execution.apply(&started);
                 events.push(started);
                 recorded = true;
@@ -251,7 +260,11 @@ impl Driver {
     fn happened(&self, attempted: &[Attempted]) -> Vec<Event> {
         let event = |attempted: &Attempted| match attempted {
             Attempted::Ended { ended, .. } => Event::StepEnded(ended.clone()),
-            Attempted::Called { step, attempt, at_us } => Event::StepCalled {
+            Attempted::Called {
+                step,
+                attempt,
+                at_us,
+            } => Event::StepCalled {
                 step: step.clone(),
                 attempt: *attempt,
                 at_us: *at_us,
@@ -259,7 +272,11 @@ impl Driver {
         };
         let mut events: Vec<_> = attempted.iter().map(event).collect();
         let now = now_us();
-        if self.execution.wake_at_us().is_some_and(|due_us| due_us <= now) {
+        if self
+            .execution
+            .wake_at_us()
+            .is_some_and(|due_us| due_us <= now)
+        {
             events.push(Event::Ticked { at_us: now });
         }
         events
@@ -267,15 +284,18 @@ impl Driver {
 
     /// Whether nothing is left to do before a time that is some way off, or before somebody appends.
     fn rests(&self, actions: &[Action]) -> bool {
-        let runs = actions.iter().any(|action| matches!(action, Action::Run(_)));
-        !runs
-            && self.attempts.is_empty()
-            && self.due_us() > now_us().saturating_add(SHORT_WAIT_US)
+        let runs = actions
+            .iter()
+            .any(|action| matches!(action, Action::Run(_)));
+        !runs && self.attempts.is_empty() && self.due_us() > now_us().saturating_add(SHORT_WAIT_US)
     }
 
     /// When something is to be done next.
     fn due_us(&self) -> u64 {
-        let delayed = self.delayed.first_key_value().map(|((due_us, _), _)| *due_us);
+        let delayed = self
+            .delayed
+            .first_key_value()
+            .map(|((due_us, _), _)| *due_us);
         let due_us = self.execution.wake_at_us().unwrap_or(u64::MAX);
         delayed.map_or(due_us, |delayed| delayed.min(due_us))
     }
@@ -324,7 +344,8 @@ impl Driver {
             return;
         }
         let delayed = self.delayed.len();
-        self.delayed.retain(|_, run| run.step != *step || run.attempt != attempt);
+        self.delayed
+            .retain(|_, run| run.step != *step || run.attempt != attempt);
         if self.delayed.len() < delayed {
             return;
         }
@@ -409,7 +430,10 @@ impl Driver {
             Err(error) if error.is_cancelled() => None,
             Err(error) => {
                 let ended = runner::lost(&self.context, step, attempt, &error.to_string());
-                Some(Attempted::Ended { parts: Vec::new(), ended })
+                Some(Attempted::Ended {
+                    parts: Vec::new(),
+                    ended,
+                })
             }
         }
     }

@@ -55,7 +55,9 @@ pub(crate) enum StartError {
     LogFull { held: u64, limit: u64 },
     #[error("input cannot be kept: {0}")]
     StoreFull(String),
-    #[error("request {request} began with the same Idempotency-Key and another input; send another key")]
+    #[error(
+        "request {request} began with the same Idempotency-Key and another input; send another key"
+    )]
     KeyReused { request: RequestId },
     #[error("callback {url:?} is refused: {reason}")]
     InvalidCallback { url: String, reason: String },
@@ -206,7 +208,9 @@ impl Engine {
             None => RequestId::from_uuid(Uuid::now_v7()),
         };
         let keyed = call.key.is_some();
-        self.shared.begin(request, flow, input, call, None, keyed).await
+        self.shared
+            .begin(request, flow, input, call, None, keyed)
+            .await
     }
 
     /// Takes no new requests, and waits for those that are driven for up to `grace`. True when all

@@ -220,7 +220,11 @@ impl Index {
             }
             excess.push(oldest);
         }
-        let until_us = if excess.contains(&request) { 0 } else { until_us };
+        let until_us = if excess.contains(&request) {
+            0
+        } else {
+            until_us
+        };
         excess.retain(|oldest| *oldest != request);
         (until_us, excess)
     }

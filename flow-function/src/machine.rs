@@ -216,7 +216,13 @@ impl Execution {
 
     /// Whether it ended so that it may be restarted.
     pub(crate) const fn is_restartable(&self) -> bool {
-        matches!(self.phase, Phase::Ended { restartable: true, .. })
+        matches!(
+            self.phase,
+            Phase::Ended {
+                restartable: true,
+                ..
+            }
+        )
     }
 
     /// Whether its data may go.

@@ -22,10 +22,14 @@ pub enum RegisterError {
     #[error("two flows are named {0}; rename one")]
     Twice(FlowName),
     /// A flow with closures is part of a program, and is replaced with it.
-    #[error("flow {0} is compiled into this function; deploy the function anew, or choose another name")]
+    #[error(
+        "flow {0} is compiled into this function; deploy the function anew, or choose another name"
+    )]
     Compiled(FlowName),
     /// Too many versions are in use.
-    #[error("flow {0} has {VERSIONS_MAX} versions that requests may still run on, the limit; wait until they end")]
+    #[error(
+        "flow {0} has {VERSIONS_MAX} versions that requests may still run on, the limit; wait until they end"
+    )]
     Versions(FlowName),
 }
 
@@ -92,7 +96,9 @@ impl Registry {
         }
         let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
         let put = match state.current.get(&name) {
-            Some(Current { replaceable: false, .. }) => return Err(RegisterError::Compiled(name)),
+            Some(Current {
+                replaceable: false, ..
+            }) => return Err(RegisterError::Compiled(name)),
             Some(current) if current.flow.version() == flow.version() => return Ok(Put::Unchanged),
             Some(_) => Put::Replaced,
             None => Put::Created,
@@ -107,18 +113,31 @@ impl Registry {
         }
         let flow = Arc::new(flow);
         state.know(&flow);
-        state.current.insert(name, Current { flow, replaceable: true });
+        state.current.insert(
+            name,
+            Current {
+                flow,
+                replaceable: true,
+            },
+        );
         Ok(put)
     }
 
     /// The version that new requests run on.
     pub(crate) fn current(&self, name: &FlowName) -> Option<Arc<Flow>> {
-        self.state().current.get(name).map(|current| Arc::clone(&current.flow))
+        self.state()
+            .current
+            .get(name)
+            .map(|current| Arc::clone(&current.flow))
     }
 
     pub(crate) fn all(&self) -> Vec<Arc<Flow>> {
         let state = self.state();
-        state.current.values().map(|current| Arc::clone(&current.flow)).collect()
+        state
+            .current
+            .values()
+            .map(|current| Arc::clone(&current.flow))
+            .collect()
     }
 
     /// A version of a flow, current or not.

@@ -12,9 +12,9 @@ use tracing::{info, warn};
 use turlough_sdk::{Flow, FlowError, read_yaml_file_text};
 
 use crate::engine::Engine;
-use crate::registry::RegisterError;
 use crate::evaluator::run_evaluator_if_asked;
 use crate::http;
+use crate::registry::RegisterError;
 use crate::settings::Settings;
 
 /// Why a flow-function does not run.

@@ -174,7 +174,9 @@ impl Shared {
 
     /// Locks that external appends are spread over.
     pub(crate) fn append_locks() -> Vec<tokio::sync::Mutex<()>> {
-        (0..APPEND_LOCKS).map(|_| tokio::sync::Mutex::default()).collect()
+        (0..APPEND_LOCKS)
+            .map(|_| tokio::sync::Mutex::default())
+            .collect()
     }
 
     /// External appends to one request come one by one; drivers do not wait for them.

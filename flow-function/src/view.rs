@@ -35,7 +35,7 @@ pub(crate) struct Subject {
     /// The flow in the version that the request began with, and where others are found. Without it
     /// only what the events say is shown.
     pub(crate) definition: Option<(Arc<Flow>, Versions)>,
-    /// How it stands now; none for a state of the past.
+    /// What the index says of it now; none for a state of the past.
     pub(crate) about: Option<Summary>,
     /// Its sub-flows.
     pub(crate) children: Vec<(RequestId, Summary)>,
@@ -68,21 +68,42 @@ pub(crate) fn summary(request: RequestId, summary: &Summary) -> Json {
     view
 }
 
-/// A request with its steps; none where it was not accepted yet.
-pub(crate) fn request(subject: &Subject) -> Option<Json> {
-    let execution = subject
-        .definition
-        .as_ref()
-        .map(|(flow, versions)| Execution::new(subject.request, Arc::clone(flow), versions.clone()));
+/// How a request stands by its log, which is ahead of the index; none where it was not accepted yet.
+pub(crate) fn standing(subject: &Subject) -> Option<Summary> {
+    let story = story(subject);
+    current(subject, &story)
+}
+
+fn story(subject: &Subject) -> Story<'_> {
+    let definition = subject.definition.as_ref();
+    let execution = definition.map(|(flow, versions)| {
+        Execution::new(subject.request, Arc::clone(flow), versions.clone())
+    });
     let mut story = Story::new(execution);
     for record in &subject.records {
         story.fold(record);
     }
+    story
+}
+
+fn current(subject: &Subject, story: &Story<'_>) -> Option<Summary> {
+    let mut summary = story.summary()?;
+    if let Some(about) = &subject.about {
+        if story.execution.is_none() {
+            summary.state = about.state;
+        }
+        if about.generation == summary.generation {
+            summary.kept_until_us = about.kept_until_us;
+        }
+    }
+    Some(summary)
+}
+
+/// A request with its steps; none where it was not accepted yet.
+pub(crate) fn request(subject: &Subject) -> Option<Json> {
+    let story = story(subject);
     let accepted = story.accepted?;
-    let summary = match &subject.about {
-        Some(about) => about.clone(),
-        None => story.summary()?,
-    };
+    let summary = current(subject, &story)?;
     let mut view = self::summary(subject.request, &summary);
     begun(&mut view, accepted);
     if let Some(execution) = &story.execution {
@@ -101,13 +122,26 @@ pub(crate) fn request(subject: &Subject) -> Option<Json> {
     let waits = waits::waits(&story, &nodes);
     view["waits_for"] = waits.iter().map(waits::Wait::json).collect();
     let lists = [
-        ("trouble", story.trouble().iter().map(told_trouble).collect::<Vec<_>>()),
-        ("owed", story.owed.iter().map(|owed| owed_to(owed)).collect()),
-        ("given_up", story.given_up.iter().map(|(to, why)| {
-            let mut view = owed_to(to);
-            view["error"] = (*why).into();
-            view
-        }).collect()),
+        (
+            "trouble",
+            story.trouble().iter().map(told_trouble).collect::<Vec<_>>(),
+        ),
+        (
+            "owed",
+            story.owed.iter().map(|owed| owed_to(owed)).collect(),
+        ),
+        (
+            "given_up",
+            story
+                .given_up
+                .iter()
+                .map(|(to, why)| {
+                    let mut view = owed_to(to);
+                    view["error"] = (*why).into();
+                    view
+                })
+                .collect(),
+        ),
     ];
     for (name, list) in lists {
         if !list.is_empty() {
@@ -115,7 +149,9 @@ pub(crate) fn request(subject: &Subject) -> Option<Json> {
         }
     }
     let children = subject.children.iter();
-    view["children"] = children.map(|(id, about)| self::summary(*id, about)).collect();
+    view["children"] = children
+        .map(|(id, about)| self::summary(*id, about))
+        .collect();
     view["steps"] = steps::steps(&story, &nodes, &waits);
     Some(view)
 }

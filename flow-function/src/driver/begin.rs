@@ -59,7 +59,12 @@ impl Driver {
         begin: Begin,
         claim: bool,
     ) -> Result<Option<Self>, BeginError> {
-        let Begin { request, flow, input, accepted } = begin;
+        let Begin {
+            request,
+            flow,
+            input,
+            accepted,
+        } = begin;
         let mut log = Beginning {
             shared,
             request,
@@ -90,8 +95,19 @@ impl Driver {
         for append in &appends {
             execution.fold(append);
         }
-        let driver = Self::new(shared, request, flow, execution, (seq, accepted, parts), true);
-        let gone = AppendError::Conflict { request, expected: seq, last: Seq::START };
+        let driver = Self::new(
+            shared,
+            request,
+            flow,
+            execution,
+            (seq, accepted, parts),
+            true,
+        );
+        let gone = AppendError::Conflict {
+            request,
+            expected: seq,
+            last: Seq::START,
+        };
         Ok(Some(driver.ok_or(gone)?))
     }
 
@@ -153,7 +169,15 @@ impl Driver {
         let (store, inline) = (Arc::clone(&shared.store), shared.settings.inline_bytes_max);
         let data = RequestData::new(request, generation, epoch, store, inline, parts);
         let shared = Arc::clone(shared);
-        Arc::new(Context { request, generation, epoch, data, shared, flow, accepted })
+        Arc::new(Context {
+            request,
+            generation,
+            epoch,
+            data,
+            shared,
+            flow,
+            accepted,
+        })
     }
 
     /// After a claim or a restart: attempts run under the new epoch and generation.
@@ -182,7 +206,8 @@ impl Beginning<'_> {
         if claim {
             events.push(claimed(self.shared, FIRST_EPOCH));
         }
-        self.append(if claim { FIRST_EPOCH } else { 0 }, events).await?;
+        self.append(if claim { FIRST_EPOCH } else { 0 }, events)
+            .await?;
         Ok((kept, Arc::new(accepted)))
     }
 
@@ -226,7 +251,11 @@ impl Beginning<'_> {
             wake_at_us: None,
         };
         let append = Append::new(envelope, events);
-        self.seq = self.shared.log.append(self.request, self.seq, &append).await?;
+        self.seq = self
+            .shared
+            .log
+            .append(self.request, self.seq, &append)
+            .await?;
         self.after = Some(append.envelope.id);
         self.appends.push(append);
         Ok(())

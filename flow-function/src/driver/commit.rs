@@ -5,8 +5,8 @@ use std::time::Instant;
 use turlough_sdk::{Value, ValueRef};
 use turlough_statestore::{Append, AppendError, AppendId, Envelope, Event, Kind, Record, Seq};
 
-use super::pieces::{parts_of, split};
 use super::begin::claimed;
+use super::pieces::{parts_of, split};
 use super::{DriveError, Driver, random};
 use crate::clock::now_us;
 use crate::engine::parts;
@@ -49,7 +49,10 @@ impl Driver {
     pub(super) async fn claim(&mut self) -> Result<(), DriveError> {
         loop {
             let epoch = self.execution.epoch() + 1;
-            let envelope = Envelope { epoch, ..self.envelope(None) };
+            let envelope = Envelope {
+                epoch,
+                ..self.envelope(None)
+            };
             let append = Append::new(envelope, vec![claimed(&self.shared, epoch)]);
             if self.store(&append).await? {
                 self.execution.fold(&append);
@@ -79,7 +82,10 @@ impl Driver {
     }
 
     /// Stores the parts of values that are about to be named.
-    pub(super) async fn commit_parts(&mut self, attempted: &[Attempted]) -> Result<bool, DriveError> {
+    pub(super) async fn commit_parts(
+        &mut self,
+        attempted: &[Attempted],
+    ) -> Result<bool, DriveError> {
         for attempted in attempted {
             let Attempted::Ended { parts, .. } = attempted else {
                 continue;
@@ -171,7 +177,11 @@ impl Driver {
         let Some(last) = records.last() else {
             return Err(DriveError::Gone);
         };
-        let flow = self.shared.flow_of(self.request).await.ok_or(DriveError::Gone)?;
+        let flow = self
+            .shared
+            .flow_of(self.request)
+            .await
+            .ok_or(DriveError::Gone)?;
         let versions = self.shared.registry.versions(flow.name());
         let mut execution = Execution::new(self.request, flow, versions);
         for record in &records {

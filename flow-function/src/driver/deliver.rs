@@ -27,7 +27,10 @@ impl Driver {
         let mut sending = tokio::task::JoinSet::new();
         for delivery in self.execution.owed().to_vec() {
             let (shared, finished) = (Arc::clone(&self.shared), finished.clone());
-            let about = Word { request: self.request.to_string(), flow: self.execution.flow().name().to_string() };
+            let about = Word {
+                request: self.request.to_string(),
+                flow: self.execution.flow().name().to_string(),
+            };
             sending.spawn(async move {
                 let id = delivery.id;
                 (id, send(&shared, &about, &delivery, &finished).await)
@@ -39,7 +42,11 @@ impl Driver {
             if let Some(error) = &error {
                 warn!(request = %self.request, %error, "word of a request's end was given up");
             }
-            let delivered = Event::Delivered { id, error, at_us: now_us() };
+            let delivered = Event::Delivered {
+                id,
+                error,
+                at_us: now_us(),
+            };
             self.execution.apply(&delivered);
             while !self.commit(vec![delivered.clone()], false).await? {
                 self.refold().await?;
@@ -94,13 +101,7 @@ enum Posted {
     Again(String),
 }
 
-async fn post(
-    shared: &Shared,
-    url: &str,
-    about: &Word,
-    id: u128,
-    finished: &Finished,
-) -> Posted {
+async fn post(shared: &Shared, url: &str, about: &Word, id: u128, finished: &Finished) -> Posted {
     let (media, body) = match (&finished.outcome, &finished.output) {
         (_, Some(output)) => match output.leaving(false) {
             Ok((media, body)) => (media.as_str().to_owned(), body),
@@ -134,15 +135,26 @@ async fn post(
             let status = answer.status();
             let text = format!("callback {url} answered {status}");
             let passes = status.is_server_error() || [408, 429].contains(&status.as_u16());
-            if passes { Posted::Again(text) } else { Posted::Refused(text) }
+            if passes {
+                Posted::Again(text)
+            } else {
+                Posted::Refused(text)
+            }
         }
-        Err(error) => Posted::Again(format!("callback {url}: {}", StepError::from(error).message)),
+        Err(error) => Posted::Again(format!(
+            "callback {url}: {}",
+            StepError::from(error).message
+        )),
     }
 }
 
 fn why(outcome: &Outcome) -> serde_json::Value {
     match outcome {
-        Outcome::Failed { step, message, cause } => {
+        Outcome::Failed {
+            step,
+            message,
+            cause,
+        } => {
             serde_json::json!({ "step": step.as_str(), "message": message, "cause": cause })
         }
         _ => serde_json::Value::Null,

@@ -34,13 +34,27 @@ impl Driver {
                 Err(error) => {
                     let (step, cause) = (StepPath::from("output"), error.cause);
                     let message = error.message;
-                    (Outcome::Failed { step, message, cause }, None)
+                    (
+                        Outcome::Failed {
+                            step,
+                            message,
+                            cause,
+                        },
+                        None,
+                    )
                 }
             },
             Conclusion::Failed(error) => {
                 let step = error.step.clone();
                 let (message, cause) = (error.message.clone(), error.cause);
-                (Outcome::Failed { step, message, cause }, None)
+                (
+                    Outcome::Failed {
+                        step,
+                        message,
+                        cause,
+                    },
+                    None,
+                )
             }
             Conclusion::TimedOut => (Outcome::TimedOut, None),
             Conclusion::Cancelled => (Outcome::Cancelled, None),
@@ -96,8 +110,14 @@ impl Driver {
                 finished
             }
             None => {
-                let records = self.shared.log.read(self.request, turlough_statestore::Seq::START).await?;
-                self.shared.end_in_log(self.request, &records).ok_or(DriveError::Gone)?
+                let records = self
+                    .shared
+                    .log
+                    .read(self.request, turlough_statestore::Seq::START)
+                    .await?;
+                self.shared
+                    .end_in_log(self.request, &records)
+                    .ok_or(DriveError::Gone)?
             }
         };
         self.deliver_all(&finished).await?;
@@ -110,7 +130,10 @@ impl Driver {
                     return Ok(None);
                 }
                 let seq = self.seq;
-                return Ok(Some(Rest::Until { due_us: kept_until_us, seq }));
+                return Ok(Some(Rest::Until {
+                    due_us: kept_until_us,
+                    seq,
+                }));
             }
         }
         while !self.execution.is_closing() {
@@ -150,7 +173,9 @@ impl Driver {
         let accepted_us = self.context.accepted.at_us;
         let took = Duration::from_micros(ended_us.saturating_sub(accepted_us));
         let outcome = finished.outcome.status();
-        self.shared.metrics.request(self.execution.flow(), outcome, took);
+        self.shared
+            .metrics
+            .request(self.execution.flow(), outcome, took);
         self.shared.leave();
         self.shared.waiting.tell(self.request, finished);
     }
@@ -173,7 +198,10 @@ impl Driver {
             let request = self.request;
             error!(%request, %error, "end of a request could not be recorded");
         }
-        let finished = Finished { outcome, output: None };
+        let finished = Finished {
+            outcome,
+            output: None,
+        };
         self.tell(&finished);
         self.context.data.close();
         if let Err(error) = self.settle().await {
@@ -197,7 +225,10 @@ impl Driver {
                 owed: Vec::new(),
                 at_us,
             };
-            if self.commit(vec![ended, Event::Closing { at_us }], false).await? {
+            if self
+                .commit(vec![ended, Event::Closing { at_us }], false)
+                .await?
+            {
                 return Ok(());
             }
         }

@@ -85,18 +85,33 @@ fn payload_bytes(event: &Event) -> usize {
                 StepEnd::Failed { message, .. } => message.len(),
                 _ => 0,
             };
-            let set: usize = set.iter().map(|(name, at)| name.len() + at.size() as usize).sum();
+            let set: usize = set
+                .iter()
+                .map(|(name, at)| name.len() + at.size() as usize)
+                .sum();
             value + set + step.as_str().len()
         }
         Event::StepStarted { step, .. } | Event::StepCalled { step, .. } => step.as_str().len(),
-        Event::Ended { outcome, trouble, owed, .. } => owed.len() * EVENT_BYTES + trouble.iter().map(|t| t.message.len() + EVENT_BYTES).sum::<usize>() + match outcome {
-            Outcome::Succeeded {
-                output: Some(ValueRef::Inline(bytes)),
-                ..
-            } => bytes.len(),
-            Outcome::Failed { step, message, .. } => step.as_str().len() + message.len(),
-            _ => 0,
-        },
+        Event::Ended {
+            outcome,
+            trouble,
+            owed,
+            ..
+        } => {
+            owed.len() * EVENT_BYTES
+                + trouble
+                    .iter()
+                    .map(|t| t.message.len() + EVENT_BYTES)
+                    .sum::<usize>()
+                + match outcome {
+                    Outcome::Succeeded {
+                        output: Some(ValueRef::Inline(bytes)),
+                        ..
+                    } => bytes.len(),
+                    Outcome::Failed { step, message, .. } => step.as_str().len() + message.len(),
+                    _ => 0,
+                }
+        }
         _ => 0,
     }
 }

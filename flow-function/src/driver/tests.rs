@@ -29,9 +29,18 @@ async fn fixture() -> Fixture {
     let shared = Arc::clone(&engine.shared);
     shared.admit(10).unwrap();
     let accepted = shared.accepted(&flow, Call::default(), None);
-    let begin = Begin { request, flow, input, accepted };
+    let begin = Begin {
+        request,
+        flow,
+        input,
+        accepted,
+    };
     let driver = Driver::begin(&shared, begin, true).await.unwrap().unwrap();
-    Fixture { engine, driver, request }
+    Fixture {
+        engine,
+        driver,
+        request,
+    }
 }
 
 impl Fixture {
@@ -58,7 +67,9 @@ impl Fixture {
     }
 
     async fn cancel(&self) -> Result<(), crate::engine::ControlError> {
-        self.engine.control(self.request, Control::Cancel, None).await
+        self.engine
+            .control(self.request, Control::Cancel, None)
+            .await
     }
 }
 
@@ -67,13 +78,20 @@ fn attempted(events: &[Event]) -> Vec<Attempted> {
         Event::StepEnded(ended) => Some(ended.clone()),
         _ => None,
     });
-    ended.map(|ended| Attempted::Ended { parts: Vec::new(), ended }).collect()
+    ended
+        .map(|ended| Attempted::Ended {
+            parts: Vec::new(),
+            ended,
+        })
+        .collect()
 }
 
 impl Driver {
     /// What it comes to when its time is over.
     async fn time_out(&mut self) -> Box<crate::shared::Finished> {
-        let ticked = Event::Ticked { at_us: u64::MAX - 1 };
+        let ticked = Event::Ticked {
+            at_us: u64::MAX - 1,
+        };
         self.execution.apply(&ticked);
         assert!(self.commit(vec![ticked], false).await.unwrap());
         match self.decide(&[]).await.unwrap() {

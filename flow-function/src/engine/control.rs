@@ -125,9 +125,16 @@ impl Engine {
         let failed = status.filter(|status| *status >= 400);
         let (before, end) = match failed {
             Some(status) => {
-                let quote = String::from_utf8_lossy(&value.body()).chars().take(300).collect::<String>();
+                let quote = String::from_utf8_lossy(&value.body())
+                    .chars()
+                    .take(300)
+                    .collect::<String>();
                 let passes = status >= 500 || [408, 429].contains(&status);
-                let cause = if passes { Cause::Transient } else { Cause::Permanent };
+                let cause = if passes {
+                    Cause::Transient
+                } else {
+                    Cause::Permanent
+                };
                 let message = format!("the function called back with status {status}: {quote:?}");
                 (Vec::new(), StepEnd::Failed { message, cause })
             }
@@ -262,7 +269,10 @@ impl Shared {
         parent: Parent,
     ) -> Result<(), StepError> {
         if parent.depth > FLOW_DEPTH_MAX {
-            let text = format!("flow {flow} would stand {} deep in others, limit {FLOW_DEPTH_MAX}; end the recursion earlier", parent.depth);
+            let text = format!(
+                "flow {flow} would stand {} deep in others, limit {FLOW_DEPTH_MAX}; end the recursion earlier",
+                parent.depth
+            );
             return Err(StepError::permanent(text));
         }
         let known = self.registry.current(flow).ok_or_else(|| {
@@ -307,20 +317,37 @@ impl Shared {
                 (parts, StepEnd::Succeeded { value: at })
             }
             (Outcome::Succeeded { size, .. }, None) => {
-                let text = format!("the sub-flow's output, {size} bytes, was too large to keep; raise TURLOUGH_DURABLE_BYTES_MAX");
+                let text = format!(
+                    "the sub-flow's output, {size} bytes, was too large to keep; raise TURLOUGH_DURABLE_BYTES_MAX"
+                );
                 (Vec::new(), failed(text, Cause::Permanent))
             }
-            (Outcome::Failed { step, message, cause }, _) => {
-                let cause = if cause.may_retry() { Cause::Transient } else { *cause };
-                (Vec::new(), failed(format!("the sub-flow's step {step}: {message}"), cause))
+            (
+                Outcome::Failed {
+                    step,
+                    message,
+                    cause,
+                },
+                _,
+            ) => {
+                let cause = if cause.may_retry() {
+                    Cause::Transient
+                } else {
+                    *cause
+                };
+                (
+                    Vec::new(),
+                    failed(format!("the sub-flow's step {step}: {message}"), cause),
+                )
             }
             (Outcome::TimedOut, _) => {
                 let text = "the sub-flow took longer than its timeout".to_owned();
                 (Vec::new(), failed(text, Cause::Timeout))
             }
-            (Outcome::Cancelled, _) => {
-                (Vec::new(), failed("the sub-flow was cancelled".to_owned(), Cause::Permanent))
-            }
+            (Outcome::Cancelled, _) => (
+                Vec::new(),
+                failed("the sub-flow was cancelled".to_owned(), Cause::Permanent),
+            ),
         };
         let at = (parent.generation, parent.step.clone(), parent.attempt);
         let told = self
@@ -336,6 +363,12 @@ impl Shared {
 
 /// The request that an attempt of a `flow` step starts.
 pub(crate) fn child_id(parent: &Parent) -> RequestId {
-    let Parent { request, generation, step, attempt, .. } = parent;
+    let Parent {
+        request,
+        generation,
+        step,
+        attempt,
+        ..
+    } = parent;
     keyed(&format!("{request}/{generation}/{step}/{attempt}"))
 }

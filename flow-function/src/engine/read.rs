@@ -81,29 +81,46 @@ impl Engine {
             return data.resolve(&given).map_err(gone);
         }
         // A body that has ended is known by its events alone.
-        let mut ends = records.iter().rev().flat_map(|record| record.append.events.iter().rev());
+        let mut ends = records
+            .iter()
+            .rev()
+            .flat_map(|record| record.append.events.iter().rev());
         let end = ends.find_map(|event| match event {
             Event::StepEnded(ended) if ended.step == *step => Some(&ended.end),
             _ => None,
         });
         match (end, which) {
             (Some(StepEnd::Succeeded { value }), Which::Output) => data.load(value).map_err(gone),
-            (Some(_), _) => Err(StepValueError::NotYet { request, step: step.clone() }),
-            (None, _) if execution.knows(step) => {
-                Err(StepValueError::NotYet { request, step: step.clone() })
-            }
-            (None, _) => Err(StepValueError::NoStep { request, step: step.clone() }),
+            (Some(_), _) => Err(StepValueError::NotYet {
+                request,
+                step: step.clone(),
+            }),
+            (None, _) if execution.knows(step) => Err(StepValueError::NotYet {
+                request,
+                step: step.clone(),
+            }),
+            (None, _) => Err(StepValueError::NoStep {
+                request,
+                step: step.clone(),
+            }),
         }
     }
 }
 
 impl Shared {
     /// Comes when a request has ended, or at once where it has.
-    pub(crate) async fn finished(self: &Arc<Self>, request: RequestId) -> oneshot::Receiver<Finished> {
+    pub(crate) async fn finished(
+        self: &Arc<Self>,
+        request: RequestId,
+    ) -> oneshot::Receiver<Finished> {
         // First the place in the list, then the look: an end in between is told.
         let receiver = self.waiting.register(request);
-        let ended = self.index.get(request).is_some_and(|about| about.ended.is_some());
-        if ended && let Ok(records) = self.log.read(request, Seq::START).await
+        let ended = self
+            .index
+            .get(request)
+            .is_some_and(|about| about.ended.is_some());
+        if ended
+            && let Ok(records) = self.log.read(request, Seq::START).await
             && let Some(finished) = self.end_in_log(request, &records)
         {
             self.waiting.tell(request, &finished);
@@ -113,13 +130,18 @@ impl Shared {
 
     /// The newest end that stands in a log.
     pub(crate) fn end_in_log(&self, request: RequestId, records: &[Record]) -> Option<Finished> {
-        let mut events = records.iter().rev().flat_map(|record| record.append.events.iter().rev());
+        let mut events = records
+            .iter()
+            .rev()
+            .flat_map(|record| record.append.events.iter().rev());
         let outcome = events.find_map(|event| match event {
             Event::Ended { outcome, .. } => Some(outcome.clone()),
             _ => None,
         })?;
         let output = match &outcome {
-            Outcome::Succeeded { output: Some(at), .. } => self.value_in_log(request, at, records).ok(),
+            Outcome::Succeeded {
+                output: Some(at), ..
+            } => self.value_in_log(request, at, records).ok(),
             _ => None,
         };
         Some(Finished { outcome, output })
@@ -145,7 +167,12 @@ impl Shared {
 pub(crate) fn parts(records: &[Record]) -> HashMap<u128, Bytes> {
     let mut found: HashMap<u128, BTreeMap<u32, &[u8]>> = HashMap::new();
     for event in records.iter().flat_map(|record| &record.append.events) {
-        if let Event::Part { upload, index, bytes } = event {
+        if let Event::Part {
+            upload,
+            index,
+            bytes,
+        } = event
+        {
             found.entry(*upload).or_default().insert(*index, bytes);
         }
     }

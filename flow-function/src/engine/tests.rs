@@ -88,7 +88,9 @@ async fn a_cancel_at_any_moment_ends_a_request_once_and_leaves_nothing() {
     let mut cancels = Vec::new();
     for pause in 0..400_u32 {
         let started = engine.begin_one("busy", json("3")).await;
-        let Started { request, finished, .. } = started.unwrap();
+        let Started {
+            request, finished, ..
+        } = started.unwrap();
         let canceller = engine.clone();
         cancels.push(tokio::spawn(async move {
             for _ in 0..pause % 100 {
@@ -131,7 +133,9 @@ async fn a_request_that_waits_for_room_ends_at_its_deadline_and_starts_nothing()
     let flow = engine.flow("waits").unwrap();
     let _room = engine.shared.room.try_take(&flow).unwrap();
     let started = engine.begin_one("waits", json("1")).await;
-    let Started { request, finished, .. } = started.unwrap();
+    let Started {
+        request, finished, ..
+    } = started.unwrap();
     let finished = soon(finished).await.unwrap();
     assert_eq!(finished.outcome, Outcome::TimedOut);
     assert!(engine.drain(Duration::from_secs(20)).await);
@@ -150,8 +154,13 @@ async fn a_request_that_waits_for_room_can_be_cancelled() {
     let flow = engine.flow("waits").unwrap();
     let _room = engine.shared.room.try_take(&flow).unwrap();
     let started = engine.begin_one("waits", json("1")).await;
-    let Started { request, finished, .. } = started.unwrap();
-    engine.control(request, Control::Cancel, None).await.unwrap();
+    let Started {
+        request, finished, ..
+    } = started.unwrap();
+    engine
+        .control(request, Control::Cancel, None)
+        .await
+        .unwrap();
     let finished = soon(finished).await.unwrap();
     assert_eq!(finished.outcome, Outcome::Cancelled);
     assert!(engine.drain(Duration::from_secs(20)).await);
@@ -227,10 +236,10 @@ nodes:
   c: { after: [each], pass: . }
 ";
     engine.register(read_yaml(text).unwrap()).unwrap();
-    let started = engine
-        .begin_one("secret", json("\"hush-hush\""))
-        .await;
-    let Started { request, finished, .. } = started.unwrap();
+    let started = engine.begin_one("secret", json("\"hush-hush\"")).await;
+    let Started {
+        request, finished, ..
+    } = started.unwrap();
     let finished = soon(finished).await.unwrap();
     let output: Vec<String> = finished.output.unwrap().decode().unwrap();
     assert_eq!(output, ["hush-hush", "hush-hush"]);

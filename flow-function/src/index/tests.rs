@@ -166,10 +166,18 @@ fn past_their_bound_the_oldest_kept_requests_are_let_go_and_no_time_is_prolonged
     assert_eq!(index.keep(request(1), 50, 2), (10, Vec::new()));
     assert_eq!(index.keep(request(2), 20, 2), (20, Vec::new()));
     assert_eq!(index.keep(request(3), 30, 2), (30, vec![request(1)]));
-    assert_eq!(index.keep(request(1), 60, 2), (0, Vec::new()), "it was let go");
+    assert_eq!(
+        index.keep(request(1), 60, 2),
+        (0, Vec::new()),
+        "it was let go"
+    );
     index.settle(request(2), 1);
     assert!(index.reopen(request(3), 1));
     assert!(index.state().kept.is_empty());
     index.end(request(3), &Outcome::TimedOut, 6);
-    assert_eq!(index.keep(request(3), 40, 0), (0, Vec::new()), "none is kept");
+    assert_eq!(
+        index.keep(request(3), 40, 0),
+        (0, Vec::new()),
+        "none is kept"
+    );
 }

@@ -171,9 +171,7 @@ impl State {
     pub(super) fn lights(&self, case: Option<usize>) -> bool {
         match (self, case) {
             (Self::Done(_) | Self::Took(..), None) => true,
-            (Self::Took(taken, _), Some(case)) => {
-                taken.iter().any(|taken| *taken as usize == case)
-            }
+            (Self::Took(taken, _), Some(case)) => taken.iter().any(|taken| *taken as usize == case),
             _ => false,
         }
     }

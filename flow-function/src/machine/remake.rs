@@ -108,7 +108,9 @@ impl Execution {
 
     /// A step whose value is lost, and that runs already where that was told before.
     fn make_again(&mut self, ix: FrameIx, maker: usize) -> Again {
-        let Some(frame) = self.frame(ix).filter(|frame| Frame::is_resolved(&frame.states[maker]))
+        let Some(frame) = self
+            .frame(ix)
+            .filter(|frame| Frame::is_resolved(&frame.states[maker]))
         else {
             return Again::Runs;
         };

@@ -223,10 +223,8 @@ impl Execution {
             };
             let (mut unresolved, mut again) = (Vec::new(), Vec::new());
             for node in 0..frame.states.len() {
-                let goes_on = matches!(
-                    frame.bodies.get(&node),
-                    Some(Body::Each(_) | Body::Loop(_))
-                );
+                let goes_on =
+                    matches!(frame.bodies.get(&node), Some(Body::Each(_) | Body::Loop(_)));
                 match &frame.states[node] {
                     State::Failed | State::Open(_) if goes_on => frame.states[node] = State::Body,
                     State::Failed | State::Open(_) => again.push(node),
@@ -246,7 +244,11 @@ impl Execution {
             }
             let unblocked = frame.unblocked();
             let in_progress = |node: &usize| matches!(frame.states[*node], State::Body);
-            bodies.extend((0..frame.states.len()).filter(in_progress).map(|node| (ix, node)));
+            bodies.extend(
+                (0..frame.states.len())
+                    .filter(in_progress)
+                    .map(|node| (ix, node)),
+            );
             for node in unblocked {
                 self.release_node(ix, node, &mut consequences);
             }

@@ -9,8 +9,8 @@ use turlough_sdk::{Cause, Operation, StepPath, ValueRef, Wait};
 
 use super::action::Conclusion;
 use super::frame::{Begun, FrameIx, Stage, State};
-use super::steps::{is_once, limit_us};
 use super::given::Given;
+use super::steps::{is_once, limit_us};
 use super::{Execution, Phase, Slot};
 
 /// Half of a heartbeat's lifetime: how long a driver that was stopped may still make a call that it

@@ -115,10 +115,7 @@ impl Execution {
     /// Something that was awaited ended, while nothing else runs.
     pub(super) fn awaited(&mut self) {
         if let Phase::Unwinding(unwinding) = &self.phase
-            && matches!(
-                unwinding.at,
-                At::Awaiting | At::BeforeFinally | At::Over
-            )
+            && matches!(unwinding.at, At::Awaiting | At::BeforeFinally | At::Over)
         {
             self.unwind();
         }
@@ -449,7 +446,10 @@ impl Execution {
         self.open.remove(step);
         let now_us = self.now_us;
         let record = &mut self.undo[at];
-        let failures = record.attempt.take().map_or(1, |attempt| attempt.failures + 1);
+        let failures = record
+            .attempt
+            .take()
+            .map_or(1, |attempt| attempt.failures + 1);
         let part = record.graph.nodes[record.node].compensate.as_deref();
         if let Some(retry) = part.map(|part| &part.retry)
             && retry.applies(failures, cause)

@@ -13,7 +13,10 @@ impl<'a> Nodes<'a> {
         let mut nodes = Self::default();
         if let Some(flow) = flow {
             nodes.add("", flow.graph());
-            let handlers = [("~on_failure/", flow.on_failure()), ("~finally/", flow.finally())];
+            let handlers = [
+                ("~on_failure/", flow.on_failure()),
+                ("~finally/", flow.finally()),
+            ];
             for (begin, graph) in handlers {
                 if let Some(graph) = graph {
                     nodes.add(begin, graph);

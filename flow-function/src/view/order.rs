@@ -128,7 +128,17 @@ mod tests {
 
     #[test]
     fn no_path_is_too_odd_for_a_place() {
-        for odd in ["", "/", "[", "#", "a[", "a[99999999999]/b", "a#/", "///", "é[é"] {
+        for odd in [
+            "",
+            "/",
+            "[",
+            "#",
+            "a[",
+            "a[99999999999]/b",
+            "a#/",
+            "///",
+            "é[é",
+        ] {
             Order::default().place(&StepPath::from(odd));
         }
     }

@@ -44,7 +44,8 @@ pub(super) fn steps(story: &Story<'_>, nodes: &Nodes<'_>, waits: &[Wait]) -> Jso
     }
     let roots = states.into_iter().map(|s| (StepPath::root(&s.node), s));
     let failed = story.rows.iter().filter(|(path, row)| {
-        let ended = matches!(row.mark, Mark::Ended(ended) if matches!(ended.end, StepEnd::Failed { .. }));
+        let ended =
+            matches!(row.mark, Mark::Ended(ended) if matches!(ended.end, StepEnd::Failed { .. }));
         ended && !story.awaits(path, row.attempt.saturating_add(1))
     });
     let failed_bodies = failed.filter_map(|(path, _)| Some(path.as_str().rsplit_once('/')?.0));
@@ -102,7 +103,12 @@ impl Steps<'_> {
         if row.generation > 0 {
             view["generation"] = row.generation.into();
         }
-        view["begin"] = time(row.begin_us).into();
+        let begin = if row.begin_us > self.story.at_us {
+            "next_attempt_at"
+        } else {
+            "begin"
+        };
+        view[begin] = time(row.begin_us).into();
         if row.fallback {
             view["fallback"] = true.into();
         }
@@ -110,7 +116,9 @@ impl Steps<'_> {
         match row.mark {
             Mark::Called(at_us) => view["called_at"] = time(at_us).into(),
             // It is to run again: what it came to before is void.
-            Mark::Ended(ended) if matches!(status, "waiting" | "not_reached") => earlier.push(ended),
+            Mark::Ended(ended) if matches!(status, "waiting" | "not_reached") => {
+                earlier.push(ended)
+            }
             Mark::Ended(ended) => {
                 let goes_on = matches!(status, "running" | "sleeping" | "held");
                 if !goes_on && !row.goes_on_inside() {
@@ -173,8 +181,7 @@ impl Steps<'_> {
             };
         }
         // What was not told of is held back by a pause.
-        let held = self.story.is_paused()
-            && self.story.awaits(path, row.attempt.saturating_add(1));
+        let held = self.story.is_paused() && self.story.awaits(path, row.attempt.saturating_add(1));
         held.then_some("held")
     }
 
@@ -224,7 +231,9 @@ impl Steps<'_> {
 
     /// Whether the step by which the request failed stands inside this one.
     fn is_above_culprit(&self, path: &StepPath) -> bool {
-        let inside = self.culprit.and_then(|step| step.as_str().strip_prefix(path.as_str()));
+        let inside = self
+            .culprit
+            .and_then(|step| step.as_str().strip_prefix(path.as_str()));
         inside.is_some_and(|rest| rest.starts_with(['/', '[', '#']))
     }
 }

@@ -33,7 +33,7 @@ pub(super) struct Story<'a> {
     released: bool,
     settled: bool,
     /// The latest time that an event carried.
-    at_us: u64,
+    pub(super) at_us: u64,
 }
 
 impl<'a> Story<'a> {
@@ -166,7 +166,8 @@ impl<'a> Story<'a> {
         let fails = matches!(ended.end, StepEnd::Failed { .. } | StepEnd::Lost { .. });
         if self.row(&ended.step).ended(ended) && !fails {
             let set = ended.set.iter();
-            self.variables.extend(set.map(|(name, at)| (name.as_str(), at)));
+            self.variables
+                .extend(set.map(|(name, at)| (name.as_str(), at)));
         }
     }
 

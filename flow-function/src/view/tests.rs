@@ -172,22 +172,42 @@ nodes:
     log.succeeds("all[2]/b", 1);
     log.succeeds("all", 2);
     let view = log.view();
-    assert!(standing(&view)[..7].iter().all(|row| row.ends_with("succeeded")));
+    assert!(
+        standing(&view)[..7]
+            .iter()
+            .all(|row| row.ends_with("succeeded"))
+    );
     let all = &view["steps"][0];
-    assert_eq!(all["duration_ms"], 7_500.0, "a for_each takes as long as its items");
+    assert_eq!(
+        all["duration_ms"], 7_500.0,
+        "a for_each takes as long as its items"
+    );
     assert_eq!(all["items"], 3);
     assert_eq!(view["variables"]["n"]["value"], json!({ "of": "all" }));
 }
 
 #[test]
 fn attempts_that_failed_are_told_beside_the_one_that_runs() {
-    let mut log = Log::new("flow: f\nnodes: { a: { apply: x, retry: { attempts: 3 } } }\n");
+    let mut log =
+        Log::new("flow: f\nnodes: { a: { apply: x, retry: { attempts: 3, backoff: 1m..1m } } }\n");
     log.fails("a", 1);
     log.fails("a", 2);
     let row = log.view()["steps"][0].clone();
-    assert_eq!((&row["status"], &row["attempt"]), (&json!("retrying"), &json!(3)));
+    assert_eq!(
+        (&row["status"], &row["attempt"]),
+        (&json!("retrying"), &json!(3))
+    );
     assert_eq!(row["error"], "no disk");
-    let attempts: Vec<_> = row["attempts"].as_array().unwrap().iter().map(|a| &a["attempt"]).collect();
+    assert!(
+        row["next_attempt_at"].is_string() && row["begin"].is_null(),
+        "{row}"
+    );
+    let attempts: Vec<_> = row["attempts"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|a| &a["attempt"])
+        .collect();
     assert_eq!(attempts, [1, 2]);
     log.succeeds("a", 3);
     let row = log.view()["steps"][0].clone();
@@ -259,7 +279,10 @@ nodes:
     assert_eq!(of("call")["callback"], true);
     assert_eq!(of("poll#1/hold")["signal"], "again");
     assert_eq!(of("all[1]/asked")["signal"], "item");
-    assert_eq!((&view["status"], &view["wakes_at"]), (&json!("sleeping"), &json!("1970-01-01T00:05:00Z")));
+    assert_eq!(
+        (&view["status"], &view["wakes_at"]),
+        (&json!("sleeping"), &json!("1970-01-01T00:05:00Z"))
+    );
     assert!(standing(&view).contains(&"poll#1/hold sleeping".to_owned()));
     log.asks(|at_us| Event::Signalled {
         name: "again".to_owned(),
@@ -269,8 +292,19 @@ nodes:
     log.ends("poll", 2, again(true));
     let view = log.view();
     let waits = view["waits_for"].to_string();
-    assert!(waits.contains("poll#2/hold") && !waits.contains("poll#1/hold"), "{waits}");
-    assert_eq!(view["steps"].as_array().unwrap().iter().find(|row| row["step"] == "poll").unwrap()["iteration"], 2);
+    assert!(
+        waits.contains("poll#2/hold") && !waits.contains("poll#1/hold"),
+        "{waits}"
+    );
+    assert_eq!(
+        view["steps"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .find(|row| row["step"] == "poll")
+            .unwrap()["iteration"],
+        2
+    );
 }
 
 const BOOKING: &str = "
@@ -288,7 +322,14 @@ fn failed() -> Log {
     let mut log = Log::new(BOOKING);
     let at_us = log.now();
     let (step, attempt) = (StepPath::from("book"), 1);
-    log.append(Kind::Driver, vec![Event::StepStarted { step, attempt, at_us }]);
+    log.append(
+        Kind::Driver,
+        vec![Event::StepStarted {
+            step,
+            attempt,
+            at_us,
+        }],
+    );
     log.succeeds("book", 1);
     log.fails("pay", 1);
     log
@@ -319,19 +360,38 @@ fn an_unwound_request_shows_what_undid_it_and_what_went_wrong() {
     let at_us = log.now();
     log.append(Kind::Driver, vec![end(at_us)]);
     let view = log.view();
-    assert_eq!((&view["status"], &view["error"]), (&json!("failed"), &json!("step pay: no disk")));
+    assert_eq!(
+        (&view["status"], &view["error"]),
+        (&json!("failed"), &json!("step pay: no disk"))
+    );
     assert_eq!(view["trouble"][0]["error"], "no disk");
     assert_eq!(view["owed"], json!([{ "url": "http://e/" }]));
-    assert!(standing(&view).last().unwrap().starts_with("~on_failure/tell succeeded"));
+    assert!(
+        standing(&view)
+            .last()
+            .unwrap()
+            .starts_with("~on_failure/tell succeeded")
+    );
 }
 
 fn end(at_us: u64) -> Event {
     let step = StepPath::from("pay");
     let (message, cause) = ("no disk".to_owned(), Cause::Transient);
     Event::Ended {
-        outcome: Outcome::Failed { step, message: message.clone(), cause },
-        trouble: vec![Trouble { step: StepPath::from("book/~compensate"), message, cause }],
-        owed: vec![Delivery { id: 5, to: Recipient::Url("http://e/".to_owned()) }],
+        outcome: Outcome::Failed {
+            step,
+            message: message.clone(),
+            cause,
+        },
+        trouble: vec![Trouble {
+            step: StepPath::from("book/~compensate"),
+            message,
+            cause,
+        }],
+        owed: vec![Delivery {
+            id: 5,
+            to: Recipient::Url("http://e/".to_owned()),
+        }],
         at_us,
     }
 }
@@ -352,10 +412,21 @@ fn a_view_is_of_any_event_and_a_restart_begins_a_generation() {
     });
     log.generation = 1;
     let view = log.view();
-    assert_eq!((&view["status"], &view["generation"]), (&json!("running"), &json!(1)));
+    assert_eq!(
+        (&view["status"], &view["generation"]),
+        (&json!("running"), &json!(1))
+    );
     assert_eq!((&view["error"], &view["owed"]), (&Json::Null, &Json::Null));
-    assert!(standing(&view).contains(&"pay waiting".to_owned()), "{:?}", standing(&view));
-    assert!(standing(&view).contains(&"book running".to_owned()), "{:?}", standing(&view));
+    assert!(
+        standing(&view).contains(&"pay waiting".to_owned()),
+        "{:?}",
+        standing(&view)
+    );
+    assert!(
+        standing(&view).contains(&"book running".to_owned()),
+        "{:?}",
+        standing(&view)
+    );
     assert_eq!(log.view_at(ended)["status"], "failed");
     assert_eq!(log.view_at(1)["status"], "running");
     assert_eq!(log.view_at(ended)["query"], json!([["q", "1"]]));
@@ -376,7 +447,10 @@ fn without_its_definition_a_request_is_told_by_its_events() {
     let view = request(&subject).unwrap();
     assert_eq!(view["status"], "failed");
     assert_eq!(standing(&view), ["book succeeded", "pay failed"]);
-    let none = Subject { records: Vec::new(), ..subject };
+    let none = Subject {
+        records: Vec::new(),
+        ..subject
+    };
     assert_eq!(request(&none), None);
 }
 
@@ -393,41 +467,103 @@ fn a_child_names_its_parent_and_a_failed_delivery_is_told() {
         attempt: 3,
         depth: 1,
     });
-    accepted.callbacks.push(Callback { url: "http://e/".to_owned(), failures_only: false });
+    accepted.callbacks.push(Callback {
+        url: "http://e/".to_owned(),
+        failures_only: false,
+    });
     log.succeeds("book/~compensate", 1);
     log.succeeds("~on_failure/tell", 1);
     let at_us = log.now();
     let error = Some("refused".to_owned());
-    log.append(Kind::Driver, vec![end(at_us), Event::Delivered { id: 5, error, at_us }]);
+    log.append(
+        Kind::Driver,
+        vec![
+            end(at_us),
+            Event::Delivered {
+                id: 5,
+                error,
+                at_us,
+            },
+        ],
+    );
     let view = log.view();
     assert_eq!(view["parent"], id().to_string());
-    assert_eq!((&view["parent_step"], &view["parent_attempt"]), (&json!("sub"), &json!(3)));
+    assert_eq!(
+        (&view["parent_step"], &view["parent_attempt"]),
+        (&json!("sub"), &json!(3))
+    );
     assert_eq!(view["owed"], Json::Null);
-    assert_eq!(view["given_up"], json!([{ "url": "http://e/", "error": "refused" }]));
+    assert_eq!(
+        view["given_up"],
+        json!([{ "url": "http://e/", "error": "refused" }])
+    );
 }
 
 #[test]
 fn every_end_of_a_step_is_told_and_no_payload() {
     let secret = value(json!("hidden"));
     let ends = [
-        (StepEnd::Succeeded { value: secret.clone() }, "succeeded"),
-        (StepEnd::Took { cases: vec![1], input: Some(secret.clone()) }, "succeeded"),
+        (
+            StepEnd::Succeeded {
+                value: secret.clone(),
+            },
+            "succeeded",
+        ),
+        (
+            StepEnd::Took {
+                cases: vec![1],
+                input: Some(secret.clone()),
+            },
+            "succeeded",
+        ),
         (StepEnd::Went, "running"),
         (StepEnd::Skipped, "skipped"),
-        (StepEnd::Split { items: 2, manifest: secret.clone() }, "running"),
-        (StepEnd::Asked { again: true, input: Some(secret.clone()) }, "running"),
-        (StepEnd::Asked { again: false, input: None }, "succeeded"),
-        (StepEnd::Expanded { graph: "{}".to_owned(), input: Some(secret.clone()) }, "running"),
+        (
+            StepEnd::Split {
+                items: 2,
+                manifest: secret.clone(),
+            },
+            "running",
+        ),
+        (
+            StepEnd::Asked {
+                again: true,
+                input: Some(secret.clone()),
+            },
+            "running",
+        ),
+        (
+            StepEnd::Asked {
+                again: false,
+                input: None,
+            },
+            "succeeded",
+        ),
+        (
+            StepEnd::Expanded {
+                graph: "{}".to_owned(),
+                input: Some(secret.clone()),
+            },
+            "running",
+        ),
         (StepEnd::Waits { until_us: SECOND }, "sleeping"),
         (StepEnd::Lost { value: secret }, "lost"),
-        (StepEnd::Failed { message: "m".to_owned(), cause: Cause::Panic }, "failed"),
+        (
+            StepEnd::Failed {
+                message: "m".to_owned(),
+                cause: Cause::Panic,
+            },
+            "failed",
+        ),
     ];
     for (end, status) in ends {
         let mut log = Log::new(BOOKING);
         log.ends("book", 1, end);
         let (name, view) = event(&log.records[1].append.events[0]).unwrap();
         assert_eq!((name, &view["status"]), ("step_ended", &json!(status)));
-        assert!(view["step"].is_string() && view["attempt"].is_u64() && view["duration_ms"].is_f64());
+        assert!(
+            view["step"].is_string() && view["attempt"].is_u64() && view["duration_ms"].is_f64()
+        );
         assert!(!view.to_string().contains("hidden"), "{view}");
     }
 }

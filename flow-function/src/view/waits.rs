@@ -29,8 +29,12 @@ enum What {
     Until(u64),
     /// For as long as its node says; when the next one is over stands at the request.
     Time,
-    Callback { since_us: u64 },
-    Flow { since_us: u64 },
+    Callback {
+        since_us: u64,
+    },
+    Flow {
+        since_us: u64,
+    },
 }
 
 impl Wait {
@@ -65,7 +69,10 @@ pub(super) fn waits(story: &Story<'_>, nodes: &Nodes<'_>) -> Vec<Wait> {
     let mut looked = LOOKED_MAX;
     let path = |node: &Vertex| StepPath::root(&node.id);
     look(story, flow.graph(), path, &mut looked, &mut waits);
-    for (handler, graph) in [("~on_failure", flow.on_failure()), ("~finally", flow.finally())] {
+    for (handler, graph) in [
+        ("~on_failure", flow.on_failure()),
+        ("~finally", flow.finally()),
+    ] {
         let path = |node: &Vertex| StepPath::from(handler).inside(None, &node.id);
         if let Some(graph) = graph {
             look(story, graph, path, &mut looked, &mut waits);
@@ -126,7 +133,8 @@ fn look(
         let step = path(node);
         // An attempt that the machine wanted run asks its `when`.
         let asked = story.rows.get(&step);
-        let asks = asked.is_some_and(|row| matches!(row.mark, Mark::Begun) && story.awaits(&step, row.attempt));
+        let asks = asked
+            .is_some_and(|row| matches!(row.mark, Mark::Begun) && story.awaits(&step, row.attempt));
         let first = asked.map_or(1, |row| row.attempt.max(1));
         let mut tried = first..first.saturating_add(ATTEMPTS_TRIED);
         if !asks && tried.any(|attempt| story.awaits(&step, attempt)) {
