@@ -24,6 +24,9 @@
 //! Absent for now: several replicas, the keeper, and what `docs/architecture.md` lists as later.
 
 mod abandoned;
+#[cfg(feature = "bench")]
+#[doc(hidden)]
+pub mod bench;
 mod clock;
 mod data;
 mod driver;

@@ -7,7 +7,6 @@ use turlough_statestore::event::{Outcome, StepEnd, StepEnded};
 use turlough_statestore::{Append, AppendId, Kind};
 
 use super::*;
-use crate::clock::now_us;
 use crate::engine::{Call, Control, Engine};
 use crate::settings::Settings;
 

@@ -188,7 +188,7 @@ impl Execution {
             frame.graph.nodes[node].operation,
             Operation::Wait(Wait::Signal(_))
         );
-        let repeatable = frame.once[node] == 0 && !signal;
+        let repeatable = frame.calls(node) == 0 && !signal;
         let made = self.remade.entry(path.clone()).or_default();
         made.0 += 1;
         let text = if !repeatable {
@@ -232,7 +232,7 @@ impl Execution {
                 }
             }
         }
-        if let Some(once) = used.iter().find(|at| frame.once[**at] > 0) {
+        if let Some(once) = used.iter().find(|at| frame.calls(**at) > 0) {
             let once = &graph.nodes[*once].id;
             let text = format!(
                 "data diverged: made again, it gives other data, and {once} used the old and must not run again"

@@ -227,3 +227,6 @@ fn bytes_of(log: &[Record], state: &ValueRef) -> Option<Vec<u8>> {
     }
     (Digest::of(&all) == digest).then_some(all)
 }
+
+#[cfg(test)]
+mod tests;
