@@ -42,6 +42,14 @@ pub(crate) enum BeginError {
     Store(#[from] PutError),
 }
 
+impl BeginError {
+    /// Another request stands under the id.
+    pub(crate) const fn stands(request: RequestId) -> Self {
+        let (expected, last) = (Seq::START, Seq::START);
+        Self::Log(AppendError::Conflict { request, expected, last })
+    }
+}
+
 /// A log that begins.
 struct Beginning<'a> {
     shared: &'a Arc<Shared>,

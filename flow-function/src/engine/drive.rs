@@ -25,41 +25,35 @@ impl Shared {
         self.keep();
         let (request, flow) = (begin.request, Arc::clone(&begin.flow));
         let deadline_us = begin.accepted.deadline_us;
-        let permit = self.room.try_take(&flow);
-        let queued = match &permit {
-            Some(_) => {
-                self.keeper.driven(request);
-                None
-            }
-            None => match self.keeper.wake(request) {
-                Woken::Queued(go) => Some(go),
-                Woken::Already => None,
-            },
+        let Woken::Queued(go) = self.keeper.wake(request) else {
+            // It stands under its id already, and somebody drives it.
+            self.leave();
+            drop(answer.send(Err(BeginError::stands(request))));
+            return;
         };
-        let begun = Driver::begin(&self, begin, permit.is_some()).await;
-        let driver = match begun {
-            Ok(driver) => driver,
+        let permit = self.room.try_take(&flow);
+        if permit.is_some() {
+            self.keeper.driven(request);
+        }
+        match Driver::begin(&self, begin, permit.is_some()).await {
             Err(error) => {
-                // Another stands under its id, or nothing of it is kept.
                 self.leave();
                 self.keeper.released(request, None);
+                // Where another stands under its id, that one may have been waiting to be woken.
+                self.wake(request);
                 drop(answer.send(Err(error)));
-                return;
             }
-        };
-        drop(answer.send(Ok(())));
-        match (driver, queued) {
-            (Some(driver), _) => {
+            Ok(Some(driver)) => {
+                drop(answer.send(Ok(())));
                 self.drive(driver, permit).await;
-                drop(task);
             }
-            (None, Some(go)) => {
+            Ok(None) => {
+                drop(answer.send(Ok(())));
                 self.keeper.queued_until(request, deadline_us);
                 self.queue(request, flow, go).await;
-                drop(task);
             }
-            (None, None) => {}
         }
+        drop(task);
     }
 
     /// Drives a request until it rests or is over, and looks once more at what came meanwhile.
