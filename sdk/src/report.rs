@@ -36,7 +36,8 @@ pub enum Status {
 /// The input of `on_failure` and `finally`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Report {
-    /// The request.
+    /// The request; written as text in every format.
+    #[serde(with = "text")]
     pub request: RequestId,
     /// Its flow.
     pub flow: FlowName,
@@ -84,4 +85,20 @@ pub struct Compensation<I, O> {
     pub input: I,
     /// What the step gave; `None` where that is not known.
     pub output: Option<O>,
+}
+
+/// An id as the text that people know it by.
+mod text {
+    use serde::de::Error;
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    use crate::ids::RequestId;
+
+    pub(super) fn serialize<S: Serializer>(id: &RequestId, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_str(id)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<RequestId, D::Error> {
+        String::deserialize(from)?.parse().map_err(D::Error::custom)
+    }
 }
