@@ -85,7 +85,7 @@ impl From<StepError> for Failure {
 impl From<DataError> for Failure {
     fn from(error: DataError) -> Self {
         match error {
-            DataError::Lost { at, .. } => Self::Lost(at),
+            DataError::Lost { at, .. } => Self::Lost(*at),
             error => Self::Step(StepError::permanent(error)),
         }
     }
