@@ -6,12 +6,17 @@ use anyhow::{Context, anyhow};
 use clap::{Args, Parser, Subcommand};
 use reqwest::Url;
 
+use crate::control::{
+    CancelArguments, PauseArguments, RestartArguments, ResumeArguments, SignalArguments,
+};
 use crate::dev::DevArguments;
+use crate::events::EventsArguments;
 use crate::exit::{self, Failure};
 use crate::graph::GraphArguments;
 use crate::platform::GATEWAY_DEFAULT;
-use crate::requests::{CancelArguments, ListArguments, ShowArguments};
-use crate::run::RunArguments;
+use crate::put::PutArguments;
+use crate::requests::{ListArguments, ShowArguments};
+use crate::run::{FollowArguments, RunArguments};
 use crate::terminal::{Format, Terminal};
 use crate::validate::ValidateArguments;
 
@@ -40,12 +45,26 @@ pub(crate) enum Command {
     Dev(DevArguments),
     /// Starts a request of a flow, and waits for its result
     Run(RunArguments),
+    /// Shows how a request gets on, to its end, and prints its result
+    Follow(FollowArguments),
     /// Lists requests, the newest first
     Requests(ListArguments),
-    /// Shows a request with its steps, or its result
+    /// Shows a request with its steps, its result, or what a step was given and gave
     Request(ShowArguments),
+    /// Prints the events of a request as they come, to its end
+    Events(EventsArguments),
+    /// Lets the running steps of a request end, and starts no other
+    Pause(PauseArguments),
+    /// Lets a paused request go on
+    Resume(ResumeArguments),
     /// Cancels a request
     Cancel(CancelArguments),
+    /// Lets a request that failed, timed out or was cancelled go on from there
+    Restart(RestartArguments),
+    /// Gives a request a signal that it waits for, or will
+    Signal(SignalArguments),
+    /// Registers flows, or new versions of them, with a flow-function that runs
+    Put(PutArguments),
     /// Lists the flows, and the functions that serve them
     #[command(after_help = "Examples:\n  turlough flows\n  turlough flows --output json")]
     Flows,

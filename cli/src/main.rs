@@ -17,7 +17,6 @@ mod flows;
 mod graph;
 mod put;
 mod requests;
-mod schema;
 mod validate;
 
 mod amount;
@@ -91,6 +90,5 @@ async fn command(arguments: Arguments, terminal: Terminal) -> Result<Exit, Failu
         Command::Flows => flows::list(&platform()?, terminal).await,
         Command::Graph(graph) => graph::graph(platform, terminal, graph).await,
         Command::Validate(validate) => validate::validate(terminal, validate),
-        Command::Schema => schema::schema(terminal),
     }
 }

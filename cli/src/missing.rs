@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use turlough_gateway::{FunctionName, StackFunction};
-use turlough_sdk::{Flow, Graph, Operation};
+use turlough_sdk::{Fallback, Flow, Operation, Vertex};
 
 /// The function that serves the YAML flows.
 pub(crate) const FLOWS_FUNCTION: &str = "flows";
@@ -17,7 +17,7 @@ pub(crate) fn warnings<'a>(
     let known: BTreeSet<_> = functions.into_iter().map(|f| f.spec.name.clone()).collect();
     let mut missing = BTreeMap::new();
     for flow in flows {
-        for function in applied(flow.graph()) {
+        for function in applied(flow) {
             let name = FunctionName::parse(function);
             if name.is_ok_and(|name| !known.contains(&name) && name.name() != FLOWS_FUNCTION) {
                 missing.insert(function.to_owned(), flow.name().to_string());
@@ -32,17 +32,54 @@ pub(crate) fn warnings<'a>(
     missing.into_iter().map(warning).collect()
 }
 
-fn applied(graph: &Graph) -> Vec<&str> {
+/// The functions that a flow calls, wherever in it.
+fn applied(flow: &Flow) -> Vec<&str> {
+    let handlers = [flow.on_failure(), flow.finally()];
+    let graphs = handlers.into_iter().flatten().chain([flow.graph()]);
+    let mut nodes: Vec<&Vertex> = graphs.flat_map(|graph| &graph.nodes).collect();
     let mut names = Vec::new();
-    let mut graphs = vec![graph];
-    while let Some(graph) = graphs.pop() {
-        for node in &graph.nodes {
-            match &node.operation {
-                Operation::Apply(apply) => names.push(apply.function.as_str()),
-                Operation::ForEach(each) => graphs.push(&each.body),
-                _ => {}
-            }
+    while let Some(node) = nodes.pop() {
+        if let Some(Fallback::Node(instead)) = &node.fallback {
+            nodes.push(instead);
+        }
+        nodes.extend(node.compensate.as_deref());
+        let mut operation = &node.operation;
+        while let Operation::Expand(expand) = operation {
+            operation = &expand.by;
+        }
+        match operation {
+            Operation::Apply(apply) => names.push(apply.function.as_str()),
+            Operation::ForEach(each) => nodes.extend(&each.body.nodes),
+            Operation::Loop(looped) => nodes.extend(&looped.body.nodes),
+            _ => {}
         }
     }
     names
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn functions_are_found_wherever_a_flow_calls_them() {
+        let flow = turlough_sdk::read_yaml(
+            "flow: all
+nodes:
+  a: { apply: one, fallback: { apply: two }, compensate: { apply: three } }
+  b: { for_each: { body: { nodes: { c: { apply: four } } } } }
+  d: { loop: { while: ., max_iterations: 2, body: { nodes: { e: { apply: five } } } } }
+  f: { expand: { apply: six } }
+on_failure: { nodes: { g: { apply: seven } } }
+finally: { nodes: { h: { apply: eight } } }
+",
+        );
+        let flow = flow.unwrap_or_else(|error| panic!("{error}"));
+        let mut found = applied(&flow);
+        found.sort_unstable();
+        let all = [
+            "eight", "five", "four", "one", "seven", "six", "three", "two",
+        ];
+        assert_eq!(found, all);
+    }
 }

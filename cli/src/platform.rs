@@ -13,7 +13,8 @@ use reqwest::{Method, RequestBuilder, Response, StatusCode, Url};
 use serde::de::DeserializeOwned;
 
 pub(crate) use catalog::{Catalog, FLOW_FUNCTION_LABEL, FlowRef, Held, ServedFlow};
-pub(crate) use follow::{Ended, Follower, Happening, StepEnded};
+pub(crate) use events::ServerEvent;
+pub(crate) use follow::{Ended, Follower, Happening, StepEnded, Trouble, Wait};
 
 use crate::exit::Failure;
 
@@ -92,6 +93,16 @@ impl Platform {
         self.read(path, self.send(path, request).await?).await
     }
 
+    pub(crate) async fn put(
+        &self,
+        path: &str,
+        headers: HeaderMap,
+        body: Bytes,
+    ) -> Result<Answer, Failure> {
+        let request = self.request(Method::PUT, path).headers(headers).body(body);
+        self.read(path, self.send(path, request).await?).await
+    }
+
     fn request(&self, method: Method, path: &str) -> RequestBuilder {
         let request = self.http.request(method, format!("{}{path}", self.base));
         match &self.authorization {
@@ -163,10 +174,17 @@ impl Answer {
         }
     }
 
-    /// The detail of a problem document, or the beginning of what came instead.
+    /// The detail of a problem document, or the beginning of what came instead. Where a request does
+    /// not take what was asked of it, how it stands.
     pub(crate) fn problem(&self) -> String {
-        let detail = serde_json::from_slice::<serde_json::Value>(&self.body).ok();
-        let detail = detail.and_then(|problem| Some(problem.get("detail")?.as_str()?.to_owned()));
+        let problem = serde_json::from_slice::<serde_json::Value>(&self.body).unwrap_or_default();
+        let detail =
+            problem["detail"]
+                .as_str()
+                .map(|detail| match problem["request_status"].as_str() {
+                    Some(status) => format!("{detail} (it is {})", status.replace('_', " ")),
+                    None => detail.to_owned(),
+                });
         detail.unwrap_or_else(|| {
             let text = String::from_utf8_lossy(&self.body);
             let text: String = text.trim().chars().take(QUOTE_CHARS_MAX).collect();
@@ -186,6 +204,20 @@ impl Answer {
     }
 }
 
+/// A text as a part of a path or a query; `/` stays, since it parts the steps of a path.
+pub(crate) fn encoded(text: &str) -> String {
+    let mut encoded = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' | b'/' => {
+                encoded.push(char::from(byte));
+            }
+            _ => encoded.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    encoded
+}
+
 /// The cause at the bottom, which names what happened; those above it name URLs and layers.
 fn innermost(error: &reqwest::Error) -> String {
     if error.is_timeout() {
@@ -203,4 +235,15 @@ fn is_loopback(url: &Url) -> bool {
         let address = host.trim_matches(['[', ']']).parse::<std::net::IpAddr>();
         host == "localhost" || address.is_ok_and(|address| address.is_loopback())
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_of_steps_fit_a_url() {
+        let path = "months[3]/poll#2/get~x é";
+        assert_eq!(encoded(path), "months%5B3%5D/poll%232/get~x%20%C3%A9");
+    }
 }

@@ -1,19 +1,17 @@
-//! `turlough requests`, `request` and `cancel`: what runs and what ran, over all flow-functions.
+//! `turlough requests` and `request`: what runs and what ran, over all flow-functions.
 
 mod table;
 
 use anyhow::anyhow;
-use bytes::Bytes;
 use clap::{Args, ValueEnum};
 use futures_util::future::try_join_all;
 use reqwest::StatusCode;
-use reqwest::header::HeaderMap;
 use serde::Deserialize;
 use serde_json::{Value as Json, json};
 use turlough_sdk::{FlowName, RequestId};
 
 use crate::exit::{Exit, Failure};
-use crate::platform::{Held, Platform};
+use crate::platform::{Held, Platform, encoded};
 use crate::run::{as_json, exit_of};
 use crate::terminal::Terminal;
 pub(crate) use table::flows as flows_table;
@@ -25,6 +23,7 @@ const PAGE_MAX: usize = 1_000;
 #[command(after_help = "Examples:
   turlough requests
   turlough requests --flow fizz-buzz --status failed --limit 20
+  turlough requests --parent 01a2b3c4-0000-7000-8000-0123456789ab
   turlough requests --status running --output json | jq -r '.requests[].id'")]
 pub(crate) struct ListArguments {
     /// Of this flow only
@@ -35,6 +34,10 @@ pub(crate) struct ListArguments {
     #[arg(long, value_enum)]
     status: Option<Status>,
 
+    /// Sub-flows of this request only
+    #[arg(long, value_name = "ID")]
+    parent: Option<RequestId>,
+
     /// How many at most
     #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     limit: u32,
@@ -44,6 +47,9 @@ pub(crate) struct ListArguments {
 #[value(rename_all = "snake_case")]
 enum Status {
     Running,
+    Sleeping,
+    Paused,
+    Unwinding,
     Succeeded,
     Failed,
     TimedOut,
@@ -54,22 +60,31 @@ enum Status {
 #[command(after_help = "Examples:
   turlough request 01a2b3c4-0000-7000-8000-0123456789ab
   turlough request 01a2b3c4-0000-7000-8000-0123456789ab --result > result.json
-  turlough request 01a2b3c4-0000-7000-8000-0123456789ab --output json | jq .status")]
+  turlough request 01a2b3c4-0000-7000-8000-0123456789ab --output json | jq .status
+  turlough request 01a2b3c4-0000-7000-8000-0123456789ab --step 'months[3]/clean' > march.json
+  turlough request 01a2b3c4-0000-7000-8000-0123456789ab --step load --input | jq .
+  turlough request 01a2b3c4-0000-7000-8000-0123456789ab --at 12
+
+`turlough events` shows the places in the log that --at takes.")]
 pub(crate) struct ShowArguments {
     /// The request's id
     id: RequestId,
 
     /// Prints its result as it is; the exit code says how it ended
-    #[arg(long)]
+    #[arg(long, conflicts_with_all = ["step", "at"])]
     result: bool,
-}
 
-#[derive(Debug, Args)]
-#[command(after_help = "Example:
-  turlough cancel 01a2b3c4-0000-7000-8000-0123456789ab")]
-pub(crate) struct CancelArguments {
-    /// The request's id
-    id: RequestId,
+    /// Prints what this step gave, as it is, while its data is held
+    #[arg(long, value_name = "PATH", conflicts_with = "at")]
+    step: Option<String>,
+
+    /// Prints what the step was given
+    #[arg(long, requires = "step")]
+    input: bool,
+
+    /// Shows it as it stood at this place in its log
+    #[arg(long, value_name = "SEQ")]
+    at: Option<u64>,
 }
 
 /// Merges what the functions say; ids sort by time.
@@ -111,6 +126,15 @@ pub(crate) async fn show(
     if arguments.result {
         return result(platform, terminal, arguments.id, &held).await;
     }
+    if let Some(step) = &arguments.step {
+        return step_value(platform, terminal, (arguments, step), &held).await;
+    }
+    if let Some(seq) = arguments.at {
+        let (id, function) = (arguments.id, &held.function);
+        let path = format!("/function/{function}/requests/{id}/events?at={seq}");
+        let answer = platform.get(&path).await?;
+        held.request = answer.json(&format!("read request {id} at {seq}"))?;
+    }
     if terminal.is_json() {
         held.request["function"] = held.function.into();
         terminal.json(&held.request)?;
@@ -120,21 +144,28 @@ pub(crate) async fn show(
     Ok(Exit::Ok)
 }
 
-pub(crate) async fn cancel(
+/// What a step was given, or gave.
+async fn step_value(
     platform: &Platform,
     terminal: Terminal,
-    arguments: &CancelArguments,
+    (arguments, step): (&ShowArguments, &str),
+    held: &Held,
 ) -> Result<Exit, Failure> {
-    let (id, held) = (arguments.id, platform.find_request(arguments.id).await?);
-    let path = format!("/function/{}/requests/{id}/cancel", held.function);
-    let answer = platform.post(&path, HeaderMap::new(), Bytes::new()).await?;
+    let (id, which) = match arguments.input {
+        true => (arguments.id, "input"),
+        false => (arguments.id, "output"),
+    };
+    let (function, path) = (&held.function, encoded(step));
+    let path = format!("/function/{function}/requests/{id}/steps/{path}/{which}");
+    let answer = platform.get(&path).await?;
     if !answer.status.is_success() {
-        return Err(answer.refused(&format!("cancel request {id}")));
+        return Err(answer.refused(&format!("read the {which} of step {step} of request {id}")));
     }
     if terminal.is_json() {
-        terminal.json(&json!({ "request_id": id.to_string(), "cancel": "asked" }))?;
+        let value = as_json(&answer);
+        terminal.json(&json!({ "request_id": id.to_string(), "step": step, which: value }))?;
     } else {
-        terminal.progress(&format!("request {id} is being cancelled"));
+        terminal.raw(&answer.body)?;
     }
     Ok(Exit::Ok)
 }
@@ -196,6 +227,9 @@ async fn of_function(
         .and_then(Status::to_possible_value)
     {
         filter.push_str(&format!("&status={}", status.get_name()));
+    }
+    if let Some(parent) = arguments.parent {
+        filter.push_str(&format!("&parent={parent}"));
     }
     let mut found = Vec::new();
     let mut before = String::new();

@@ -1,9 +1,9 @@
-//! `turlough run`: starts a request, shows how it gets on, and prints its result.
+//! `turlough run` and `follow`: start a request or find one, show how it gets on, print its result.
 //!
 //! The request is always started with `Prefer: respond-async`, so that its id is known before
 //! anything can go wrong with the waiting; what happens to this process changes nothing in it.
 
-mod input;
+mod inside;
 mod progress;
 mod report;
 
@@ -11,16 +11,17 @@ use std::time::Duration;
 
 use anyhow::{Context, anyhow};
 use clap::Args;
-use reqwest::StatusCode;
-use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
+use reqwest::header::{HeaderMap, HeaderValue};
+use reqwest::{StatusCode, Url};
 use serde_json::json;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use turlough_sdk::parse_duration;
+use turlough_sdk::{RequestId, format_duration, parse_duration};
 
+use crate::control::KeyArguments;
 use crate::exit::{Exit, Failure};
+use crate::input::{Input, InputArguments};
 use crate::platform::{Catalog, Ended, FlowRef, Follower, Platform, ServedFlow};
 use crate::terminal::Terminal;
-use input::Input;
 use progress::Progress;
 pub(crate) use report::{as_json, exit_of};
 
@@ -30,18 +31,22 @@ pub(crate) use report::{as_json, exit_of};
   turlough run flights --data @job.json --timeout 5m
   generate | turlough run etl/load --data @- --content-type text/csv
   id=$(turlough run fizz-buzz --data '{\"n\": 7}' --async)
-  turlough run fizz-buzz --data '{\"n\": 7}' --output json | jq .result")]
+  turlough run fizz-buzz --data '{\"n\": 7}' --output json | jq .result
+  turlough run load --data @day.json --key load-2026-05-01
+  turlough run load --data @day.json --async --callback-url https://example.org/loaded")]
 pub(crate) struct RunArguments {
     /// Flow to run; FUNCTION/FLOW where several functions serve one of that name
     flow: FlowRef,
 
-    /// Input: JSON, or @FILE, or @- for stdin; empty where it is left out
-    #[arg(long, short, value_name = "JSON|@FILE|@-")]
-    data: Option<String>,
+    #[command(flatten)]
+    input: InputArguments,
 
-    /// What the input is; JSON where it reads as JSON
-    #[arg(long, value_name = "TYPE")]
-    content_type: Option<String>,
+    #[command(flatten)]
+    key: KeyArguments,
+
+    /// Is told of the end, by a POST of the result or of the problem
+    #[arg(long, value_name = "URL")]
+    callback_url: Option<Url>,
 
     /// Prints the request's id and does not wait
     #[arg(long = "async", conflicts_with = "timeout")]
@@ -52,12 +57,31 @@ pub(crate) struct RunArguments {
     timeout: Option<Duration>,
 }
 
-/// A request that was started.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Of a request that has ended it tells all, and prints the result.
+
+Examples:
+  turlough follow 01a2b3c4-0000-7000-8000-0123456789ab
+  turlough restart 01a2b3c4-0000-7000-8000-0123456789ab && turlough follow 01a2b3c4-0000-7000-8000-0123456789ab
+  turlough follow 01a2b3c4-0000-7000-8000-0123456789ab --timeout 1m --output json | jq .status"
+)]
+pub(crate) struct FollowArguments {
+    /// The request's id
+    id: RequestId,
+
+    /// How long to wait; the request goes on after it
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
+    timeout: Option<Duration>,
+}
+
+/// A request that is there.
 #[derive(Debug)]
 struct Run<'a> {
     platform: &'a Platform,
     terminal: Terminal,
-    flow: &'a ServedFlow,
+    flow: &'a str,
+    function: &'a str,
     request: String,
 }
 
@@ -73,15 +97,14 @@ pub(crate) async fn run(
     terminal: Terminal,
     arguments: &RunArguments,
 ) -> Result<Exit, Failure> {
-    let input = Input::read(arguments.data.as_deref(), arguments.content_type.as_deref())?;
+    let input = arguments.input.read()?;
     let catalog = Catalog::read(platform).await?;
     let flow = catalog.find(&arguments.flow)?;
     // Listened to from before there is a request, so that there is no moment in which Ctrl-C leaves
     // one without a word.
-    let listening = signal(SignalKind::interrupt()).context("cannot listen for Ctrl-C");
-    let mut interrupt = listening.map_err(Failure::platform)?;
+    let mut interrupt = interrupts()?;
     let request = tokio::select! {
-        request = start(platform, flow, input) => request?,
+        request = start(platform, flow, input, arguments) => request?,
         _ = interrupt.recv() => {
             terminal.note("interrupted; the request may have been started, see `turlough requests`");
             return Ok(Exit::Interrupted);
@@ -90,34 +113,51 @@ pub(crate) async fn run(
     let run = Run {
         platform,
         terminal,
-        flow,
+        flow: &flow.flow,
+        function: &flow.function,
         request,
     };
     if arguments.detached {
         return run.tell_started();
     }
-    match run.wait(arguments.timeout, &mut interrupt).await? {
-        Waited::Ended(ended) => report::report(&run, &ended).await,
-        Waited::TooLong => {
-            let limit = arguments.timeout.unwrap_or_default();
-            run.leave(&format!(
-                "request {} has not ended in {limit:?}",
-                run.request
-            ));
-            Ok(Exit::NotDone)
-        }
-        Waited::Interrupted => {
-            run.leave(&format!("interrupted; request {} goes on", run.request));
-            Ok(Exit::Interrupted)
-        }
-    }
+    run.to_its_end(arguments.timeout, &mut interrupt).await
 }
 
-async fn start(platform: &Platform, flow: &ServedFlow, input: Input) -> Result<String, Failure> {
+pub(crate) async fn follow(
+    platform: &Platform,
+    terminal: Terminal,
+    arguments: &FollowArguments,
+) -> Result<Exit, Failure> {
+    let mut interrupt = interrupts()?;
+    let held = platform.find_request(arguments.id).await?;
+    let run = Run {
+        platform,
+        terminal,
+        flow: held.request["flow"].as_str().unwrap_or_default(),
+        function: &held.function,
+        request: arguments.id.to_string(),
+    };
+    run.to_its_end(arguments.timeout, &mut interrupt).await
+}
+
+fn interrupts() -> Result<Signal, Failure> {
+    let listening = signal(SignalKind::interrupt()).context("cannot listen for Ctrl-C");
+    listening.map_err(Failure::platform)
+}
+
+async fn start(
+    platform: &Platform,
+    flow: &ServedFlow,
+    input: Input,
+    arguments: &RunArguments,
+) -> Result<String, Failure> {
     let mut headers = HeaderMap::new();
     headers.insert("prefer", HeaderValue::from_static("respond-async"));
-    if let Some(media) = input.content_type {
-        headers.insert(CONTENT_TYPE, media);
+    input.describe(&mut headers);
+    arguments.key.describe(&mut headers);
+    if let Some(url) = &arguments.callback_url {
+        let url = HeaderValue::from_str(url.as_str()).context("--callback-url cannot be sent");
+        headers.insert("x-turlough-callback-url", url.map_err(Failure::input)?);
     }
     let path = format!("/function/{}/{}", flow.function, flow.flow);
     let answer = platform.post(&path, headers, input.body).await?;
@@ -135,12 +175,32 @@ async fn start(platform: &Platform, flow: &ServedFlow, input: Input) -> Result<S
 }
 
 impl Run<'_> {
+    async fn to_its_end(
+        &self,
+        limit: Option<Duration>,
+        interrupt: &mut Signal,
+    ) -> Result<Exit, Failure> {
+        let request = &self.request;
+        match self.wait(limit, interrupt).await? {
+            Waited::Ended(ended) => report::report(self, &ended).await,
+            Waited::TooLong => {
+                let limit = format_duration(limit.unwrap_or_default());
+                self.leave(&format!("request {request} has not ended in {limit}"));
+                Ok(Exit::NotDone)
+            }
+            Waited::Interrupted => {
+                self.leave(&format!("interrupted; request {request} goes on"));
+                Ok(Exit::Interrupted)
+            }
+        }
+    }
+
     fn tell_started(&self) -> Result<Exit, Failure> {
         if self.terminal.is_json() {
             self.terminal.json(&json!({
                 "request_id": self.request,
-                "flow": self.flow.flow,
-                "function": self.flow.function,
+                "flow": self.flow,
+                "function": self.function,
                 "status": "running",
             }))?;
         } else {
@@ -155,9 +215,10 @@ impl Run<'_> {
         limit: Option<Duration>,
         interrupt: &mut Signal,
     ) -> Result<Waited, Failure> {
-        let mut progress = Progress::new(self.terminal, self.platform, self.flow).await;
+        let mut progress =
+            Progress::new(self.terminal, self.platform, self.function, self.flow).await;
         progress.started(&self.request);
-        let follower = Follower::new(self.platform, &self.flow.function, &self.request);
+        let follower = Follower::new(self.platform, self.function, &self.request);
         let too_long = async {
             match limit {
                 Some(limit) => tokio::time::sleep(limit).await,
@@ -183,8 +244,9 @@ impl Run<'_> {
 
     fn how_to_look(&self) -> String {
         format!(
-            "see it:    turlough request {}\ncancel it: turlough cancel {}",
-            self.request, self.request
+            "see it:    turlough request {request}\nfollow it: turlough follow {request}\n\
+             cancel it: turlough cancel {request}",
+            request = self.request
         )
     }
 }

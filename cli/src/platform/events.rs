@@ -6,10 +6,10 @@ use anyhow::bail;
 const LINE_BYTES_MAX: usize = 1 << 20;
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct ServerEvent {
-    pub(super) id: Option<String>,
-    pub(super) name: String,
-    pub(super) data: String,
+pub(crate) struct ServerEvent {
+    pub(crate) id: Option<String>,
+    pub(crate) name: String,
+    pub(crate) data: String,
 }
 
 #[derive(Debug, Default)]

@@ -5,7 +5,8 @@ use std::time::Duration;
 use anyhow::{Context, anyhow};
 use futures_util::StreamExt;
 use reqwest::{Method, StatusCode};
-use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, sleep, timeout_at};
 
 use super::events::{EventReader, ServerEvent};
@@ -18,13 +19,24 @@ const FRUITLESS_MAX: u32 = 7;
 const FIRST_WAIT: Duration = Duration::from_millis(100);
 const LONGEST_WAIT: Duration = Duration::from_secs(3);
 
-/// After its end a request is settled, which takes milliseconds; what comes then is only about data.
-const SETTLING_MAX: Duration = Duration::from_secs(2);
+/// After a request's end the stream is closed at once, unless somebody restarts it meanwhile.
+const CLOSING_MAX: Duration = Duration::from_secs(2);
 
 /// What a follower tells of.
 #[derive(Debug)]
 pub(crate) enum Happening {
     Step(StepEnded),
+    /// Somebody else took a step on, and will call back.
+    Called(String),
+    /// Nothing runs; the request waits for these.
+    Sleeping(Vec<Wait>),
+    Paused,
+    Resumed,
+    Cancelling,
+    Restarted,
+    Signalled(String),
+    /// Every event, as it came, after what is told of it.
+    Logged(ServerEvent),
     Reconnecting,
 }
 
@@ -36,7 +48,25 @@ pub(crate) struct StepEnded {
     pub(crate) duration_ms: f64,
     /// Of a `for_each`, once it is split.
     pub(crate) items: Option<usize>,
+    /// Of a `loop`: whether its body runs once more.
+    pub(crate) again: Option<bool>,
+    /// Of an `expand`, once its graph is there.
+    pub(crate) graph_bytes: Option<u64>,
+    /// Of a `wait`, once it is known.
+    pub(crate) until: Option<String>,
     pub(crate) error: Option<String>,
+}
+
+/// What a request waits for.
+#[derive(Debug, PartialEq, Eq, Deserialize)]
+pub(crate) struct Wait {
+    pub(crate) step: String,
+    pub(crate) signal: Option<String>,
+    pub(crate) until: Option<String>,
+    #[serde(default)]
+    pub(crate) callback: bool,
+    #[serde(default)]
+    pub(crate) flow: bool,
 }
 
 #[derive(Debug, Deserialize)]
@@ -44,20 +74,32 @@ pub(crate) struct Ended {
     pub(crate) status: String,
     pub(crate) step: Option<String>,
     pub(crate) error: Option<String>,
+    /// What went wrong while it was unwound.
+    #[serde(default)]
+    pub(crate) trouble: Vec<Trouble>,
+}
+
+#[derive(Debug, Deserialize, Serialize)]
+pub(crate) struct Trouble {
+    pub(crate) step: String,
+    pub(crate) error: String,
 }
 
 #[derive(Debug)]
 pub(crate) struct Follower<'a> {
     platform: &'a Platform,
+    /// The request's own.
     path: String,
     request: &'a str,
     seen: Option<String>,
     ended: Option<Ended>,
+    /// Whether the last that was heard is that it sleeps.
+    asleep: bool,
 }
 
 /// Why a connection brought no more.
 enum Break {
-    Settled,
+    Ended,
     Lost { cause: String, fruitful: bool },
 }
 
@@ -65,14 +107,15 @@ impl<'a> Follower<'a> {
     pub(crate) fn new(platform: &'a Platform, function: &str, request: &'a str) -> Self {
         Self {
             platform,
-            path: format!("/function/{function}/requests/{request}/events"),
+            path: format!("/function/{function}/requests/{request}"),
             request,
             seen: None,
             ended: None,
+            asleep: false,
         }
     }
 
-    /// Returns when the request has ended, and what it left in the store is gone.
+    /// Returns when the request has ended, whether it is kept for a restart or not.
     pub(crate) async fn until_ended(
         mut self,
         mut tell: impl FnMut(Happening),
@@ -84,7 +127,7 @@ impl<'a> Follower<'a> {
                 return Ok(ended);
             }
             let (cause, fruitful) = match lost {
-                Break::Settled => ("the request was settled without an end".to_owned(), false),
+                Break::Ended => ("the request was restarted".to_owned(), true),
                 Break::Lost { cause, fruitful } => (cause, fruitful),
             };
             fruitless = if fruitful { 0 } else { fruitless + 1 };
@@ -105,7 +148,8 @@ impl<'a> Follower<'a> {
     }
 
     async fn connection(&mut self, tell: &mut impl FnMut(Happening)) -> Result<Break, Failure> {
-        let mut request = self.platform.request(Method::GET, &self.path);
+        let path = format!("{}/events?until=end", self.path);
+        let mut request = self.platform.request(Method::GET, &path);
         if let Some(seen) = &self.seen {
             request = request.header("last-event-id", seen);
         }
@@ -115,19 +159,19 @@ impl<'a> Follower<'a> {
             Err(error) => return lost(innermost(&error), false),
         };
         if response.status() != StatusCode::OK {
-            let answer = self.platform.read(&self.path, response).await?;
+            let answer = self.platform.read(&path, response).await?;
             return self.refused(&answer);
         }
         let mut pieces = response.bytes_stream();
         let mut reader = EventReader::default();
         let mut fruitful = false;
-        let mut settling: Option<Instant> = None;
+        let mut closing: Option<Instant> = None;
         loop {
-            let piece = match settling {
+            let piece = match closing {
                 None => pieces.next().await,
                 Some(until) => match timeout_at(until, pieces.next()).await {
                     Ok(piece) => piece,
-                    Err(_) => return Ok(Break::Settled),
+                    Err(_) => return Ok(Break::Ended),
                 },
             };
             let piece = match piece {
@@ -139,9 +183,33 @@ impl<'a> Follower<'a> {
                 fruitful = true;
                 self.take(event, tell)?;
             }
-            if self.ended.is_some() && settling.is_none() {
-                settling = Some(Instant::now() + SETTLING_MAX);
+            if self.asleep {
+                self.asleep = false;
+                self.tell_waits(tell).await;
             }
+            closing = match (&self.ended, closing) {
+                (None, _) => None,
+                (Some(_), None) => Some(Instant::now() + CLOSING_MAX),
+                (Some(_), until) => until,
+            };
+        }
+    }
+
+    /// What a request waits for stands in no event; without it, it is not told.
+    async fn tell_waits(&self, tell: &mut impl FnMut(Happening)) {
+        #[derive(Deserialize)]
+        struct View {
+            status: String,
+            #[serde(default)]
+            waits_for: Vec<Wait>,
+        }
+        let Ok(answer) = self.platform.get(&self.path).await else {
+            return;
+        };
+        if let Ok(view) = answer.json::<View>("read the request")
+            && view.status == "sleeping"
+        {
+            tell(Happening::Sleeping(view.waits_for));
         }
     }
 
@@ -150,28 +218,45 @@ impl<'a> Follower<'a> {
         event: ServerEvent,
         tell: &mut impl FnMut(Happening),
     ) -> Result<(), Failure> {
-        let unreadable = || {
-            format!(
-                "cannot read event `{}` of request {}",
-                event.name, self.request
-            )
-        };
+        #[derive(Deserialize)]
+        struct Called {
+            step: String,
+        }
+        #[derive(Deserialize)]
+        struct Signalled {
+            signal: String,
+        }
+        self.asleep = event.name == "released";
         match event.name.as_str() {
-            "step_ended" => {
-                let step = serde_json::from_str(&event.data).with_context(unreadable);
-                tell(Happening::Step(step.map_err(Failure::platform)?));
+            "step_ended" => tell(Happening::Step(self.read(&event)?)),
+            "step_called" => tell(Happening::Called(self.read::<Called>(&event)?.step)),
+            "signalled" => tell(Happening::Signalled(self.read::<Signalled>(&event)?.signal)),
+            "pause_asked" => tell(Happening::Paused),
+            "resume_asked" => tell(Happening::Resumed),
+            "cancel_asked" => tell(Happening::Cancelling),
+            "restart_asked" => {
+                self.ended = None;
+                tell(Happening::Restarted);
             }
-            "ended" => {
-                let ended = serde_json::from_str(&event.data).with_context(unreadable);
-                self.ended = Some(ended.map_err(Failure::platform)?);
-            }
+            "ended" => self.ended = Some(self.read(&event)?),
             // Events that do not concern who waits, and those of later versions.
             _ => {}
         }
         if event.id.is_some() {
-            self.seen = event.id;
+            self.seen.clone_from(&event.id);
         }
+        tell(Happening::Logged(event));
         Ok(())
+    }
+
+    fn read<T: DeserializeOwned>(&self, event: &ServerEvent) -> Result<T, Failure> {
+        let read = serde_json::from_str(&event.data).with_context(|| {
+            format!(
+                "cannot read event `{}` of request {}",
+                event.name, self.request
+            )
+        });
+        read.map_err(Failure::platform)
     }
 
     /// A gateway whose function restarts answers 5xx for a while; a function that has restarted
@@ -244,11 +329,10 @@ mod tests {
         let platform = Platform::new(&url, None).unwrap_or_else(|f| panic!("{}", f.cause));
         let mut told = Vec::new();
         let follower = Follower::new(&platform, "flows", "id");
-        let ended = follower.until_ended(|happening| {
-            told.push(match happening {
-                Happening::Step(step) => step.step,
-                Happening::Reconnecting => "reconnecting".to_owned(),
-            });
+        let ended = follower.until_ended(|happening| match happening {
+            Happening::Step(step) => told.push(step.step),
+            Happening::Logged(_) => {}
+            other => told.push(format!("{other:?}")),
         });
         let ended = ended.await;
         (ended, told, server.await.unwrap())
@@ -262,8 +346,10 @@ mod tests {
             ended.unwrap_or_else(|f| panic!("{}", f.cause)).status,
             "succeeded"
         );
-        assert_eq!(told, ["a", "reconnecting"]);
-        assert!(heads[0].starts_with("GET /function/flows/requests/id/events HTTP/1.1\r\n"));
+        assert_eq!(told, ["a", "Reconnecting"]);
+        assert!(
+            heads[0].starts_with("GET /function/flows/requests/id/events?until=end HTTP/1.1\r\n")
+        );
         assert!(!heads[0].contains("last-event-id"), "{}", heads[0]);
         assert!(heads[2].contains("last-event-id: 7\r\n"), "{}", heads[2]);
     }
@@ -277,6 +363,28 @@ mod tests {
         assert!(text.contains("is gone: no request id here"), "{text}");
     }
 
+    #[tokio::test]
+    async fn end_before_a_restart_is_not_the_end() {
+        let again = "event: restart_asked\ndata: {}\nid: 10\n\n";
+        let failed = "event: ended\ndata: {\"status\":\"failed\"}\nid: 9\n\n";
+        let whole = format!("{failed}{again}{ENDED}");
+        let (ended, told, _) = follow(&[(OK, &whole)]).await;
+        let ended = ended.unwrap_or_else(|f| panic!("{}", f.cause));
+        assert_eq!(
+            (&*ended.status, told),
+            ("succeeded", vec!["Restarted".to_owned()])
+        );
+    }
+
+    #[tokio::test]
+    async fn sleeping_request_is_asked_what_it_waits_for() {
+        let released = "event: released\ndata: {}\nid: 8\n\n";
+        let view = "{\"status\":\"sleeping\",\"waits_for\":[{\"step\":\"ask\",\"signal\":\"go\"}]}";
+        let (_, told, heads) = follow(&[(OK, released), (OK, view), (OK, ENDED)]).await;
+        assert!(told[0].contains("signal: Some(\"go\")"), "{told:?}");
+        assert!(heads[1].starts_with("GET /function/flows/requests/id HTTP/1.1\r\n"));
+    }
+
     #[tokio::test(start_paused = true)]
     async fn gateway_that_stays_away_is_given_up_with_what_to_do() {
         let (ended, told, _) = follow(&[(OK, STEP)]).await;
@@ -288,6 +396,6 @@ mod tests {
                 .to_string()
                 .ends_with("see `turlough request id`")
         );
-        assert_eq!(told, ["a", "reconnecting"]);
+        assert_eq!(told, ["a", "Reconnecting"]);
     }
 }

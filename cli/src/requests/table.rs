@@ -39,17 +39,66 @@ pub(super) fn request(held: &Held) -> String {
         text(&request["status"]),
         amount::moment(&text(&request["accepted_at"])),
     );
-    if request["duration_ms"].is_number() {
-        about.push_str(&format!(
-            "duration  {}\n",
-            duration(&request["duration_ms"])
-        ));
+    let mut line = |name: &str, value: String| {
+        if !value.is_empty() {
+            about.push_str(&format!("{name:<10}{value}\n"));
+        }
+    };
+    let generation = request["generation"]
+        .as_u64()
+        .filter(|generation| *generation > 0);
+    line(
+        "restarts",
+        generation.map_or_else(String::new, |count| count.to_string()),
+    );
+    line("parent", text(&request["parent"]));
+    line("duration", duration(&request["duration_ms"]));
+    line("error", text(&request["error"]));
+    let list = |name: &str| request[name].as_array().into_iter().flatten();
+    for wait in list("waits_for") {
+        line("waits", waited_for(wait));
     }
-    if request["error"].is_string() {
-        about.push_str(&format!("error     {}\n", text(&request["error"])));
+    for trouble in list("trouble") {
+        let (step, error) = (text(&trouble["step"]), text(&trouble["error"]));
+        line("trouble", format!("step {step}: {error}"));
+    }
+    for given_up in list("given_up") {
+        let to = [text(&given_up["url"]), text(&given_up["request"])].concat();
+        line("untold", format!("{to}: {}", text(&given_up["error"])));
+    }
+    for child in list("children") {
+        let (id, flow, status) = (
+            text(&child["id"]),
+            text(&child["flow"]),
+            text(&child["status"]),
+        );
+        line("sub-flow", format!("{id} {flow} {status}"));
+    }
+    if request["restartable_until"].is_string() {
+        let until = amount::moment(&text(&request["restartable_until"]));
+        line(
+            "restart",
+            format!("until {until}: turlough restart {}", text(&request["id"])),
+        );
     }
     about.push('\n');
     about + &steps(request["steps"].as_array().map_or(&[], Vec::as_slice))
+}
+
+/// `ask for signal decision`.
+fn waited_for(wait: &Json) -> String {
+    let what = if let Some(name) = wait["signal"].as_str() {
+        format!(" for signal {name}")
+    } else if let Some(until) = wait["until"].as_str() {
+        format!(" until {}", amount::moment(until))
+    } else if wait["callback"] == true {
+        " to be called back".to_owned()
+    } else if wait["flow"] == true {
+        " for its flow".to_owned()
+    } else {
+        String::new()
+    };
+    text(&wait["step"]) + &what
 }
 
 pub(crate) fn flows(flows: &[ServedFlow]) -> String {
@@ -87,11 +136,13 @@ fn steps(steps: &[Json]) -> String {
     rendered(&table)
 }
 
-/// With the count of items, of a `for_each`.
+/// With the count of items of a `for_each`, or of iterations of a `loop`.
 fn status(step: &Json) -> String {
     let status = text(&step["status"]).replace('_', " ");
-    match (step["items_ended"].as_u64(), step["items"].as_u64()) {
-        (Some(ended), Some(all)) => format!("{status} ({ended}/{all} items)"),
+    let number = |name: &str| step[name].as_u64();
+    match (number("items_ended"), number("items"), number("iteration")) {
+        (Some(ended), Some(all), _) => format!("{status} ({ended}/{all} items)"),
+        (_, _, Some(iteration)) => format!("{status} (iteration {iteration})"),
         _ => status,
     }
 }

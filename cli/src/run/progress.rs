@@ -1,14 +1,15 @@
 //! How a request gets on, by step: a line as each ends, and what is going on where there is a
-//! terminal to draw on. Steps inside a `for_each` are only counted.
+//! terminal to draw on. Steps inside a `for_each`, a `loop` or an `expand` are only counted; what
+//! undoes them, and handlers, are told like steps of the flow.
 
-use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::Value as Json;
 
+use super::inside::Inside;
 use crate::amount;
-use crate::platform::{Happening, Platform, ServedFlow, StepEnded};
+use crate::platform::{Happening, Platform, StepEnded, Wait};
 use crate::terminal::Terminal;
 
 const TICK: Duration = Duration::from_millis(100);
@@ -17,21 +18,19 @@ const TICK: Duration = Duration::from_millis(100);
 pub(super) struct Progress {
     terminal: Terminal,
     bar: Option<ProgressBar>,
-    items: Items,
+    inside: Inside,
     steps_ended: usize,
-}
-
-/// How many items of each `for_each` are done.
-#[derive(Debug, Default)]
-struct Items {
-    /// By `for_each`, the nodes whose end is an item's end.
-    last_nodes: HashMap<String, HashSet<String>>,
-    all: HashMap<String, usize>,
-    done: HashMap<String, HashSet<String>>,
+    /// What was told last of what the request waits for.
+    waits: String,
 }
 
 impl Progress {
-    pub(super) async fn new(terminal: Terminal, platform: &Platform, flow: &ServedFlow) -> Self {
+    pub(super) async fn new(
+        terminal: Terminal,
+        platform: &Platform,
+        function: &str,
+        flow: &str,
+    ) -> Self {
         let bar = terminal.draws().then(|| {
             let bar = ProgressBar::new_spinner();
             if let Ok(style) = ProgressStyle::with_template("{spinner} {msg} {elapsed}") {
@@ -41,10 +40,7 @@ impl Progress {
             bar
         });
         // Only counts need the graph; without it they are left out.
-        let path = format!(
-            "/function/{}/flows/{}?format=json",
-            flow.function, flow.flow
-        );
+        let path = format!("/function/{function}/flows/{flow}?format=json");
         let graph = match platform.get(&path).await {
             Ok(answer) => answer.json::<Json>("read the flow").unwrap_or_default(),
             Err(_) => Json::Null,
@@ -52,8 +48,9 @@ impl Progress {
         Self {
             terminal,
             bar,
-            items: Items::of(&graph),
+            inside: Inside::of(&graph),
             steps_ended: 0,
+            waits: String::new(),
         }
     }
 
@@ -62,16 +59,11 @@ impl Progress {
     }
 
     pub(super) fn tell(&mut self, happening: &Happening) {
-        match happening {
-            Happening::Step(ended) => {
-                if let Some(line) = self.step(ended) {
-                    self.line(&line);
-                }
-                if let Some(bar) = &self.bar {
-                    bar.set_message(self.message());
-                }
-            }
-            Happening::Reconnecting => self.line("connection lost; trying again"),
+        if let Some(line) = self.told(happening) {
+            self.line(&line);
+        }
+        if let Some(bar) = &self.bar {
+            bar.set_message(self.message());
         }
     }
 
@@ -81,34 +73,94 @@ impl Progress {
         }
     }
 
+    fn told(&mut self, happening: &Happening) -> Option<String> {
+        let line = |text: &str| Some(text.to_owned());
+        if !matches!(happening, Happening::Sleeping(_) | Happening::Logged(_)) {
+            self.waits.clear();
+        }
+        match happening {
+            Happening::Step(ended) => self.step(ended),
+            Happening::Called(step) if is_inner(step) => None,
+            Happening::Called(step) => Some(format!("{step} was called, and will be answered")),
+            Happening::Sleeping(waits) => self.sleeping(waits),
+            Happening::Logged(_) => None,
+            Happening::Signalled(name) => Some(format!("signal {name} came")),
+            Happening::Paused => line("paused: no step starts"),
+            Happening::Resumed => line("resumed"),
+            Happening::Cancelling => line("cancelled: no step starts"),
+            Happening::Restarted => line("restarted"),
+            Happening::Reconnecting => line("connection lost; trying again"),
+        }
+    }
+
     /// What an end of a step is worth saying; nothing for a step that is one of many.
     fn step(&mut self, ended: &StepEnded) -> Option<String> {
-        if ended.step.contains('[') {
-            self.items.take(ended);
-            return (ended.status == "failed").then(|| failed(ended));
-        }
-        if let (Some(items), "running") = (ended.items, ended.status.as_str()) {
-            self.items.all.insert(ended.step.clone(), items);
-            return Some(format!("{}: {}", ended.step, amount::count(items, "item")));
-        }
-        if ended.status == "failed" {
+        let StepEnded { step, status, .. } = ended;
+        self.inside.take(ended);
+        if status == "failed" {
             return Some(failed(ended));
+        }
+        if is_inner(step) {
+            return None;
+        }
+        match (status.as_str(), ended) {
+            (
+                "running",
+                StepEnded {
+                    items: Some(items), ..
+                },
+            ) => {
+                return Some(format!("{step}: {}", amount::count(*items, "item")));
+            }
+            (
+                "running",
+                StepEnded {
+                    graph_bytes: Some(bytes),
+                    ..
+                },
+            ) => {
+                let bytes = amount::bytes(*bytes);
+                return Some(format!("{step}: a graph of {bytes}"));
+            }
+            (
+                "sleeping",
+                StepEnded {
+                    until: Some(until), ..
+                },
+            ) => {
+                return Some(format!("{step} sleeps until {}", amount::moment(until)));
+            }
+            ("running" | "sleeping", _) => return None,
+            ("lost", _) => return Some(format!("{step}: its output is lost, and made again")),
+            _ => {}
         }
         self.steps_ended += 1;
         let took = amount::duration(ended.duration_ms);
-        Some(match self.items.all.remove(&ended.step) {
-            Some(_) => format!("{} {}", ended.step, ended.status),
-            None => format!("{} {} in {took}", ended.step, ended.status),
+        Some(match self.inside.ended(step) {
+            Some(whole) => format!("{step} {status}{whole}"),
+            None => format!("{step} {status} in {took}"),
         })
+    }
+
+    /// What the request waits for, once: a loop that asks and sleeps does so again and again.
+    fn sleeping(&mut self, waits: &[Wait]) -> Option<String> {
+        let told = waits.iter().filter(|wait| !is_inner(&wait.step));
+        let told: Vec<_> = told.map(waited_for).collect();
+        let text = format!("sleeping: {}", told.join(", "));
+        if told.is_empty() || self.waits == text {
+            return None;
+        }
+        self.waits.clone_from(&text);
+        Some(text)
     }
 
     fn message(&self) -> String {
         let mut message = amount::count(self.steps_ended, "step");
-        let mut running: Vec<_> = self.items.all.iter().collect();
-        running.sort();
-        for (step, all) in running {
-            let done = self.items.done.get(step).map_or(0, HashSet::len);
-            message.push_str(&format!(", {step} {done}/{all}"));
+        for counted in self.inside.counts() {
+            message.push_str(&format!(", {counted}"));
+        }
+        if !self.waits.is_empty() {
+            message.push_str(", sleeping");
         }
         message
     }
@@ -121,39 +173,30 @@ impl Progress {
     }
 }
 
-impl Items {
-    fn of(graph: &Json) -> Self {
-        let nodes = graph["graph"]["nodes"].as_array();
-        let last_nodes = nodes.into_iter().flatten().filter_map(|node| {
-            let last = match &node["with"]["body"]["output"] {
-                Json::String(node) => HashSet::from([node.clone()]),
-                Json::Array(nodes) => nodes
-                    .iter()
-                    .filter_map(|node| node.as_str().map(str::to_owned))
-                    .collect(),
-                _ => return None,
-            };
-            Some((node["id"].as_str()?.to_owned(), last))
-        });
-        Self {
-            last_nodes: last_nodes.collect(),
-            ..Self::default()
-        }
-    }
+/// Whether a step stands inside a node of the flow, or undoes one that does.
+fn is_inner(step: &str) -> bool {
+    let step = step.strip_suffix("/~compensate").unwrap_or(step);
+    let handlers = ["~on_failure/", "~finally/"];
+    let step = handlers
+        .iter()
+        .find_map(|handler| step.strip_prefix(handler))
+        .unwrap_or(step);
+    step.contains(['[', '#', '/'])
+}
 
-    /// Counts `months[3]/clean`, if `clean` is what a month ends with.
-    fn take(&mut self, ended: &StepEnded) {
-        let Some((each, rest)) = ended.step.split_once('[') else {
-            return;
-        };
-        let Some((index, node)) = rest.split_once("]/") else {
-            return;
-        };
-        let last = self.last_nodes.get(each);
-        if ended.status == "succeeded" && last.is_some_and(|last| last.contains(node)) {
-            let done = self.done.entry(each.to_owned()).or_default();
-            done.insert(index.to_owned());
-        }
+/// `ask waits for signal decision`.
+fn waited_for(wait: &Wait) -> String {
+    let step = &wait.step;
+    match wait {
+        Wait {
+            signal: Some(name), ..
+        } => format!("{step} waits for signal {name}"),
+        Wait {
+            until: Some(until), ..
+        } => format!("{step} until {}", amount::moment(until)),
+        Wait { callback: true, .. } => format!("{step} waits to be called back"),
+        Wait { flow: true, .. } => format!("{step} waits for its flow"),
+        _ => format!("{step} waits"),
     }
 }
 
@@ -181,8 +224,9 @@ mod tests {
         Progress {
             terminal,
             bar: None,
-            items: Items::of(&graph),
+            inside: Inside::of(&graph),
             steps_ended: 0,
+            waits: String::new(),
         }
     }
 
@@ -221,5 +265,71 @@ mod tests {
         assert_eq!(progress.message(), "1 step, months 1/3");
         lines(&mut progress, &[json!({ "step": "months" })]);
         assert_eq!(progress.message(), "2 steps");
+    }
+
+    #[test]
+    fn loops_count_their_iterations_and_expansions_their_steps() {
+        let mut progress = progress();
+        let again = |again| json!({ "step": "poll", "status": "running", "again": again });
+        let begun = [
+            again(true),
+            json!({ "step": "poll#1/ask" }),
+            again(true),
+            json!({ "step": "build", "status": "running", "graph_bytes": 2048 }),
+            json!({ "step": "build/one" }),
+            json!({ "step": "build/two" }),
+        ];
+        let told: Vec<_> = lines(&mut progress, &begun).into_iter().flatten().collect();
+        assert_eq!(told, ["build: a graph of 2.0 KiB"]);
+        assert_eq!(progress.message(), "0 steps, build 2 steps, poll #2");
+        let ended = [
+            json!({ "step": "poll", "again": false }),
+            json!({ "step": "build" }),
+        ];
+        let told: Vec<_> = lines(&mut progress, &ended).into_iter().flatten().collect();
+        let expected = [
+            "poll succeeded after 2 iterations",
+            "build succeeded after 2 steps",
+        ];
+        assert_eq!(told, expected);
+        assert_eq!(progress.message(), "2 steps");
+    }
+
+    #[test]
+    fn what_undoes_a_step_and_handlers_are_told_like_steps() {
+        let mut progress = progress();
+        let ends = [
+            json!({ "step": "hotel/~compensate" }),
+            json!({ "step": "months[1]/load/~compensate" }),
+            json!({ "step": "~finally/note" }),
+            json!({ "step": "~on_failure/each[3]/tell" }),
+        ];
+        let told: Vec<_> = lines(&mut progress, &ends).into_iter().flatten().collect();
+        let expected = [
+            "hotel/~compensate succeeded in 2.0 ms",
+            "~finally/note succeeded in 2.0 ms",
+        ];
+        assert_eq!(told, expected);
+    }
+
+    #[test]
+    fn what_a_sleeping_request_waits_for_is_told_once() {
+        let mut progress = progress();
+        let waits = json!([
+            { "step": "ask", "signal": "go" },
+            { "step": "report", "callback": true },
+            { "step": "poll#3/nap", "until": "2026-05-01T10:00:00Z" },
+        ]);
+        let mut sleep = || {
+            let waits = serde_json::from_value(waits.clone()).unwrap();
+            progress.told(&Happening::Sleeping(waits))
+        };
+        let told = "sleeping: ask waits for signal go, report waits to be called back";
+        assert_eq!(sleep().as_deref(), Some(told));
+        assert_eq!(sleep(), None);
+        assert_eq!(progress.message(), "0 steps, sleeping");
+        let came = progress.told(&Happening::Signalled("go".to_owned()));
+        assert_eq!(came.as_deref(), Some("signal go came"));
+        assert_eq!(progress.message(), "0 steps");
     }
 }

@@ -7,7 +7,7 @@ use serde_json::{Value as Json, json};
 
 use super::Run;
 use crate::exit::{Exit, Failure};
-use crate::platform::{Answer, Ended};
+use crate::platform::{Answer, Ended, Trouble};
 
 #[derive(Debug, Serialize)]
 struct Report<'a> {
@@ -21,13 +21,12 @@ struct Report<'a> {
     result: Option<Box<RawValue>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<String>,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    trouble: &'a [Trouble],
 }
 
 pub(super) async fn report(run: &Run<'_>, ended: &Ended) -> Result<Exit, Failure> {
-    let path = format!(
-        "/function/{}/requests/{}/result",
-        run.flow.function, run.request
-    );
+    let path = format!("/function/{}/requests/{}/result", run.function, run.request);
     let (exit, result) = match exit_of(&ended.status) {
         Exit::Ok => {
             let answer = run.platform.get(&path).await?;
@@ -44,12 +43,15 @@ pub(super) async fn report(run: &Run<'_>, ended: &Ended) -> Result<Exit, Failure
     match result {
         Ok(answer) => run.terminal.raw(&answer.body)?,
         Err(error) => {
-            let text = format!(
-                "request {} {}: {error}\nsee its steps: turlough request {}",
-                run.request,
-                ended.status.replace('_', " "),
-                run.request
-            );
+            let (request, status) = (&run.request, ended.status.replace('_', " "));
+            let mut text = format!("request {request} {status}: {error}");
+            for trouble in &ended.trouble {
+                text.push_str(&format!("\nand step {}: {}", trouble.step, trouble.error));
+            }
+            text.push_str(&format!("\nsee its steps: turlough request {request}"));
+            if exit != Exit::Platform {
+                text.push_str(&format!("\nrestart it:    turlough restart {request}"));
+            }
             run.terminal.note(&text);
         }
     }
@@ -61,7 +63,9 @@ pub(crate) fn exit_of(status: &str) -> Exit {
     match status {
         "succeeded" => Exit::Ok,
         "failed" => Exit::Failed,
-        "timed_out" | "cancelled" | "running" => Exit::NotDone,
+        "timed_out" | "cancelled" | "running" | "sleeping" | "paused" | "unwinding" => {
+            Exit::NotDone
+        }
         // A later platform's; it did not succeed.
         _ => Exit::Failed,
     }
@@ -87,7 +91,7 @@ async fn json(
     exit: Exit,
     result: Result<Answer, String>,
 ) -> Result<Exit, Failure> {
-    let path = format!("/function/{}/requests/{}", run.flow.function, run.request);
+    let path = format!("/function/{}/requests/{}", run.function, run.request);
     let answer = run.platform.get(&path).await?;
     let mut view: Json = answer.json(&format!("read request {}", run.request))?;
     let (result, error) = match result {
@@ -96,13 +100,14 @@ async fn json(
     };
     run.terminal.json(&Report {
         request_id: &run.request,
-        flow: &run.flow.flow,
-        function: &run.flow.function,
+        flow: run.flow,
+        function: run.function,
         status: &ended.status,
         duration_ms: view["duration_ms"].take(),
         steps: view["steps"].take(),
         result,
         error,
+        trouble: &ended.trouble,
     })?;
     Ok(exit)
 }
@@ -126,8 +131,8 @@ fn without_result(run: &Run<'_>, answer: &Answer) -> String {
     format!(
         "{said}; post the same input to {}/function/{}/{} for it",
         run.platform.base(),
-        run.flow.function,
-        run.flow.flow
+        run.function,
+        run.flow
     )
 }
 

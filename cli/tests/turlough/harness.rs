@@ -16,7 +16,7 @@ pub(crate) const LONG: Duration = Duration::from_secs(30);
 const POLL: Duration = Duration::from_millis(10);
 
 /// What a developer's shell may have set, and tests must not see.
-const SETTINGS: [&str; 12] = [
+const SETTINGS: [&str; 15] = [
     "TURLOUGH_GATEWAY_URL",
     "TURLOUGH_GATEWAY_LISTEN",
     "TURLOUGH_METRICS_LISTEN",
@@ -26,6 +26,9 @@ const SETTINGS: [&str; 12] = [
     "TURLOUGH_LOG_DIR",
     "TURLOUGH_DRAIN",
     "TURLOUGH_SECRETS",
+    "TURLOUGH_HTTP_ALLOW",
+    "TURLOUGH_KEEP_FAILED",
+    "TURLOUGH_SYNC_WAIT",
     "OPENFAAS_URL",
     "RUST_LOG",
     "port",
@@ -77,7 +80,29 @@ pub(crate) fn ended(mut command: Command) -> Ended {
 }
 
 pub(crate) fn fizz_buzz() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../etl-examples/fizz-buzz/stack.yaml")
+    example("fizz-buzz")
+}
+
+/// The stack file of an example.
+pub(crate) fn example(name: &str) -> PathBuf {
+    let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("../etl-examples");
+    examples.join(name).join("stack.yaml")
+}
+
+/// The probe folder, with these flows besides.
+pub(crate) fn folder_with(flows: &[(&str, &str)]) -> tempfile::TempDir {
+    let folder = probe_folder();
+    for (name, nodes) in flows {
+        put_file(&folder, name, nodes);
+    }
+    folder
+}
+
+/// Writes a flow of this name into a folder's flows.
+pub(crate) fn put_file(folder: &tempfile::TempDir, name: &str, nodes: &str) -> PathBuf {
+    let file = folder.path().join("flows").join(format!("{name}.yaml"));
+    std::fs::write(&file, format!("flow: {name}\ntimeout: 60s\n{nodes}\n")).unwrap();
+    file
 }
 
 /// A folder with a stack of one function `probe`, whose paths are those of `handler.py`, and a flow
@@ -170,9 +195,51 @@ impl Dev {
 
     /// Starts a request and gives its id.
     pub(crate) fn start_request(&self, flow: &str) -> String {
-        let started = self.run(&["run", flow, "--async", "--quiet"]);
+        self.start_with(flow, &[])
+    }
+
+    pub(crate) fn start_with(&self, flow: &str, more: &[&str]) -> String {
+        let started = self.run(&[&["run", flow, "--async", "--quiet"], more].concat());
         assert_eq!(started.code, Some(0), "{started:?}");
         started.text().trim().to_owned()
+    }
+
+    /// What `turlough request` tells of a request.
+    pub(crate) fn request(&self, id: &str) -> Json {
+        self.run(&["request", id, "--output", "json"]).json()
+    }
+
+    /// Waits until a request stands so, and gives what is told of it.
+    pub(crate) async fn until_status(&self, id: &str, status: &str) -> Json {
+        let mut last = Json::Null;
+        let begun = Instant::now();
+        while begun.elapsed() < LONG {
+            last = self.request(id);
+            if last["status"] == status {
+                return last;
+            }
+            tokio::time::sleep(POLL).await;
+        }
+        panic!("request {id} was never {status}: {last}")
+    }
+
+    /// A POST to a function, by its path.
+    pub(crate) async fn post(&self, path: &str, body: &str) -> (u16, String) {
+        let client = reqwest::Client::new();
+        let call = client.post(self.url(path)).body(body.to_owned());
+        let answer = call
+            .header("content-type", "application/json")
+            .send()
+            .await
+            .unwrap();
+        (answer.status().as_u16(), answer.text().await.unwrap())
+    }
+
+    /// A GET of JSON, by its path.
+    pub(crate) async fn get(&self, path: &str) -> Json {
+        let answer = reqwest::get(self.url(path)).await.unwrap();
+        let text = answer.text().await.unwrap();
+        serde_json::from_str(&text).unwrap_or(Json::String(text))
     }
 
     pub(crate) fn signal(&self, signal: Signal) {

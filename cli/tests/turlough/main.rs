@@ -6,8 +6,13 @@ mod harness;
 
 mod answers;
 mod commands;
+mod control;
+mod examples;
 mod faults;
 mod guest;
+mod putting;
 mod several;
 mod stop;
+mod values;
 mod waiting;
+mod watching;

@@ -63,7 +63,9 @@ async fn cancelled_request_ends_its_waiter() {
     let again = dev.run(&["cancel", id(&line)]);
     assert_eq!(again.code, Some(2));
     assert!(
-        again.stderr.contains("is cancelled already"),
+        again
+            .stderr
+            .contains("the request has ended (it is cancelled)"),
         "{}",
         again.stderr
     );

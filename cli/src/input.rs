@@ -1,27 +1,45 @@
-//! The input of a request, from the command line, a file or stdin.
+//! The input of a request or the payload of a signal: from the command line, a file or stdin.
 
 use std::io::Read;
 
 use anyhow::{Context, anyhow};
 use bytes::Bytes;
-use reqwest::header::HeaderValue;
+use clap::Args;
+use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
 
 use crate::exit::Failure;
 
 const JSON: &str = "application/json";
 const BYTES: &str = "application/octet-stream";
 
+#[derive(Debug, Args)]
+pub(crate) struct InputArguments {
+    /// What is sent: JSON, or @FILE, or @- for stdin; empty where it is left out
+    #[arg(long, short, value_name = "JSON|@FILE|@-")]
+    data: Option<String>,
+
+    /// What that is; JSON where it reads as JSON
+    #[arg(long, value_name = "TYPE")]
+    content_type: Option<String>,
+}
+
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Input {
+pub(crate) struct Input {
     /// None where there is no input.
-    pub(super) content_type: Option<HeaderValue>,
-    pub(super) body: Bytes,
+    content_type: Option<HeaderValue>,
+    pub(crate) body: Bytes,
+}
+
+impl InputArguments {
+    pub(crate) fn read(&self) -> Result<Input, Failure> {
+        Input::read(self.data.as_deref(), self.content_type.as_deref())
+    }
 }
 
 impl Input {
     /// Data from a file may be anything. What is written on the command line without a content
     /// type is JSON, since a shell's quoting goes wrong more often than somebody means plain text.
-    pub(super) fn read(data: Option<&str>, content_type: Option<&str>) -> Result<Self, Failure> {
+    fn read(data: Option<&str>, content_type: Option<&str>) -> Result<Self, Failure> {
         let body = match data {
             None => Vec::new(),
             Some("@-") => {
@@ -61,6 +79,13 @@ impl Input {
             content_type,
             body: body.into(),
         })
+    }
+
+    /// Says in the headers what the body is.
+    pub(crate) fn describe(&self, headers: &mut HeaderMap) {
+        if let Some(media) = &self.content_type {
+            headers.insert(CONTENT_TYPE, media.clone());
+        }
     }
 }
 

@@ -1,12 +1,15 @@
 """Serves one function over HTTP/1.1: `handler.py` of the folder that it is started in.
 
 `handle(value)` gets the JSON value of a POST's body, and what it returns is the answer, as JSON.
-Where it raises ValueError the caller is at fault and gets 400, any other exception is 500.
+Where it raises ValueError the caller is at fault and gets 400, any other exception is 500. With a
+second parameter, `handle(value, call)`, it gets the call too: `call.path` and `call.headers`, a
+dict with names in lower case; then it answers GET as well, with None as the value.
 `GET /_/health` answers 200. The address comes from the variables `host` and `port`. SIGTERM ends
 the process once the requests that are running have been answered. Standard library only; the
 requests are parsed here, since http.server takes longer over them than the functions do.
 """
 
+import inspect
 import json
 import os
 import signal
@@ -14,11 +17,15 @@ import socketserver
 import sys
 import threading
 import traceback
+from collections import namedtuple
 
 sys.path.insert(0, os.getcwd())
 from handler import handle  # noqa: E402
 
-# A number and its answer take less than a hundred bytes.
+Call = namedtuple("Call", "path headers")
+TAKES_CALL = len(inspect.signature(handle).parameters) > 1
+
+# Far more than any value of these examples takes.
 BODY_BYTES_MAX = 64 * 1024
 LINE_BYTES_MAX = 8 * 1024
 HEADERS_MAX = 100
@@ -65,7 +72,7 @@ class Connection(socketserver.StreamRequestHandler):
             except ValueError:
                 raise Refused(400, "request line is not HTTP") from None
             body = self.body(headers)
-            self.respond(*answer(method, target, body), keep=keep)
+            self.respond(*answer(method, target.decode("latin-1"), headers, body), keep=keep)
             return keep
 
     def headers(self):
@@ -119,13 +126,19 @@ class Connection(socketserver.StreamRequestHandler):
         self.request.sendall(head.encode() + body)
 
 
-def answer(method, target, body):
+def answer(method, target, headers, body):
     """Status and value for a request."""
-    if method == b"GET":
-        known = target.split(b"?")[0] in (b"/_/health", b"/_/ready")
-        return (200, "ok") if known else (404, {"detail": "POST a JSON value to /"})
+    path = target.split("?")[0]
+    if method == b"GET" and path in ("/_/health", "/_/ready"):
+        return 200, "ok"
+    if method == b"GET" and not TAKES_CALL:
+        return 404, {"detail": "POST a JSON value to /"}
     try:
-        return 200, handle(json.loads(body))
+        value = None if method == b"GET" else json.loads(body)
+        if not TAKES_CALL:
+            return 200, handle(value)
+        names = {name.decode("latin-1"): text.decode("latin-1") for name, text in headers.items()}
+        return 200, handle(value, Call(path, names))
     except ValueError as error:  # json.JSONDecodeError is one
         return 400, {"detail": str(error)}
     except Exception:
