@@ -19,6 +19,7 @@ pub mod picture;
 mod reference;
 mod report;
 mod retry;
+pub mod schema;
 mod validate;
 pub mod value;
 mod yaml;

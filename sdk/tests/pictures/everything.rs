@@ -3,39 +3,7 @@
 use insta::assert_snapshot;
 use turlough_sdk::{picture, read_yaml};
 
-pub(crate) const EVERYTHING: &str = r#"
-flow: everything
-timeout: 1m
-concurrency: 2
-headers: [X-A]
-output: last
-nodes:
-  call:
-    { apply: x, method: PUT, path: /p, query: { q: one }, headers: { A: b }, content_type: application/msgpack, timeout: 1s,
-      retry: { attempts: 2, backoff: 1s..2s, on: [timeout] }, when: .w, set: { v: .v },
-      fallback: { value: 1 }, compensate: { apply: undo } }
-  once: { apply: o, idempotent: false }
-  trace: { apply: t, pure: true }
-  later: { apply: z, mode: async }
-  end: { http: "https://a.example/b", idempotent: true, callback: true }
-  computed: { http: { jq: .url }, method: GET, headers: { K: { secret: key } } }
-  pick: { after: [call], match: all, switch: [{ when: .x, to: one }, { default: two }] }
-  one: { pass: . }
-  two: { pass: .t }
-  each:
-    after: [{ node: call, transform: .list }]
-    for_each: { items: .i, max_parallel: 3, errors: collect, body: { nodes: { inner: { after: [item, once], pass: .e } } } }
-    aggregate: length
-  again: { after: [call], loop: { while: .w, max_iterations: 3, body: { nodes: { step: { pass: .s } } } } }
-  made: { expand: { apply: planner } }
-  sub: { flow: other }
-  nap: { wait: 5m }
-  moment: { wait: { until: .at } }
-  signalled: { wait: { signal: go } }
-  last: { after: [one, { node: nap, data: false }], pass: .l }
-on_failure: { nodes: { told: { pass: .status } } }
-finally: { nodes: { logged: { pass: .request } } }
-"#;
+pub(crate) const EVERYTHING: &str = include_str!("../golden/everything.yaml");
 
 #[test]
 fn json_says_every_attribute() {

@@ -9,26 +9,7 @@ use std::process::{Command, Stdio};
 use insta::assert_snapshot;
 use turlough_sdk::{picture, read_yaml};
 
-const ROUTED: &str = r#"
-flow: routed
-timeout: 30s
-nodes:
-  split: { apply: split.text, path: "/v1", headers: { X-A: b }, retry: { attempts: 3, backoff: 100ms..5s } }
-  prefix: { pass: .prefix }
-  words--: { after: [split], for_each: { items: .words, max_parallel: 4, body: { nodes: {
-    look-up: { after: [item, prefix, input], pass: "{item, prefix}" } } } } }
-  route:
-    after: [words--]
-    timeout: 2s
-    switch:
-      - when: |
-          .kind == "a|b" and
-          (.n < 3) and .x != "\\" and .y != "&#"
-        to: small
-      - { default: large }
-  small: { pass: . }
-  large: { apply: large, method: GET, content_type: application/msgpack }
-"#;
+const ROUTED: &str = include_str!("../golden/routed.yaml");
 
 #[test]
 fn json_says_all_that_matters() {
