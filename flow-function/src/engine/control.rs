@@ -1,6 +1,7 @@
 //! What others append to a request's log: control, signals, callbacks, the ends of sub-flows.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use turlough_sdk::{Cause, Digest, RequestId, StepError, StepPath, Value, ValueRef};
 use turlough_statestore::event::{Outcome, Parent, StepEnd, StepEnded};
@@ -17,6 +18,9 @@ use turlough_sdk::FlowName;
 /// How often an external append that meets another is tried again: each try means that somebody
 /// else got through, so a request that is this busy is not stuck.
 const EXTERNAL_TRIES_MAX: usize = 100;
+/// First and longest wait for a sub-flow that is to be cancelled, and may be beginning.
+const CHILD_WAIT_MIN: Duration = Duration::from_millis(10);
+const CHILD_WAIT_MAX: Duration = Duration::from_secs(2);
 /// Flows that stand in one another, at most.
 const FLOW_DEPTH_MAX: u32 = 16;
 
@@ -299,8 +303,17 @@ impl Shared {
             shared: Arc::clone(self),
         };
         tokio::spawn(async move {
-            // One that has ended, or never was, needs nothing.
-            drop(engine.control(request, Control::Cancel, None).await);
+            let mut wait = CHILD_WAIT_MIN;
+            // One that has ended needs nothing; one that is not there may be about to begin.
+            while let Err(ControlError::Unknown(_)) =
+                engine.control(request, Control::Cancel, None).await
+            {
+                if wait > CHILD_WAIT_MAX {
+                    return;
+                }
+                tokio::time::sleep(wait).await;
+                wait *= 2;
+            }
         });
     }
 

@@ -14,7 +14,7 @@ use turlough_sdk::{Producer, RequestId, SignalName, StepPath};
 use super::body::{self, Limit};
 use super::extract::{Key, Path, Query, shortened, single};
 use super::problem::Problem;
-use super::requests::{STEP_BYTES_MAX, parse};
+use super::requests::{STEP_BYTES_MAX, parse, standing};
 use super::start::accepted;
 use crate::engine::{CallbackError, Control, ControlError, Engine};
 
@@ -24,7 +24,7 @@ const RESTART_LIMIT: Limit = Limit {
     remedy: "send {\"from\": STEP, \"version\": \"current\"}",
 };
 /// Longest token of a callback; ours are shorter.
-const TOKEN_BYTES_MAX: usize = 4 * 1024;
+const TOKEN_BYTES_MAX: usize = 16 * 1024;
 
 pub(super) async fn pause(
     State(engine): State<Engine>,
@@ -32,7 +32,14 @@ pub(super) async fn pause(
     key: Key,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    control(&engine, parse(&id)?, Control::Pause, ("pause", key), &headers).await
+    control(
+        &engine,
+        parse(&id)?,
+        Control::Pause,
+        ("pause", key),
+        &headers,
+    )
+    .await
 }
 
 pub(super) async fn resume(
@@ -41,7 +48,14 @@ pub(super) async fn resume(
     key: Key,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    control(&engine, parse(&id)?, Control::Resume, ("resume", key), &headers).await
+    control(
+        &engine,
+        parse(&id)?,
+        Control::Resume,
+        ("resume", key),
+        &headers,
+    )
+    .await
 }
 
 pub(super) async fn cancel(
@@ -50,7 +64,14 @@ pub(super) async fn cancel(
     key: Key,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    control(&engine, parse(&id)?, Control::Cancel, ("cancel", key), &headers).await
+    control(
+        &engine,
+        parse(&id)?,
+        Control::Cancel,
+        ("cancel", key),
+        &headers,
+    )
+    .await
 }
 
 /// From where, and on which version; in the query, or in a body of JSON.
@@ -74,7 +95,9 @@ impl RestartQuery {
                 ))
             })?
         } else {
-            return Err(bad("a restart is asked for in the query or in the body, not in both"));
+            return Err(bad(
+                "a restart is asked for in the query or in the body, not in both",
+            ));
         };
         let current = match asked.version.as_deref() {
             None => false,
@@ -148,21 +171,27 @@ async fn control(
 ) -> Result<Response, Problem> {
     let key = key.0.map(|key| format!("{asked}/{key}"));
     match engine.control(request, control, key.as_deref()).await {
-        Ok(()) => Ok(accepted(engine, request, headers)),
-        Err(error) => Err(refused(engine, error)),
+        Ok(()) => {
+            let standing = standing(engine, request).await?;
+            Ok(accepted(engine, (request, &standing), headers))
+        }
+        Err(error) => Err(refused(engine, error).await),
     }
 }
 
 /// A refusal, with how the request stands; `status` is the document's own.
-fn refused(engine: &Engine, error: ControlError) -> Problem {
-    let stands = match &error {
-        ControlError::Refused { request, .. } => engine.summary(*request),
+async fn refused(engine: &Engine, error: ControlError) -> Problem {
+    let refuser = match &error {
+        ControlError::Refused { request, .. } => Some(*request),
         _ => None,
     };
     let problem = Problem::from(error);
-    match stands {
-        Some(stands) => problem.with("request_status", stands.status()),
-        None => problem,
+    let Some(request) = refuser else {
+        return problem;
+    };
+    match standing(engine, request).await {
+        Ok(standing) => problem.with("request_status", standing.status()),
+        Err(_) => problem,
     }
 }
 
@@ -181,7 +210,7 @@ pub(super) async fn callback(
     let answer = body::untouched(&headers, body, limit, Producer::Function).await?;
     match engine.complete(&token, answer, status).await {
         Ok(()) => Ok(StatusCode::OK.into_response()),
-        Err(CallbackError::Control(error)) => Err(refused(&engine, error)),
+        Err(CallbackError::Control(error)) => Err(refused(&engine, error).await),
         Err(error) => Err(error.into()),
     }
 }
@@ -231,7 +260,11 @@ mod tests {
         check((None, None), " \n", " false");
         check((None, None), "{}", " false");
         check((Some("a[1]/b"), Some("current")), "", "a[1]/b true");
-        check((None, None), r#"{"from": "poll#2/get"}"#, "poll#2/get false");
+        check(
+            (None, None),
+            r#"{"from": "poll#2/get"}"#,
+            "poll#2/get false",
+        );
         check((None, None), r#"{"version": "current"}"#, " true");
     }
 
@@ -239,13 +272,29 @@ mod tests {
     fn what_is_no_restart_is_refused() {
         let bad = StatusCode::BAD_REQUEST;
         let deep = "[".repeat(60_000);
-        for body in ["x", "[1]", "null", "{\"form\": \"a\"}", "{\"from\": 1}", &deep] {
+        for body in [
+            "x",
+            "[1]",
+            "null",
+            "{\"form\": \"a\"}",
+            "{\"from\": 1}",
+            &deep,
+        ] {
             assert_eq!(restart((None, None), body), Err(bad), "{body}");
         }
         assert_eq!(restart((Some("a"), None), "{}"), Err(bad), "said twice");
         assert_eq!(restart((None, Some("v7")), ""), Err(bad));
         let long = "a/".repeat(5_000) + "a";
-        for from in ["", "/", "a/", "a[x]/b", "~finally/a", "a/~compensate", "é\0", &long] {
+        for from in [
+            "",
+            "/",
+            "a/",
+            "a[x]/b",
+            "~finally/a",
+            "a/~compensate",
+            "é\0",
+            &long,
+        ] {
             let found = restart((Some(from), None), "");
             assert_eq!(found, Err(StatusCode::NOT_FOUND), "{from}");
         }

@@ -45,9 +45,9 @@ impl Execution {
     pub(crate) fn allows(&self, event: &Event) -> Result<(), Refusal> {
         match event {
             Event::Part { .. } => Ok(()),
-            Event::Signalled { .. } => {
+            Event::Signalled { name, .. } => {
                 self.is_open()?;
-                if self.signals_kept() >= SIGNALS_MAX {
+                if self.signals_kept() >= SIGNALS_MAX && !self.is_wanted(name) {
                     return Err(Refusal::Signals);
                 }
                 Ok(())

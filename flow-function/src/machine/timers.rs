@@ -101,6 +101,13 @@ impl Execution {
         self.signals.waiting.insert(name.to_owned(), waiting);
     }
 
+    /// Whether somebody waits for a signal of this name.
+    pub(super) fn is_wanted(&self, name: &str) -> bool {
+        let waiting = self.signals.waiting.get(name);
+        let mut waiting = waiting.into_iter().flatten();
+        waiting.any(|(step, number)| self.awaits(step, *number))
+    }
+
     /// How many signals are kept that nobody has taken.
     pub(super) const fn signals_kept(&self) -> usize {
         self.signals.count
