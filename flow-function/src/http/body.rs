@@ -42,11 +42,7 @@ impl Limit {
 }
 
 /// A value as a caller sent it. What says that it is JSON must be.
-pub(super) async fn value(
-    headers: &HeaderMap,
-    body: Body,
-    limit: Limit,
-) -> Result<Value, Problem> {
+pub(super) async fn value(headers: &HeaderMap, body: Body, limit: Limit) -> Result<Value, Problem> {
     let value = untouched(headers, body, limit, Producer::Caller).await?;
     if value.envelope().len() <= INLINE_WORK_BYTES_MAX {
         return examine(value);
@@ -77,11 +73,7 @@ pub(super) async fn untouched(
 }
 
 /// A body as text.
-pub(super) async fn text(
-    headers: &HeaderMap,
-    body: Body,
-    limit: Limit,
-) -> Result<String, Problem> {
+pub(super) async fn text(headers: &HeaderMap, body: Body, limit: Limit) -> Result<String, Problem> {
     announced(headers, limit)?;
     let mut bytes = Vec::new();
     pour(body, limit, |more| bytes.extend_from_slice(more)).await?;
@@ -154,7 +146,10 @@ mod tests {
 
     #[tokio::test]
     async fn a_body_over_its_limit_is_refused_before_and_while_it_is_read() {
-        for (length, body) in [("11", "x".repeat(11)), ("99999999999999999999", "x".repeat(11))] {
+        for (length, body) in [
+            ("11", "x".repeat(11)),
+            ("99999999999999999999", "x".repeat(11)),
+        ] {
             let read = text(&headers(length), Body::from(body), LIMIT).await;
             let problem = read.unwrap_err();
             assert_eq!(problem.status(), StatusCode::PAYLOAD_TOO_LARGE, "{length}");

@@ -87,7 +87,8 @@ fn callbacks(headers: &HeaderMap) -> Result<Vec<Callback>, Problem> {
             return Err(refuse(&why));
         }
         let text = std::str::from_utf8(value).map_err(|_| refuse("is not text"))?;
-        let url = reqwest::Url::parse(text).map_err(|error| refuse(&format!("is no URL: {error}")))?;
+        let url =
+            reqwest::Url::parse(text).map_err(|error| refuse(&format!("is no URL: {error}")))?;
         if !matches!(url.scheme(), "http" | "https") || !url.has_host() {
             return Err(refuse("is none that can be called"));
         }
@@ -100,7 +101,10 @@ fn callbacks(headers: &HeaderMap) -> Result<Vec<Callback>, Problem> {
 }
 
 fn bytes(pairs: &[(String, String)]) -> usize {
-    pairs.iter().map(|(name, value)| name.len() + value.len()).sum()
+    pairs
+        .iter()
+        .map(|(name, value)| name.len() + value.len())
+        .sum()
 }
 
 #[cfg(test)]
@@ -136,7 +140,10 @@ mod tests {
         assert_eq!(named(&names, &sent).unwrap(), expected);
         let large = vec![b'x'; HEADERS_BYTES_MAX];
         let refused = named(&names, &headers(&[("x-a", &large)])).unwrap_err();
-        assert_eq!(refused.status(), StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE);
+        assert_eq!(
+            refused.status(),
+            StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE
+        );
     }
 
     #[test]
@@ -167,13 +174,20 @@ mod tests {
         ] {
             for (name, _) in CALLBACKS {
                 let refused = callbacks(&headers(&[(name, bad)])).unwrap_err();
-                assert_eq!(refused.status(), StatusCode::UNPROCESSABLE_ENTITY, "{bad:?}");
+                assert_eq!(
+                    refused.status(),
+                    StatusCode::UNPROCESSABLE_ENTITY,
+                    "{bad:?}"
+                );
             }
         }
         let twice = headers(&[
             ("x-turlough-callback-url", b"http://a"),
             ("x-turlough-callback-url", b"http://b"),
         ]);
-        assert_eq!(callbacks(&twice).unwrap_err().status(), StatusCode::BAD_REQUEST);
+        assert_eq!(
+            callbacks(&twice).unwrap_err().status(),
+            StatusCode::BAD_REQUEST
+        );
     }
 }

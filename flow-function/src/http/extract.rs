@@ -104,7 +104,10 @@ mod tests {
     #[test]
     fn a_key_is_one_header_of_visible_ascii() {
         assert_eq!(key(&[]), Ok(None));
-        assert_eq!(key(&[b"order-7/\"x\""]), Ok(Some("order-7/\"x\"".to_owned())));
+        assert_eq!(
+            key(&[b"order-7/\"x\""]),
+            Ok(Some("order-7/\"x\"".to_owned()))
+        );
         assert_eq!(key(&[&[b'k'; 255]]).unwrap().unwrap().len(), 255);
         let long = [b'k'; 256];
         for bad in [&b""[..], b"a b", b"\tkey", b"k\xc3\xa9y", b"\xff", &long] {

@@ -124,7 +124,10 @@ fn check_media(headers: &HeaderMap) -> Result<(), Problem> {
     };
     let said = String::from_utf8_lossy(said.as_bytes());
     let essence = said.split(';').next().unwrap_or_default().trim();
-    if MEDIA.iter().any(|media| media.eq_ignore_ascii_case(essence)) {
+    if MEDIA
+        .iter()
+        .any(|media| media.eq_ignore_ascii_case(essence))
+    {
         return Ok(());
     }
     let text = format!(
@@ -162,21 +165,38 @@ mod tests {
             check_media(&headers).map_err(|problem| problem.status())
         };
         assert!(check_media(&HeaderMap::new()).is_ok());
-        for good in [&b"text/yaml"[..], b"Application/YAML; charset=utf-8", b"application/json"] {
+        for good in [
+            &b"text/yaml"[..],
+            b"Application/YAML; charset=utf-8",
+            b"application/json",
+        ] {
             assert_eq!(check(good), Ok(()));
         }
-        for bad in [&b""[..], b"text/html", b"\xff", b"application/x-www-form-urlencoded"] {
+        for bad in [
+            &b""[..],
+            b"text/html",
+            b"\xff",
+            b"application/x-www-form-urlencoded",
+        ] {
             assert_eq!(check(bad), Err(StatusCode::UNSUPPORTED_MEDIA_TYPE));
         }
     }
 
     #[test]
     fn what_is_wrong_with_a_flow_is_told_by_line_and_node() {
-        let problem = Problem::from(read_yaml("flow: f\nnodes:\n  a: { pass: '}' }\n").unwrap_err());
+        let problem =
+            Problem::from(read_yaml("flow: f\nnodes:\n  a: { pass: '}' }\n").unwrap_err());
         assert_eq!(problem.status(), StatusCode::UNPROCESSABLE_ENTITY);
         let first = &problem.body()["problems"][0];
-        assert_eq!((first["line"].as_u64(), first["node"].as_str()), (Some(3), Some("a")));
-        assert!(first["message"].as_str().is_some_and(|text| !text.is_empty()));
+        assert_eq!(
+            (first["line"].as_u64(), first["node"].as_str()),
+            (Some(3), Some("a"))
+        );
+        assert!(
+            first["message"]
+                .as_str()
+                .is_some_and(|text| !text.is_empty())
+        );
         let other = check_name("g", &"f".parse().unwrap()).unwrap_err();
         assert_eq!(other.status(), StatusCode::UNPROCESSABLE_ENTITY);
         assert!(other.body()["problems"].is_array());

@@ -112,8 +112,9 @@ impl From<ControlError> for Problem {
             ControlError::Unknown(request) => {
                 Self::new(StatusCode::NOT_FOUND, &text).with("request_id", request.to_string())
             }
-            ControlError::Refused { request, refusal } => Self::new(refused(&refusal), &text)
-                .with("request_id", request.to_string()),
+            ControlError::Refused { request, refusal } => {
+                Self::new(refused(&refusal), &text).with("request_id", request.to_string())
+            }
             ControlError::TooLarge { size, limit } => Self::too_large(&text, size, limit),
             ControlError::Log(request, cause) => {
                 error!(%request, %cause, "control could not be recorded");
@@ -174,7 +175,10 @@ impl From<RegisterError> for Problem {
         match error {
             RegisterError::Reserved(flow) => Self::new(StatusCode::UNPROCESSABLE_ENTITY, &text)
                 .with("flow", flow.as_str())
-                .with("problems", json!([{ "line": null, "node": null, "message": text }])),
+                .with(
+                    "problems",
+                    json!([{ "line": null, "node": null, "message": text }]),
+                ),
             RegisterError::Twice(flow)
             | RegisterError::Compiled(flow)
             | RegisterError::Versions(flow) => {

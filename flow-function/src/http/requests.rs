@@ -14,7 +14,7 @@ use super::extract::{Path, Query, shortened};
 use super::problem::Problem;
 use super::start::accepted;
 use crate::engine::{ControlError, Engine, Which};
-use crate::index::{Filter, STATUSES};
+use crate::index::{Filter, STATUSES, Summary};
 use crate::view::{self, Subject};
 
 /// Most requests in one answer, and how many where the caller does not say.
@@ -38,7 +38,10 @@ pub(super) struct ListQuery {
 impl ListQuery {
     fn filter(self) -> Result<Filter, Problem> {
         let id = |name: &str, text: Option<String>, write: &str| {
-            let id = text.map(|text| text.parse::<RequestId>().map_err(|_| wrong(name, &text, write)));
+            let id = text.map(|text| {
+                text.parse::<RequestId>()
+                    .map_err(|_| wrong(name, &text, write))
+            });
             id.transpose()
         };
         if let Some(status) = &self.status
@@ -106,9 +109,42 @@ pub(super) async fn show(
 pub(super) async fn whole(
     engine: &Engine,
     id: RequestId,
-    mut records: Vec<Record>,
+    records: Vec<Record>,
     at: Option<Seq>,
 ) -> Result<Json, Problem> {
+    let subject = subject(engine, id, records, at)?;
+    let view = projected(id, move || view::request(&subject)).await?;
+    view.ok_or_else(|| {
+        let text = format!("request {id} was not accepted yet at that event");
+        Problem::new(StatusCode::NOT_FOUND, &text).with("request_id", id.to_string())
+    })
+}
+
+/// How a request stands now, by its log.
+pub(super) async fn standing(engine: &Engine, id: RequestId) -> Result<Summary, Problem> {
+    let records = engine.records(id).await?;
+    let subject = subject(engine, id, records, None)?;
+    let standing = projected(id, move || view::standing(&subject)).await?;
+    Ok(standing.ok_or(ControlError::Unknown(id))?)
+}
+
+/// Off the reactor: a log of 10,000 steps takes the processor for a while.
+async fn projected<T: Send + 'static>(
+    id: RequestId,
+    project: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, Problem> {
+    tokio::task::spawn_blocking(project).await.map_err(|error| {
+        let text = format!("the request cannot be shown: {error}");
+        Problem::new(StatusCode::INTERNAL_SERVER_ERROR, &text).with("request_id", id.to_string())
+    })
+}
+
+fn subject(
+    engine: &Engine,
+    id: RequestId,
+    mut records: Vec<Record>,
+    at: Option<Seq>,
+) -> Result<Subject, Problem> {
     let accepted = accepted_in(&records).ok_or(ControlError::Unknown(id))?;
     let (flow, registry) = (&accepted.flow, &engine.shared.registry);
     let definition = engine
@@ -126,22 +162,12 @@ pub(super) async fn whole(
     if let Some(at) = at {
         records.retain(|record| record.seq <= at);
     }
-    let subject = Subject {
+    Ok(Subject {
         request: id,
         records,
         definition,
         about,
         children,
-    };
-    // A log of 10,000 steps takes the processor for a while.
-    let view = tokio::task::spawn_blocking(move || view::request(&subject)).await;
-    let view = view.map_err(|error| {
-        let text = format!("the request cannot be shown: {error}");
-        Problem::new(StatusCode::INTERNAL_SERVER_ERROR, &text).with("request_id", id.to_string())
-    })?;
-    view.ok_or_else(|| {
-        let text = format!("request {id} was not accepted yet at that event");
-        Problem::new(StatusCode::NOT_FOUND, &text).with("request_id", id.to_string())
     })
 }
 
@@ -163,10 +189,11 @@ pub(super) async fn result(
     let records = engine.records(id).await?;
     let newest = records.iter().rev();
     let mut newest = newest.flat_map(|record| record.append.events.iter().rev());
-    let end = newest.find(|event| matches!(event, Event::Ended { .. } | Event::RestartAsked { .. }));
+    let end =
+        newest.find(|event| matches!(event, Event::Ended { .. } | Event::RestartAsked { .. }));
     if !matches!(end, Some(Event::Ended { .. })) {
-        engine.summary(id).ok_or(ControlError::Unknown(id))?;
-        return Ok(accepted(&engine, id, &headers));
+        let standing = standing(&engine, id).await?;
+        return Ok(accepted(&engine, (id, &standing), &headers));
     }
     let finished = engine.shared.end_in_log(id, &records);
     let finished = finished.ok_or(ControlError::Unknown(id))?;
@@ -181,9 +208,8 @@ pub(super) async fn step(
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let id = parse(&id)?;
-    let (step, which) = step_value(&path).map_err(|problem| {
-        problem.with("request_id", id.to_string())
-    })?;
+    let (step, which) =
+        step_value(&path).map_err(|problem| problem.with("request_id", id.to_string()))?;
     let value = engine.step_value(id, &step, which).await?;
     let response = answer::value(value, &headers).await.map_err(|error| {
         Problem::new(StatusCode::INTERNAL_SERVER_ERROR, &error).with("request_id", id.to_string())
@@ -242,7 +268,10 @@ mod tests {
         };
         for status in STATUSES {
             let filter = query("status", status).filter().unwrap();
-            assert_eq!((filter.status.as_deref(), filter.limit), (Some(status), 100));
+            assert_eq!(
+                (filter.status.as_deref(), filter.limit),
+                (Some(status), 100)
+            );
         }
         let id = "0190a1b2-0000-7000-8000-000000000000";
         let filter = query("parent", id).filter().unwrap();
@@ -287,7 +316,16 @@ mod tests {
             let found = step_value(path).unwrap();
             assert_eq!(found, (StepPath::from(step), which), "{path}");
         }
-        for bad in ["", "/", "input", "/input", "load", "load/Input", "load/input/", &long] {
+        for bad in [
+            "",
+            "/",
+            "input",
+            "/input",
+            "load",
+            "load/Input",
+            "load/input/",
+            &long,
+        ] {
             let problem = step_value(bad).unwrap_err();
             assert_eq!(problem.status(), StatusCode::NOT_FOUND, "{bad}");
         }

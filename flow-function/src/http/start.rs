@@ -12,7 +12,8 @@ use super::call::{Pairs, call};
 use super::extract::{Key, Path, Query};
 use super::problem::Problem;
 use super::requests::location;
-use crate::engine::{Engine, Started};
+use crate::engine::{ControlError, Engine, Started};
+use crate::index::Summary;
 use crate::view;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-turlough-request-id");
@@ -70,7 +71,7 @@ async fn start(
         mut finished,
     } = engine.start(flow, input, call).await?;
     let mut response = if prefers_async(headers) {
-        accepted(&engine, request, headers)
+        begun(&engine, request, headers)?
     } else {
         let problem = |status, text| {
             let problem = Problem::new(status, text);
@@ -89,7 +90,7 @@ async fn start(
                 }
             },
             () = tokio::time::sleep(engine.shared.settings.sync_wait) => {
-                accepted(&engine, request, headers)
+                begun(&engine, request, headers)?
             }
             () = engine.shared.closing.cancelled() => {
                 let text = "the function was shut down before the request's end";
@@ -107,19 +108,22 @@ async fn start(
 }
 
 /// The request was taken on: where it is, and how it stands.
-pub(super) fn accepted(engine: &Engine, request: RequestId, headers: &HeaderMap) -> Response {
+pub(super) fn accepted(
+    engine: &Engine,
+    (request, standing): (RequestId, &Summary),
+    headers: &HeaderMap,
+) -> Response {
     let location = location(engine, &format!("requests/{request}"), headers);
-    let status = engine
-        .summary(request)
-        .map(|summary| view::summary(request, &summary));
-    let body = status.unwrap_or_default().to_string();
-    let media = (header::CONTENT_TYPE, "application/json".to_owned());
-    (
-        StatusCode::ACCEPTED,
-        [media, (header::LOCATION, location)],
-        body,
-    )
-        .into_response()
+    let place = [(header::LOCATION, location)];
+    let view = axum::Json(view::summary(request, standing));
+    (StatusCode::ACCEPTED, place, view).into_response()
+}
+
+/// A request that has begun just now; the index says enough of it.
+fn begun(engine: &Engine, request: RequestId, headers: &HeaderMap) -> Result<Response, Problem> {
+    let standing = engine.summary(request);
+    let standing = standing.ok_or(ControlError::Unknown(request))?;
+    Ok(accepted(engine, (request, &standing), headers))
 }
 
 fn prefers_async(headers: &HeaderMap) -> bool {
