@@ -32,6 +32,12 @@ use crate::machine::{Action, Conclusion, Execution, Run};
 use crate::runner::{self, Attempted, Context};
 use crate::shared::Shared;
 
+/// A driver that has nothing to do stays for as long as it takes to read its log again, about: who
+/// is woken a thousand times, by callbacks say, does not read it a thousand times. Logs of fewer
+/// appends are read at once.
+const LINGER_APPENDS_MIN: usize = 64;
+const LINGER_US_PER_APPEND: u64 = 20;
+const LINGER_US_MAX: u64 = 1_000_000;
 /// A wait shorter than this is waited for in memory.
 const SHORT_WAIT_US: u64 = 2_000_000;
 
@@ -55,6 +61,10 @@ pub(crate) struct Driver {
     delays: u64,
     /// Whether the claim that counts is this driver's own.
     owned: bool,
+    /// Appends of the log, about.
+    appends: usize,
+    /// Until when it stays though it has nothing to do; 0 where it has.
+    lingers_until_us: u64,
     tail: watch::Receiver<Seq>,
 }
 
@@ -182,7 +192,11 @@ impl Driver {
                 Action::End(conclusion) => Some(conclusion.clone()),
                 _ => None,
             });
-            let rests = end.is_none() && self.rests(&actions);
+            let idle = end.is_none() && self.rests(&actions);
+            if !idle {
+                self.lingers_until_us = 0;
+            }
+            let rests = idle && self.has_lingered();
             if let Some(conclusion) = end {
                 let Some(end) = self.conclude(conclusion, &mut events).await? else {
                     self.refold().await?;
@@ -290,6 +304,19 @@ impl Driver {
         !runs && self.attempts.is_empty() && self.due_us() > now_us().saturating_add(SHORT_WAIT_US)
     }
 
+    /// Whether it stayed for long enough with nothing to do.
+    fn has_lingered(&mut self) -> bool {
+        if self.appends < LINGER_APPENDS_MIN {
+            return true;
+        }
+        let now = now_us();
+        if self.lingers_until_us == 0 {
+            let linger_us = (self.appends as u64).saturating_mul(LINGER_US_PER_APPEND);
+            self.lingers_until_us = now + linger_us.min(LINGER_US_MAX);
+        }
+        self.lingers_until_us <= now
+    }
+
     /// When something is to be done next.
     fn due_us(&self) -> u64 {
         let delayed = self
@@ -382,16 +409,24 @@ impl Driver {
             // Another's append may have come beside our own: its place tells, not the wake-up.
             let tail = *self.tail.borrow_and_update();
             if tail > self.seq && self.read_external().await? {
+                self.lingers_until_us = 0;
                 break;
             }
-            let due_us = self.due_us();
+            let mut due_us = self.due_us();
+            if self.lingers_until_us > 0 {
+                due_us = due_us.min(self.lingers_until_us);
+            }
             tokio::select! {
                 Some(ended) = self.running.join_next_with_id() => {
+                    self.lingers_until_us = 0;
                     attempted.extend(self.ended(ended));
                     break;
                 }
                 () = tokio::time::sleep(until(due_us)) => {
                     self.start_delayed();
+                    if self.lingers_until_us > 0 && self.lingers_until_us <= now_us() {
+                        break;
+                    }
                     if self.execution.wake_at_us().is_some_and(|due_us| due_us <= now_us()) {
                         break;
                     }

@@ -2,9 +2,11 @@
 
 mod control;
 mod drive;
+mod folds;
 mod read;
 
 pub(crate) use control::{CallbackError, Control, ControlError};
+pub(crate) use folds::Folds;
 pub(crate) use read::{StepValueError, Which, parts};
 
 use std::sync::Arc;
@@ -130,7 +132,7 @@ impl Engine {
             open: 0.into(),
             tasks: TaskTracker::new(),
             waiting: Waiting::default(),
-            appends: Shared::append_locks(),
+            folds: folds::Folds::default(),
             keeping: std::sync::Once::new(),
             settings,
         };

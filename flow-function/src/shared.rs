@@ -13,6 +13,7 @@ use turlough_statestore::MemoryLog;
 use turlough_statestore::event::Outcome;
 
 use crate::abandoned::Abandoned;
+use crate::engine::Folds;
 use crate::evaluator::Evaluator;
 use crate::index::Index;
 use crate::keeper::Keeper;
@@ -20,9 +21,6 @@ use crate::metrics::Metrics;
 use crate::registry::Registry;
 use crate::settings::Settings;
 use crate::tokens::Tokens;
-
-/// Locks that external appends are spread over, so that those to one request come one by one.
-const APPEND_LOCKS: usize = 64;
 
 /// What everything in one flow-function process shares. Requests share nothing else.
 #[derive(Debug)]
@@ -49,7 +47,7 @@ pub(crate) struct Shared {
     pub(crate) open: AtomicUsize,
     pub(crate) tasks: TaskTracker,
     pub(crate) waiting: Waiting,
-    pub(crate) appends: Vec<tokio::sync::Mutex<()>>,
+    pub(crate) folds: Folds,
     /// What wakes requests is started once.
     pub(crate) keeping: std::sync::Once,
 }
@@ -170,19 +168,6 @@ impl Shared {
     /// Where this function is called back: through the gateway, by its own name.
     pub(crate) fn callback_base(&self) -> String {
         format!("{}/function/{}", self.gateway_url(), self.settings.function)
-    }
-
-    /// Locks that external appends are spread over.
-    pub(crate) fn append_locks() -> Vec<tokio::sync::Mutex<()>> {
-        (0..APPEND_LOCKS)
-            .map(|_| tokio::sync::Mutex::default())
-            .collect()
-    }
-
-    /// External appends to one request come one by one; drivers do not wait for them.
-    pub(crate) async fn append_lock(&self, request: RequestId) -> tokio::sync::MutexGuard<'_, ()> {
-        let at = request.as_uuid().as_u128() as usize % self.appends.len();
-        self.appends[at].lock().await
     }
 
     /// Counts a request as open, within the limit.

@@ -46,7 +46,11 @@ impl BeginError {
     /// Another request stands under the id.
     pub(crate) const fn stands(request: RequestId) -> Self {
         let (expected, last) = (Seq::START, Seq::START);
-        Self::Log(AppendError::Conflict { request, expected, last })
+        Self::Log(AppendError::Conflict {
+            request,
+            expected,
+            last,
+        })
     }
 }
 
@@ -109,7 +113,7 @@ impl Driver {
             flow,
             execution,
             (seq, accepted, parts),
-            true,
+            (true, 1),
         );
         let gone = AppendError::Conflict {
             request,
@@ -134,7 +138,15 @@ impl Driver {
         }
         let accepted = execution.accepted().cloned().ok_or(DriveError::Gone)?;
         let known = (last, Arc::new(accepted), parts(&records));
-        Self::new(shared, request, flow, execution, known, false).ok_or(DriveError::Gone)
+        Self::new(
+            shared,
+            request,
+            flow,
+            execution,
+            known,
+            (false, records.len()),
+        )
+        .ok_or(DriveError::Gone)
     }
 
     fn new(
@@ -143,7 +155,7 @@ impl Driver {
         flow: Arc<Flow>,
         execution: Execution,
         (seq, accepted, parts): (Seq, Arc<Accepted>, HashMap<u128, Bytes>),
-        owned: bool,
+        (owned, appends): (bool, usize),
     ) -> Option<Self> {
         let tail = shared.log.tail(request)?;
         let mut driver = Self {
@@ -159,6 +171,8 @@ impl Driver {
             delayed: BTreeMap::new(),
             delays: 0,
             owned,
+            appends,
+            lingers_until_us: 0,
             tail,
         };
         driver.tail.mark_unchanged();

@@ -108,6 +108,7 @@ impl Driver {
         match stored {
             Ok(seq) => {
                 self.seq = seq;
+                self.appends += 1;
                 Ok(true)
             }
             Err(AppendError::Conflict { .. }) => {
@@ -134,6 +135,7 @@ impl Driver {
             }
             self.seq = record.seq;
         }
+        self.appends += records.len();
         self.learn_parts(&records).await?;
         if self.execution.epoch() != epoch {
             return Err(DriveError::Superseded);

@@ -207,40 +207,59 @@ impl Shared {
         make: impl Fn(&Execution) -> Event,
     ) -> Result<(), ControlError> {
         let wrong = |error| ControlError::Log(request, error);
-        let _turn = self.append_lock(request).await;
+        let mut turn = self.folds.turn(request).await;
+        let mut kept = turn.take();
         let mut before = before.into_iter().peekable();
         let mut tries = 0;
         loop {
-            let records = self.log.read(request, Seq::START).await.map_err(wrong)?;
-            let stands = |record: &Record| Some(record.append.envelope.id) == id;
-            if id.is_some() && records.iter().any(stands) {
+            if let Some(id) = id
+                && self.stands(request, id).await?
+            {
                 return Ok(());
             }
-            let (execution, last) = self.fold(request, &records)?;
-            let event = make(&execution);
-            execution
-                .allows(&event)
-                .map_err(|refusal| ControlError::Refused { request, refusal })?;
+            let mut fold = self.fold_on(request, kept.take()).await?;
+            let event = make(&fold.execution);
+            if let Err(refusal) = fold.execution.allows(&event) {
+                self.folds.keep(&mut turn, fold);
+                return Err(ControlError::Refused { request, refusal });
+            }
             let part = before.peek().cloned();
             let is_last = part.is_none();
-            let event = part.unwrap_or(event);
             let id = id.filter(|_| is_last);
-            let id = id.unwrap_or_else(|| AppendId(Uuid::new_v4().as_u128()));
             let envelope = Envelope {
-                id,
-                after: execution.last(),
+                id: id.unwrap_or_else(|| AppendId(Uuid::new_v4().as_u128())),
+                after: fold.execution.last(),
                 kind: Kind::External,
                 replica: self.replica,
-                ..last.append.envelope.clone()
+                ..fold.envelope.clone()
             };
-            let append = Append::new(envelope, vec![event]);
-            match self.log.append(request, last.seq, &append).await {
-                Ok(_) if is_last => return Ok(()),
-                Ok(_) => drop(before.next()),
-                Err(AppendError::Conflict { .. }) if tries < EXTERNAL_TRIES_MAX => tries += 1,
+            let append = Append::new(envelope, vec![part.unwrap_or(event)]);
+            match self.log.append(request, fold.seq, &append).await {
+                Ok(seq) => {
+                    fold.learn(seq, &append);
+                    if is_last {
+                        self.folds.keep(&mut turn, fold);
+                        return Ok(());
+                    }
+                    before.next();
+                    kept = Some(fold);
+                }
+                Err(AppendError::Conflict { .. }) if tries < EXTERNAL_TRIES_MAX => {
+                    tries += 1;
+                    // A log that is gone gives a kept fold nothing new; the second look is from its start.
+                    kept = (tries % 2 == 1).then_some(fold);
+                }
                 Err(error) => return Err(wrong(error)),
             }
         }
+    }
+
+    /// Whether an append stands in a log.
+    async fn stands(&self, request: RequestId, id: AppendId) -> Result<bool, ControlError> {
+        let records = self.log.read(request, Seq::START).await;
+        let records = records.map_err(|error| ControlError::Log(request, error))?;
+        let mut ids = records.iter().map(|record| record.append.envelope.id);
+        Ok(ids.any(|stands| stands == id))
     }
 
     /// The fold of a log, and its last append.

@@ -1,0 +1,122 @@
+//! Folds of logs that others append to.
+//!
+//! Who appends from outside has to know what a request takes now, which its log tells. A long log that
+//! is appended to again and again, by a thousand callbacks say, is not folded anew each time: its fold
+//! is kept for a moment after its last use.
+//! Invariant: a kept fold is brought up to date before it is asked; the log decides, not the fold.
+
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use tokio::sync::{Mutex, MutexGuard};
+use tokio::time::Instant;
+use turlough_sdk::RequestId;
+use turlough_statestore::{Append, AppendError, Envelope, Record, Seq};
+
+use super::ControlError;
+use crate::machine::Execution;
+use crate::shared::Shared;
+
+/// Requests that are appended to from outside side by side; more wait for one another.
+const PLACES: usize = 64;
+/// Logs of fewer appends are folded anew: it takes less than some 50 µs.
+const APPENDS_MIN: usize = 64;
+/// How long a fold is kept after its last use.
+const KEPT: Duration = Duration::from_secs(1);
+
+/// One place for each of many requests: appends from outside to one request come one by one.
+#[derive(Debug)]
+pub(crate) struct Folds(Vec<Arc<Mutex<Option<Fold>>>>);
+
+/// A log as far as it was read.
+#[derive(Debug)]
+pub(super) struct Fold {
+    request: RequestId,
+    pub(super) seq: Seq,
+    /// Of the last append.
+    pub(super) envelope: Envelope,
+    pub(super) execution: Execution,
+    appends: usize,
+    used: Instant,
+}
+
+impl Default for Folds {
+    fn default() -> Self {
+        Self((0..PLACES).map(|_| Arc::default()).collect())
+    }
+}
+
+impl Folds {
+    fn place(&self, request: RequestId) -> &Arc<Mutex<Option<Fold>>> {
+        &self.0[request.as_uuid().as_u128() as usize % self.0.len()]
+    }
+
+    /// Waits for one's turn to append to a request.
+    pub(super) async fn turn(&self, request: RequestId) -> MutexGuard<'_, Option<Fold>> {
+        self.place(request).lock().await
+    }
+
+    /// Keeps a fold for a moment, where folding the log anew would take long.
+    pub(super) fn keep(&self, turn: &mut Option<Fold>, mut fold: Fold) {
+        if fold.appends < APPENDS_MIN {
+            return;
+        }
+        fold.used = Instant::now();
+        let place = Arc::downgrade(self.place(fold.request));
+        // Who finds it there extends its time; the one who put it there first sees to its end.
+        *turn = Some(fold);
+        tokio::spawn(sweep(place));
+    }
+}
+
+/// Lets go of a fold that was not used for a while.
+async fn sweep(place: Weak<Mutex<Option<Fold>>>) {
+    tokio::time::sleep(KEPT).await;
+    let Some(place) = place.upgrade() else { return };
+    let mut kept = place.lock().await;
+    if kept
+        .as_ref()
+        .is_some_and(|fold| fold.used.elapsed() >= KEPT)
+    {
+        *kept = None;
+    }
+}
+
+impl Fold {
+    /// Takes in what was appended.
+    pub(super) fn learn(&mut self, seq: Seq, append: &Append) {
+        self.execution.fold(append);
+        self.seq = seq;
+        self.envelope = append.envelope.clone();
+        self.appends += 1;
+    }
+}
+
+impl Shared {
+    /// The fold of a request's log as it is now; from the one that was kept, if it is this request's.
+    pub(super) async fn fold_on(
+        &self,
+        request: RequestId,
+        kept: Option<Fold>,
+    ) -> Result<Fold, ControlError> {
+        let wrong = |error: AppendError| ControlError::Log(request, error);
+        let kept = kept.filter(|fold| fold.request == request);
+        let from = kept.as_ref().map_or(Seq::START, |fold| fold.seq);
+        let records: Vec<Record> = self.log.read(request, from).await.map_err(wrong)?;
+        let Some(mut fold) = kept else {
+            let (execution, last) = self.fold(request, &records)?;
+            return Ok(Fold {
+                request,
+                seq: last.seq,
+                envelope: last.append.envelope.clone(),
+                execution,
+                appends: records.len(),
+                used: Instant::now(),
+            });
+        };
+        for record in &records {
+            fold.learn(record.seq, &record.append);
+        }
+        Ok(fold)
+    }
+}
