@@ -102,7 +102,8 @@ impl Flow {
     pub fn has_closures(&self) -> bool {
         let handlers = [&self.on_failure, &self.finally];
         let mut graphs = handlers.into_iter().flatten().chain([&self.graph]);
-        !self.closures.is_empty() || graphs.any(|graph| graph.nodes.iter().any(Vertex::has_closures))
+        !self.closures.is_empty()
+            || graphs.any(|graph| graph.nodes.iter().any(Vertex::has_closures))
     }
 
     /// Closures that a graph made at run time may name.
@@ -302,6 +303,16 @@ impl Operation {
             }
             Self::Expand(expand) => expand.by.has_closures(),
             _ => false,
+        }
+    }
+
+    /// Why it cannot set variables, where it cannot: nothing of ours sees its output.
+    pub(crate) const fn sets_nothing(&self) -> Option<&'static str> {
+        match self {
+            Self::Expand(_) => Some("its output is that of the graph that it makes"),
+            Self::Wait(_) => Some("a wait computes nothing"),
+            operation if operation.is_remote() => Some("somebody else gives its output"),
+            _ => None,
         }
     }
 

@@ -269,6 +269,12 @@ impl Check<'_> {
         let compensate = draft
             .compensate
             .and_then(|it| self.stand_in(*it, "compensate", at));
+        if let Some(text) = operation.as_ref().and_then(Operation::sets_nothing)
+            && !draft.set.is_empty()
+        {
+            let text = format!("it sets variables, but {text}; set them in a pass after it");
+            self.problem(at, text);
+        }
         Vertex {
             id: at.id(),
             operation: operation.unwrap_or(NOTHING),

@@ -267,6 +267,24 @@ fn a_variable_that_jq_cannot_name_is_refused() {
 }
 
 #[test]
+fn variables_of_an_output_that_nothing_of_ours_sees_are_refused() {
+    for (node, why) in [
+        ("wait: 1s", "a wait computes nothing"),
+        (
+            "expand: { pass: . }",
+            "its output is that of the graph that it makes",
+        ),
+        ("apply: f, mode: async", "somebody else gives its output"),
+        ("flow: other", "somebody else gives its output"),
+    ] {
+        refused_node(
+            &format!("{{ {node}, set: {{ a: . }} }}"),
+            &format!("it sets variables, but {why}; set them in a pass after it"),
+        );
+    }
+}
+
+#[test]
 fn a_bad_condition_or_aggregate_is_shown_where_it_stands() {
     for key in ["when", "aggregate"] {
         refused(

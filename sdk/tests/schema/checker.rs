@@ -92,6 +92,9 @@ fn is(kind: &Json, found: &Json) -> bool {
 fn pattern(pattern: &str, text: &str) -> bool {
     let test = format!("test({})", Json::from(pattern));
     let test = turlough_sdk::Expression::compile(&test).unwrap();
-    test.holds(&turlough_sdk::Value::encode(text).unwrap())
-        .unwrap()
+    test.holds(
+        &turlough_sdk::Value::encode(text).unwrap(),
+        &turlough_sdk::Variables::default(),
+    )
+    .unwrap()
 }
