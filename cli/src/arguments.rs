@@ -72,6 +72,11 @@ pub(crate) enum Command {
     Graph(GraphArguments),
     /// Checks flows and stack files, without a platform
     Validate(ValidateArguments),
+    /// Prints the JSON Schema of flows in YAML, for editors
+    #[command(after_help = "Examples:
+  turlough schema > flow.schema.json
+  # then, as the first line of a flow: # yaml-language-server: $schema=flow.schema.json")]
+    Schema,
 }
 
 /// Where the platform is.

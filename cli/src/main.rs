@@ -17,6 +17,7 @@ mod flows;
 mod graph;
 mod put;
 mod requests;
+mod schema;
 mod validate;
 
 mod amount;
@@ -90,5 +91,6 @@ async fn command(arguments: Arguments, terminal: Terminal) -> Result<Exit, Failu
         Command::Flows => flows::list(&platform()?, terminal).await,
         Command::Graph(graph) => graph::graph(platform, terminal, graph).await,
         Command::Validate(validate) => validate::validate(terminal, validate),
+        Command::Schema => schema::schema(terminal),
     }
 }

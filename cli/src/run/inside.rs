@@ -18,7 +18,11 @@ pub(super) struct Inside {
 
 #[derive(Debug)]
 enum Count {
-    Items { all: usize, done: HashSet<String> },
+    Items {
+        all: usize,
+        done: HashSet<String>,
+    },
+    /// The latest in which a step ended; that the condition holds is no iteration yet.
     Iterations(usize),
     Steps(usize),
 }
@@ -68,7 +72,12 @@ impl Inside {
                 }
             }
             Some(Count::Steps(count)) => *count += 1,
-            Some(Count::Iterations(_)) | None => {}
+            Some(Count::Iterations(count)) => {
+                let inner = step[node.len()..].strip_prefix('#');
+                let number = inner.and_then(|inner| inner.split('/').next()?.parse().ok());
+                *count = number.unwrap_or(0).max(*count);
+            }
+            None => {}
         }
     }
 
@@ -81,10 +90,8 @@ impl Inside {
             self.running
                 .insert(node.to_owned(), Count::Items { all, done });
         } else if ended.again == Some(true) {
-            match self.running.get_mut(node) {
-                Some(Count::Iterations(count)) => *count += 1,
-                _ => drop(self.running.insert(node.to_owned(), Count::Iterations(1))),
-            }
+            let running = self.running.entry(node.to_owned());
+            running.or_insert(Count::Iterations(0));
         } else if ended.graph_bytes.is_some() {
             self.running.insert(node.to_owned(), Count::Steps(0));
         }

@@ -2,6 +2,7 @@
 //! terminal to draw on. Steps inside a `for_each`, a `loop` or an `expand` are only counted; what
 //! undoes them, and handlers, are told like steps of the flow.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
@@ -19,6 +20,8 @@ pub(super) struct Progress {
     terminal: Terminal,
     bar: Option<ProgressBar>,
     inside: Inside,
+    /// Steps that somebody else completes; how long that takes stands in no event.
+    called: HashSet<String>,
     steps_ended: usize,
     /// What was told last of what the request waits for.
     waits: String,
@@ -49,6 +52,7 @@ impl Progress {
             terminal,
             bar,
             inside: Inside::of(&graph),
+            called: HashSet::new(),
             steps_ended: 0,
             waits: String::new(),
         }
@@ -81,7 +85,10 @@ impl Progress {
         match happening {
             Happening::Step(ended) => self.step(ended),
             Happening::Called(step) if is_inner(step) => None,
-            Happening::Called(step) => Some(format!("{step} was called, and will be answered")),
+            Happening::Called(step) => {
+                self.called.insert(step.clone());
+                Some(format!("{step} was called, and will be answered"))
+            }
             Happening::Sleeping(waits) => self.sleeping(waits),
             Happening::Logged(_) => None,
             Happening::Signalled(name) => Some(format!("signal {name} came")),
@@ -97,47 +104,18 @@ impl Progress {
     fn step(&mut self, ended: &StepEnded) -> Option<String> {
         let StepEnded { step, status, .. } = ended;
         self.inside.take(ended);
-        if status == "failed" {
-            return Some(failed(ended));
-        }
-        if is_inner(step) {
-            return None;
-        }
-        match (status.as_str(), ended) {
-            (
-                "running",
-                StepEnded {
-                    items: Some(items), ..
-                },
-            ) => {
-                return Some(format!("{step}: {}", amount::count(*items, "item")));
-            }
-            (
-                "running",
-                StepEnded {
-                    graph_bytes: Some(bytes),
-                    ..
-                },
-            ) => {
-                let bytes = amount::bytes(*bytes);
-                return Some(format!("{step}: a graph of {bytes}"));
-            }
-            (
-                "sleeping",
-                StepEnded {
-                    until: Some(until), ..
-                },
-            ) => {
-                return Some(format!("{step} sleeps until {}", amount::moment(until)));
-            }
-            ("running" | "sleeping", _) => return None,
-            ("lost", _) => return Some(format!("{step}: its output is lost, and made again")),
+        match status.as_str() {
+            "failed" => return Some(failed(ended)),
+            _ if is_inner(step) => return None,
+            "running" | "sleeping" => return going_on(ended),
+            "lost" => return Some(format!("{step}: its output is lost, and made again")),
             _ => {}
         }
         self.steps_ended += 1;
         let took = amount::duration(ended.duration_ms);
         Some(match self.inside.ended(step) {
             Some(whole) => format!("{step} {status}{whole}"),
+            None if self.called.remove(step) => format!("{step} {status}"),
             None => format!("{step} {status} in {took}"),
         })
     }
@@ -200,6 +178,19 @@ fn waited_for(wait: &Wait) -> String {
     }
 }
 
+/// What a step says that goes on, inside or asleep.
+fn going_on(ended: &StepEnded) -> Option<String> {
+    let step = &ended.step;
+    if let Some(items) = ended.items {
+        return Some(format!("{step}: {}", amount::count(items, "item")));
+    }
+    if let Some(bytes) = ended.graph_bytes {
+        return Some(format!("{step}: a graph of {}", amount::bytes(bytes)));
+    }
+    let until = ended.until.as_ref()?;
+    Some(format!("{step} sleeps until {}", amount::moment(until)))
+}
+
 fn failed(ended: &StepEnded) -> String {
     let error = ended.error.as_deref().unwrap_or("no reason given");
     format!("{} failed, attempt {}: {error}", ended.step, ended.attempt)
@@ -225,6 +216,7 @@ mod tests {
             terminal,
             bar: None,
             inside: Inside::of(&graph),
+            called: HashSet::new(),
             steps_ended: 0,
             waits: String::new(),
         }
@@ -274,6 +266,8 @@ mod tests {
         let begun = [
             again(true),
             json!({ "step": "poll#1/ask" }),
+            again(true),
+            json!({ "step": "poll#2/ask" }),
             again(true),
             json!({ "step": "build", "status": "running", "graph_bytes": 2048 }),
             json!({ "step": "build/one" }),

@@ -27,7 +27,7 @@ async fn values_of_a_step_are_printed_as_they_are() {
         printed.stderr
     );
     let printed = dev.run(&["request", &id, "--step", "each[1]/one"]);
-    assert_eq!(printed.text(), "{\"b\":1.50}", "{}", printed.stderr);
+    assert_eq!(printed.text(), "{\"b\": 1.50}", "{}", printed.stderr);
     let printed = dev.run(&["request", &id, "--step", "each", "--input"]);
     assert_eq!(
         printed.text(),
