@@ -177,6 +177,14 @@ impl Driver {
     /// Applies what happened, asks the machine, and commits both together. Where somebody else
     /// appended first, the state is folded anew and everything is asked again.
     async fn decide(&mut self, attempted: &[Attempted]) -> Result<Decided, DriveError> {
+        // Others of this process wait their turn: what they appended is read before, and nothing comes
+        // in between. Those of other processes may, and then the append conflicts.
+        let shared = Arc::clone(&self.shared);
+        let _turn = shared.folds.turn(self.request).await;
+        let tail = *self.tail.borrow();
+        if tail > self.seq {
+            self.read_external().await?;
+        }
         loop {
             if !self.commit_parts(attempted).await? {
                 self.refold().await?;

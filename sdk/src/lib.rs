@@ -35,7 +35,8 @@ pub use graph::{
     Map, NodeIx, Operation, Output, Source, Switch, Text, Vertex, Wait,
 };
 pub use ids::{
-    FlowName, FunctionName, IdError, NodeId, Place, ReplicaId, RequestId, SignalName, StepPath, TenantId,
+    FlowName, FunctionName, IdError, NodeId, Place, ReplicaId, RequestId, SignalName, StepPath,
+    TenantId,
 };
 pub use reference::{Digest, ValueRef};
 pub use report::{Collected, CollectedMap, Compensation, ItemError, Report, Status, StepFailure};

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 use turlough_sdk::{
-    Body, Closure, ContentType, Flow, FunctionName, Inputs, NodeId, Operation, RequestId, Retry,
-    SignalName, StepError, StepPath, Value, format_duration, parse_duration,
+    Body, Closure, ContentType, Flow, FunctionName, Inputs, NodeId, Operation, Place, RequestId,
+    Retry, SignalName, StepError, StepPath, Value, format_duration, parse_duration,
 };
 
 proptest! {
@@ -58,14 +58,19 @@ proptest! {
     }
 
     #[test]
-    fn a_step_path_reads_back(names in prop::collection::vec("[a-z0-9][a-z0-9_-]{0,9}", 1..6), index: usize) {
+    fn a_step_path_reads_back(
+        names in prop::collection::vec("[a-z0-9][a-z0-9_-]{0,9}", 1..6),
+        number: u32,
+        kind in 0..3,
+    ) {
         let ids: Vec<NodeId> = names.iter().map(|name| name.parse().unwrap()).collect();
-        let path = ids[1..].iter().fold(StepPath::root(&ids[0]), |path, id| path.item(index, id));
+        let place = [None, Some(Place::Item(number)), Some(Place::Iteration(number))][kind];
+        let path = ids[1..].iter().fold(StepPath::root(&ids[0]), |path, id| path.inside(place, id));
         let segments = path.segments().unwrap();
         prop_assert_eq!(segments.len(), ids.len());
-        for (at, (id, item)) in segments.iter().enumerate() {
+        for (at, (id, found)) in segments.iter().enumerate() {
             prop_assert_eq!(id, &ids[at]);
-            prop_assert_eq!(*item, (at + 1 < ids.len()).then_some(index));
+            prop_assert_eq!(*found, place.filter(|_| at + 1 < ids.len()));
         }
     }
 }

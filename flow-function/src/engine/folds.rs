@@ -30,7 +30,7 @@ pub(crate) struct Folds(Vec<Arc<Mutex<Option<Fold>>>>);
 
 /// A log as far as it was read.
 #[derive(Debug)]
-pub(super) struct Fold {
+pub(crate) struct Fold {
     request: RequestId,
     pub(super) seq: Seq,
     /// Of the last append.
@@ -52,7 +52,7 @@ impl Folds {
     }
 
     /// Waits for one's turn to append to a request.
-    pub(super) async fn turn(&self, request: RequestId) -> MutexGuard<'_, Option<Fold>> {
+    pub(crate) async fn turn(&self, request: RequestId) -> MutexGuard<'_, Option<Fold>> {
         self.place(request).lock().await
     }
 

@@ -27,6 +27,8 @@ const COPIES_MAX: u64 = 64;
 const WORK_MAX: u64 = 4096;
 /// What it costs to evaluate a node of the syntax tree once.
 const NODE: u64 = 64;
+/// Reading a byte of the input.
+const READ: u64 = 8;
 /// JSON in a string of JSON: a control character takes six characters.
 const QUOTED: u64 = 6;
 /// Sorting and comparing: logarithms of what fits into memory, squared.
@@ -70,9 +72,12 @@ impl Proof {
         };
         let input = input.max(4);
         let variables = variables_bytes * QUOTED;
+        let output_bytes = self.0.size.at(input, variables);
+        let read = (input_bytes + variables_bytes) * READ;
+        let work = self.0.work.at(input, variables);
         Bound {
-            work: self.0.work.at(input, variables),
-            output_bytes: self.0.size.at(input, variables),
+            work: work.saturating_add(read).saturating_add(output_bytes),
+            output_bytes,
         }
     }
 }
