@@ -61,7 +61,7 @@ proptest! {
     fn a_step_path_reads_back(
         names in prop::collection::vec("[a-z0-9][a-z0-9_-]{0,9}", 1..6),
         number: u32,
-        kind in 0..3,
+        kind in 0..3_usize,
     ) {
         let ids: Vec<NodeId> = names.iter().map(|name| name.parse().unwrap()).collect();
         let place = [None, Some(Place::Item(number)), Some(Place::Iteration(number))][kind];

@@ -11,6 +11,7 @@ use turlough_statestore::event::{Delivery, Outcome, Recipient};
 use super::{DriveError, Driver};
 use crate::clock::now_us;
 use crate::engine::ControlError;
+use crate::outside::Refused;
 use crate::shared::{Finished, Shared};
 
 /// How often word is sent before it is given up, and the first and the longest wait in between: some
@@ -141,6 +142,10 @@ async fn post(shared: &Shared, url: &str, about: &Word, id: u128, finished: &Fin
                 Posted::Refused(text)
             }
         }
+        Err(error) if Refused::of(&error).is_some() => Posted::Refused(format!(
+            "callback {url}: {}",
+            StepError::from(error).message
+        )),
         Err(error) => Posted::Again(format!(
             "callback {url}: {}",
             StepError::from(error).message

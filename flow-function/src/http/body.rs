@@ -13,6 +13,10 @@ use crate::data::typed;
 
 /// How long a body may pause: a caller who sends nothing holds a connection and what it has sent.
 const BODY_PAUSE_MAX: Duration = Duration::from_secs(30);
+/// How much of a body that is refused is taken all the same, and for how long: who still sends may
+/// not see an answer before a connection that is closed under it.
+const REFUSED_BYTES_MAX: usize = 64 << 20;
+const REFUSED_WAIT_MAX: Duration = Duration::from_secs(5);
 /// Room that is reserved because a caller says that it will send as much.
 const BODY_ROOM_MAX: u64 = 1 << 20;
 /// Bodies up to this size are looked into on the spot: some 100 µs.
@@ -61,7 +65,7 @@ pub(super) async fn untouched(
     limit: Limit,
     producer: Producer,
 ) -> Result<Value, Problem> {
-    let announced = announced(headers, limit)?;
+    let (announced, body) = announced(headers, body, limit).await?;
     let said = headers
         .get(header::CONTENT_TYPE)
         .and_then(|value| value.to_str().ok());
@@ -74,7 +78,7 @@ pub(super) async fn untouched(
 
 /// A body as text.
 pub(super) async fn text(headers: &HeaderMap, body: Body, limit: Limit) -> Result<String, Problem> {
-    announced(headers, limit)?;
+    let (_, body) = announced(headers, body, limit).await?;
     let mut bytes = Vec::new();
     pour(body, limit, |more| bytes.extend_from_slice(more)).await?;
     String::from_utf8(bytes).map_err(|error| {
@@ -84,7 +88,7 @@ pub(super) async fn text(headers: &HeaderMap, body: Body, limit: Limit) -> Resul
 }
 
 /// The size that a caller says its body has, 0 where it says none.
-fn announced(headers: &HeaderMap, limit: Limit) -> Result<u64, Problem> {
+async fn announced(headers: &HeaderMap, body: Body, limit: Limit) -> Result<(u64, Body), Problem> {
     let announced = headers
         .get(header::CONTENT_LENGTH)
         .and_then(|value| value.to_str().ok());
@@ -92,9 +96,25 @@ fn announced(headers: &HeaderMap, limit: Limit) -> Result<u64, Problem> {
         .and_then(|text| text.parse::<u64>().ok())
         .unwrap_or(0);
     if announced > limit.bytes as u64 {
+        take(body).await;
         return Err(limit.exceeded(announced));
     }
-    Ok(announced)
+    Ok((announced, body))
+}
+
+/// Takes what is left of a body that is refused, within bounds.
+async fn take(mut body: Body) {
+    let taken = async {
+        let mut size = 0;
+        while let Some(Ok(frame)) = body.frame().await {
+            size += frame.data_ref().map_or(0, bytes::Bytes::len);
+            if size > REFUSED_BYTES_MAX {
+                return;
+            }
+        }
+    };
+    // What does not come in time is not waited for.
+    drop(tokio::time::timeout(REFUSED_WAIT_MAX, taken).await);
 }
 
 async fn pour(mut body: Body, limit: Limit, mut put: impl FnMut(&[u8])) -> Result<(), Problem> {
@@ -115,6 +135,7 @@ async fn pour(mut body: Body, limit: Limit, mut put: impl FnMut(&[u8])) -> Resul
         };
         size += data.len();
         if size > limit.bytes {
+            take(body).await;
             return Err(limit.exceeded(size as u64));
         }
         put(&data);

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use turlough_sdk::{Flow, StepPath};
+use turlough_sdk::{Flow, Operation, Place, StepPath};
 use turlough_statestore::Event;
 
 use super::action::Conclusion;
@@ -103,9 +103,8 @@ impl Execution {
             None => Arc::clone(&self.flow),
         };
         let Some(from) = from else { return Ok(()) };
-        let (root, _) = self
-            .find_ancestor(from)
-            .ok_or_else(|| Refusal::NoStep(from.clone()))?;
+        let found = self.find_ancestor(from).filter(|_| self.is_step(from));
+        let (root, _) = found.ok_or_else(|| Refusal::NoStep(from.clone()))?;
         let id = &self.frame(0).ok_or(Refusal::Ended)?.graph.nodes[root].id;
         let fits = flow.graph().nodes.iter().any(|node| node.id == *id);
         let version = flow.version().to_string();
@@ -115,6 +114,35 @@ impl Execution {
         } else {
             Err(Refusal::Misfit { step, version })
         }
+    }
+
+    /// Whether a path names a step that the flow can have: in a graph made at run time any.
+    fn is_step(&self, step: &StepPath) -> bool {
+        let (Ok(segments), Some(root)) = (step.segments(), self.frame(0)) else {
+            return false;
+        };
+        let mut graph = Arc::clone(&root.graph);
+        for (at, (id, place)) in segments.iter().enumerate() {
+            let Some(node) = graph.nodes.iter().find(|node| node.id == *id) else {
+                return false;
+            };
+            if at + 1 == segments.len() {
+                return true;
+            }
+            let body = match (&node.operation, place) {
+                (Operation::ForEach(each), Some(Place::Item(_))) => Arc::clone(&each.body),
+                (Operation::Loop(looped), Some(Place::Iteration(number))) => {
+                    if *number == 0 || *number > looped.iterations_max {
+                        return false;
+                    }
+                    Arc::clone(&looped.body)
+                }
+                (Operation::Expand(_), None) => return true,
+                _ => return false,
+            };
+            graph = body;
+        }
+        false
     }
 
     pub(super) fn version(&self, version: &str) -> Result<Arc<Flow>, Refusal> {

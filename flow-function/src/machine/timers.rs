@@ -196,7 +196,6 @@ impl Execution {
         }
         self.recorded.clear();
         self.parked.clear();
-        self.stopped.clear();
         let mut steps: Vec<_> = self.open.keys().cloned().collect();
         steps.sort_unstable();
         let recorded: Vec<_> = steps.iter().filter(|step| self.taken_over(step)).collect();

@@ -214,7 +214,14 @@ impl Outgoing {
         } else {
             format!("{what} answered {status}: {quote:?}")
         };
-        if status.is_server_error() || [408, 429].contains(&status.as_u16()) {
+        if by_gateway && [502, 504].contains(&status.as_u16()) {
+            // The function may have got the call, and may have done what it asks.
+            let cause = Cause::Unanswered;
+            StepError {
+                message: text,
+                cause,
+            }
+        } else if status.is_server_error() || [408, 429].contains(&status.as_u16()) {
             StepError::transient(text)
         } else {
             StepError::permanent(text)
