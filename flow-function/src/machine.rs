@@ -33,7 +33,7 @@ use turlough_sdk::{Flow, RequestId, StepPath, ValueRef, Vertex};
 use turlough_statestore::event::{Accepted, Delivery, Trouble};
 use turlough_statestore::{Append, AppendId, Event, Kind};
 
-use frame::{Frame, FrameIx, Stage, State};
+use frame::{Begun, Frame, FrameIx, Stage, State};
 use unwind::{Undo, Unwinding};
 
 /// Keys are paths of steps, looked up several times for every event; the seed is fixed, since nothing in
@@ -403,7 +403,7 @@ impl Execution {
         let stop = |(step, attempt)| Action::Stop { step, attempt };
         let mut actions: Vec<_> = self.stopped.drain(..).map(stop).collect();
         for run in std::mem::take(&mut self.recorded) {
-            if self.awaits(&run.step, run.attempt) {
+            if self.awaits(&run.step, run.attempt) && !self.is_called(&run.step) {
                 actions.push(Action::Run(Box::new(run)));
             }
         }
@@ -420,6 +420,18 @@ impl Execution {
             actions.extend(self.tell(step));
         }
         actions
+    }
+
+    /// Whether somebody else took the open attempt of a step on.
+    fn is_called(&self, step: &StepPath) -> bool {
+        match self.open.get(step) {
+            Some(Slot::Node(ix, node)) => matches!(
+                self.frame(*ix).map(|frame| &frame.states[*node]),
+                Some(State::Open(attempt)) if attempt.begun == Begun::Called
+            ),
+            Some(Slot::Stray(stray)) => stray.called,
+            Some(Slot::Undo(_)) | None => false,
+        }
     }
 
     /// Whether nothing may start now.

@@ -49,6 +49,10 @@ pub(crate) struct Context {
 
 /// What came of an attempt.
 #[derive(Debug)]
+#[allow(
+    clippy::large_enum_variant,
+    reason = "nearly all of them end, and each is moved a few times"
+)]
 pub(crate) enum Attempted {
     /// It ended. The parts stand in the log before the end that names them.
     Ended { parts: Vec<Event>, ended: StepEnded },

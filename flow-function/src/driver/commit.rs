@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use tracing::debug;
 use turlough_sdk::{Value, ValueRef};
 use turlough_statestore::{Append, AppendError, AppendId, Envelope, Event, Kind, Record, Seq};
 
@@ -175,6 +176,7 @@ impl Driver {
 
     /// Folds the log from its start.
     pub(super) async fn fold_log(&mut self) -> Result<(), DriveError> {
+        debug!(request = %self.request, "somebody else appended; its log is folded anew");
         let records = self.shared.log.read(self.request, Seq::START).await?;
         let Some(last) = records.last() else {
             return Err(DriveError::Gone);

@@ -80,8 +80,8 @@ pub(super) async fn succeed(scope: &Scope, output: &Value) -> Result<Ending, Fai
         let set = scope.sets(Some(output)).await?;
         let (step, attempt) = (run.step.as_str(), run.attempt);
         let is_undoing = matches!(run.work, Work::Compensate(_));
-        let once = !is_undoing && !(run.node().idempotent && run.vertex().idempotent);
-        let (value, parts) = if once {
+        let is_repeatable = run.node().idempotent && run.vertex().idempotent;
+        let (value, parts) = if !is_undoing && !is_repeatable {
             let limit = context.shared.settings.durable_bytes_max;
             context
                 .data

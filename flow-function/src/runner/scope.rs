@@ -50,32 +50,37 @@ impl Scope {
     }
 
     /// What closures see of the request.
-    fn known(&self) -> &turlough_sdk::Context {
-        self.closures.get_or_init(|| {
-            let (context, run) = (&self.context, &self.run);
-            let accepted = &context.accepted;
-            let pairs = |pairs: &[(String, String)]| Arc::new(pairs.iter().cloned().collect());
-            let variable = |(name, at): (&String, &ValueRef)| {
-                Some((name.clone(), context.data.load(at).ok()?))
-            };
-            let variables: BTreeMap<_, _> = run.variables.iter().filter_map(variable).collect();
-            let error = run.error.as_ref().map(|error| StepFailure {
-                step: Some(error.step.clone()),
-                message: error.message.clone(),
-                cause: Some(error.cause),
-            });
-            turlough_sdk::Context::from(Attempt {
-                request: context.request,
-                flow: context.flow.name().clone(),
-                node: run.step.clone(),
-                attempt: run.attempt,
-                query: pairs(&accepted.query),
-                headers: pairs(&accepted.headers),
-                input: context.data.load(&accepted.input).ok(),
-                variables: Arc::new(variables),
-                error,
-            })
-        })
+    async fn known(&self) -> &turlough_sdk::Context {
+        if let Some(known) = self.closures.get() {
+            return known;
+        }
+        let (context, run) = (&self.context, &self.run);
+        let accepted = &context.accepted;
+        let input = match context.data.load(&accepted.input) {
+            Ok(input) => as_data(&input).await.ok(),
+            Err(_) => None,
+        };
+        let pairs = |pairs: &[(String, String)]| Arc::new(pairs.iter().cloned().collect());
+        let variable =
+            |(name, at): (&String, &ValueRef)| Some((name.clone(), context.data.load(at).ok()?));
+        let variables: BTreeMap<_, _> = run.variables.iter().filter_map(variable).collect();
+        let error = run.error.as_ref().map(|error| StepFailure {
+            step: Some(error.step.clone()),
+            message: error.message.clone(),
+            cause: Some(error.cause),
+        });
+        let known = turlough_sdk::Context::from(Attempt {
+            request: context.request,
+            flow: context.flow.name().clone(),
+            node: run.step.clone(),
+            attempt: run.attempt,
+            query: pairs(&accepted.query),
+            headers: pairs(&accepted.headers),
+            input,
+            variables: Arc::new(variables),
+            error,
+        });
+        self.closures.get_or_init(|| known)
     }
 
     /// What a condition, a transform or an aggregate makes of a value.
@@ -91,7 +96,7 @@ impl Scope {
         let Formula::Jq(expression) = formula else {
             return Ok(is_true(&self.formula(formula, input.clone()).await?));
         };
-        let variables = self.variables(expression.uses())?;
+        let variables = self.variables(expression.uses()).await?;
         let (input, evaluator) = (as_data(input).await?, &self.context.shared.evaluator);
         Ok(evaluator.holds(expression, input, &variables).await?)
     }
@@ -102,14 +107,14 @@ impl Scope {
         expression: &Expression,
         input: &Value,
     ) -> Result<Value, Failure> {
-        let variables = self.variables(expression.uses())?;
+        let variables = self.variables(expression.uses()).await?;
         let (input, evaluator) = (as_data(input).await?, &self.context.shared.evaluator);
         Ok(evaluator.run(expression, input, &variables).await?)
     }
 
     /// What a closure makes of its inputs.
     pub(super) async fn closure(&self, map: &Map, mut inputs: Inputs) -> Result<Value, Failure> {
-        inputs.context = self.known().clone();
+        inputs.context = self.known().await.clone();
         let output = match &map.closure {
             Closure::Async(closure) => closure(&inputs).await,
             Closure::Sync(closure) => {
@@ -121,7 +126,7 @@ impl Scope {
         Ok(output?)
     }
 
-    fn variables(&self, uses: Uses) -> Result<Variables, Failure> {
+    async fn variables(&self, uses: Uses) -> Result<Variables, Failure> {
         let (context, run) = (&self.context, &self.run);
         let accepted = &context.accepted;
         let text = |used: bool, text: &dyn ToString| match used {
@@ -142,7 +147,10 @@ impl Scope {
             };
             vars = run.variables.iter().map(read).collect::<Result<_, _>>()?;
         }
-        let input = uses.input.then(|| context.data.load(&accepted.input));
+        let mut input = None;
+        if uses.input {
+            input = Some(as_data(&context.data.load(&accepted.input)?).await?);
+        }
         let error = run.error.as_deref().filter(|_| uses.error);
         Ok(Variables {
             request: text(uses.request, &context.request),
@@ -151,7 +159,7 @@ impl Scope {
             attempt: run.attempt,
             query: pairs(uses.query, &accepted.query),
             headers: pairs(uses.headers, &accepted.headers),
-            input: input.transpose()?.map(typed),
+            input,
             vars,
             error: serde_json::to_value(error).map_err(StepError::permanent)?,
         })
