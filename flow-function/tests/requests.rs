@@ -284,10 +284,7 @@ async fn a_cancelled_request_stops_at_once_and_cannot_be_cancelled_again() {
     let again = platform.post(&cancel, "").await;
     assert_eq!(again.status(), 409);
     let problem: Json = again.json().await.unwrap();
-    assert_eq!(
-        problem["detail"],
-        "the request has ended"
-    );
+    assert_eq!(problem["detail"], "the request has ended");
     assert_eq!(
         platform
             .get(&format!("/requests/{id}/result"))
