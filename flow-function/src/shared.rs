@@ -84,17 +84,6 @@ impl Waiting {
             drop(sender.send(finished.clone()));
         }
     }
-
-    /// Nobody waits for it any more, as far as one of them knows.
-    pub(crate) fn sweep(&self, request: RequestId) {
-        let mut waiting = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(list) = waiting.get_mut(&request) {
-            list.retain(|sender| !sender.is_closed());
-            if list.is_empty() {
-                waiting.remove(&request);
-            }
-        }
-    }
 }
 
 /// Room to drive: of the process, and of each flow that bounds it.
