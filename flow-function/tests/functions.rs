@@ -95,7 +95,7 @@ async fn a_function_that_closes_the_connection_is_a_clear_failure() {
             .contains("function closes gave the gateway no answer (502 Bad Gateway)"),
         "{problem}"
     );
-    assert_eq!(problem["cause"], "transient");
+    assert_eq!(problem["cause"], "unanswered");
 }
 
 #[tokio::test]
