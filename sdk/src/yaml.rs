@@ -113,6 +113,9 @@ const TEXT_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// Most scalars, lists and maps in a file: fifty for each node that a flow may have.
 const YAML_NODES_MAX: usize = 50 * Limits::NODES_MAX;
 
+/// Most scalars, lists and maps that aliases may unfold to: a hundred copies of a large node.
+const ALIASED_MAX: usize = 10_000;
+
 /// The text without its mark of byte order, where it is not too long.
 fn sized<'a>(
     file: Option<&String>,
@@ -142,6 +145,9 @@ fn parse<T: DeserializeOwned>(
         budget: serde_saphyr::budget! {
             max_nodes: YAML_NODES_MAX,
             max_events: 2 * YAML_NODES_MAX,
+        },
+        alias_limits: serde_saphyr::alias_limits! {
+            max_total_replayed_events: ALIASED_MAX,
         },
         strict_booleans: true,
     };

@@ -52,6 +52,8 @@ pub(super) fn told(kind: Kind, file: Option<String>, text: &str, error: &Error) 
 
 const TOO_LARGE: &str = "the YAML is nested too deeply or too large; flatten or split it";
 
+const UNFOLDING: &str = "aliases unfold to too much; write it out, or split the flow";
+
 fn remedy(error: &Error) -> String {
     match error {
         Error::SerdeUnknownField {
@@ -93,13 +95,14 @@ fn remedy(error: &Error) -> String {
         Error::AliasReplayCounterOverflow { .. }
         | Error::AliasReplayLimitExceeded { .. }
         | Error::AliasExpansionLimitExceeded { .. }
-        | Error::AliasReplayStackDepthExceeded { .. } => {
-            "aliases unfold to too much; write it out, or split the flow".to_owned()
-        }
+        | Error::AliasReplayStackDepthExceeded { .. } => UNFOLDING.to_owned(),
         other => {
             let text = other.to_string();
             if text.contains("budget breached") || text.contains("recursion limit") {
                 return TOO_LARGE.to_owned();
+            }
+            if text.contains("alias replay limit exceeded") {
+                return UNFOLDING.to_owned();
             }
             // Where the problem stands is told in front of it.
             let text = text.rfind(" at line ").map_or(&*text, |at| &text[..at]);
@@ -136,6 +139,9 @@ struct Outline {
 impl Outline {
     fn of(text: &str) -> Self {
         let options = serde_saphyr::options! {
+            alias_limits: serde_saphyr::alias_limits! {
+                max_total_replayed_events: super::ALIASED_MAX,
+            },
             duplicate_keys: DuplicateKeyPolicy::LastWins,
             non_finite_float_policy: NonFiniteFloatPolicy::PassThrough,
         };

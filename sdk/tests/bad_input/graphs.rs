@@ -165,7 +165,7 @@ fn a_hostile_graph_is_refused_at_once() {
     }
     refused(
         &bomb,
-        "line 11: the YAML is nested too deeply or too large; flatten or split it",
+        "line 9: aliases unfold to too much; write it out, or split the flow",
     );
     for (open, close) in [("[", "]"), ("{\"a\":", "}")] {
         let deep = format!(
