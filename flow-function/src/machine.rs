@@ -11,6 +11,7 @@ mod control;
 mod ends;
 mod frame;
 mod given;
+mod mutation;
 mod remake;
 mod reset;
 mod snapshot;
@@ -32,7 +33,8 @@ use turlough_sdk::{Flow, RequestId, StepPath, ValueRef, Vertex};
 use turlough_statestore::event::{Accepted, Delivery, Trouble};
 use turlough_statestore::{Append, AppendId, Event, Kind};
 
-use frame::{Frame, FrameIx, Stage, State};
+use frame::{Begun, Frame, FrameIx, Stage, State};
+use mutation::{Mutation, planted};
 use unwind::{Undo, Unwinding};
 
 /// Where a machine finds the definitions of flows, by version.
@@ -249,6 +251,7 @@ impl Execution {
         let counts = match envelope.kind {
             Kind::External if self.heard.contains(&envelope.id) => false,
             Kind::External => append.events.iter().all(|event| self.allows(event).is_ok()),
+            Kind::Driver if planted(Mutation::ClaimUnchecked) => true,
             Kind::Driver if claims => envelope.epoch > self.epoch && envelope.after == self.last,
             Kind::Driver => envelope.epoch == self.epoch && envelope.after == self.last,
         };
@@ -382,7 +385,7 @@ impl Execution {
         let stop = |(step, attempt)| Action::Stop { step, attempt };
         let mut actions: Vec<_> = self.stopped.drain(..).map(stop).collect();
         for run in std::mem::take(&mut self.recorded) {
-            if self.awaits(&run.step, run.attempt) {
+            if self.awaits(&run.step, run.attempt) && !self.is_called(&run.step) {
                 actions.push(Action::Run(Box::new(run)));
             }
         }
@@ -395,15 +398,20 @@ impl Execution {
         if self.is_held() {
             return actions;
         }
+        let mut asked = HashSet::new();
         while let Some(step) = self.fresh.pop_front() {
-            actions.extend(self.tell(step));
+            match self.tell(step) {
+                // It may have become open twice since the last time.
+                Some(Action::Start { step, .. }) if !asked.insert(step.clone()) => {}
+                action => actions.extend(action),
+            }
         }
         actions
     }
 
     /// Whether nothing may start now.
-    const fn is_held(&self) -> bool {
-        self.paused && matches!(self.phase, Phase::Open)
+    fn is_held(&self) -> bool {
+        self.paused && matches!(self.phase, Phase::Open) && !planted(Mutation::PauseStarts)
     }
 
     /// When something is due next, Unix time in µs.
@@ -415,6 +423,18 @@ impl Execution {
         };
         let first = self.timers.first().map(|(due_us, _)| *due_us);
         limit.into_iter().chain(first).min()
+    }
+
+    /// Whether somebody else took an open attempt on.
+    fn is_called(&self, step: &StepPath) -> bool {
+        match self.open.get(step) {
+            Some(Slot::Node(ix, node)) => {
+                let state = self.frame(*ix).map(|frame| &frame.states[*node]);
+                matches!(state, Some(State::Open(attempt)) if attempt.begun == Begun::Called)
+            }
+            Some(Slot::Stray(stray)) => stray.called,
+            Some(Slot::Undo(_)) | None => false,
+        }
     }
 
     /// Whether an attempt is still waited for.
@@ -489,3 +509,8 @@ impl Execution {
         Arc::new(at.clone())
     }
 }
+
+#[cfg(test)]
+mod random;
+#[cfg(test)]
+mod tests;

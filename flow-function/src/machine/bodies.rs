@@ -8,6 +8,7 @@ use turlough_statestore::event::Trouble;
 use super::action::{Results, trouble};
 use super::frame::{Begun, Body, Each, Frame, FrameIx, Loop, Made, Owner, Root, Stage, State};
 use super::given::Given;
+use super::mutation::{Mutation, planted};
 use super::steps::{is_once, limit_us};
 use super::{Consequence, Execution, Slot, Stray};
 
@@ -41,6 +42,7 @@ impl Execution {
         let edges = &outer.graph.nodes[owner.node].edges;
         let outer_live = edges.iter().map(|edge| outer.is_live(edge)).collect();
         let (floor, _) = outer.numbers.get(&owner.node).copied().unwrap_or_default();
+        let floor = if planted(Mutation::PathsShared) { 0 } else { floor };
         let made = made.or_else(|| outer.made.clone());
         let root = outer.root;
         let frame = Frame::new(graph, (Some(owner), root), input, outer_live, (floor, made));
@@ -70,9 +72,16 @@ impl Execution {
         let Some(frame) = self.frames[ix].as_mut() else {
             return;
         };
+        if items == 0 && planted(Mutation::EmptyEachFails) {
+            let path = frame.path(node);
+            return self.node_failed(ix, node, trouble(&path, "empty", Cause::Permanent));
+        }
         frame.states[node] = State::Body;
         let each = Body::Each(Box::new(Each::new(items, manifest)));
         frame.bodies.insert(node, each);
+        if !self.runs() {
+            return self.awaited();
+        }
         let mut consequences = Vec::new();
         self.open_items(ix, node, &mut consequences);
         self.follow(consequences);
@@ -167,7 +176,8 @@ impl Execution {
             _ => 1,
         };
         self.open.remove(step);
-        if iteration > operation.iterations_max {
+        let iterations_max = operation.iterations_max + u32::from(planted(Mutation::LoopOneMore));
+        if iteration > iterations_max {
             // A restart begins it anew: from its last state it would fail again.
             self.drop_body(ix, node);
             let limit = operation.iterations_max;
@@ -373,7 +383,7 @@ impl Execution {
             due_us: attempt.due_us,
         };
         self.failures.remove(&path);
-        if self.must_end(ix, node) {
+        if self.must_end(ix, node) && !planted(Mutation::StrayForgotten) {
             self.open.insert(path, Slot::Stray(stray));
         } else {
             self.let_go(path, ix, node);
@@ -395,7 +405,7 @@ impl Execution {
                 self.undo_known(&path, None, Some(Cause::Unknown));
             }
         }
-        if told || begun == Begun::Called {
+        if (told || begun == Begun::Called) && !planted(Mutation::StopForgotten) {
             self.stopped.push((path, number));
         }
     }

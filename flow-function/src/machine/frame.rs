@@ -10,6 +10,7 @@ use turlough_statestore::event::Trouble;
 
 use super::action::Results;
 use super::given::Given;
+use super::mutation::{Mutation, planted};
 
 pub(crate) type FrameIx = usize;
 
@@ -225,6 +226,7 @@ impl Each {
 
     /// The next item to start, if one may.
     pub(super) fn start_next(&mut self, parallel_max: usize) -> Option<u32> {
+        let parallel_max = parallel_max + usize::from(planted(Mutation::ParallelOneMore));
         if self.running.len() >= parallel_max {
             return None;
         }
@@ -250,7 +252,9 @@ impl Each {
     }
 
     pub(super) fn is_done(&self) -> bool {
-        self.running.is_empty() && self.redo.is_empty() && self.next as usize == self.results.len()
+        let forgotten = usize::from(planted(Mutation::ItemForgotten) && self.results.len() > 2);
+        let begun = self.next as usize + forgotten >= self.results.len();
+        self.running.is_empty() && self.redo.is_empty() && begun
     }
 
     /// An item that had ended runs again.
@@ -284,7 +288,11 @@ impl Each {
     pub(super) fn results(&self) -> Results {
         Results {
             manifest: Arc::clone(&self.manifest),
-            given: self.results.clone(),
+            given: if planted(Mutation::ResultsReversed) {
+                self.results.iter().rev().cloned().collect()
+            } else {
+                self.results.clone()
+            },
             errors: self.errors.clone(),
         }
     }

@@ -6,6 +6,7 @@ use turlough_sdk::{Digest, Edge, Output, Source, ValueRef, Vertex};
 
 use super::Execution;
 use super::frame::Frame;
+use super::mutation::{Mutation, planted};
 
 /// A value, as far as the machine knows it.
 #[derive(Debug, Clone, PartialEq)]
@@ -98,7 +99,7 @@ impl Execution {
         let edges = vertex
             .edges
             .iter()
-            .filter(|edge| edge.data && !edge.capture);
+            .filter(|edge| (edge.data || planted(Mutation::OrderGivesData)) && !edge.capture);
         edges
             .map(|edge| (Arc::clone(&edge.name), self.given(frame, edge)))
             .collect()

@@ -10,6 +10,7 @@ use turlough_statestore::event::Trouble;
 
 use super::action::{Conclusion, trouble};
 use super::frame::{Begun, Frame, FrameIx, Root, Stage, State};
+use super::mutation::{Mutation, planted};
 use super::steps::first_stage;
 use super::{Execution, Phase, Slot};
 
@@ -186,13 +187,14 @@ impl Execution {
             frame.graph.nodes[node].operation,
             Operation::Wait(Wait::Signal(_))
         );
-        let repeatable = frame.once[node] == 0 && !signal;
+        let once = frame.once[node] > 0 && !planted(Mutation::OnceRemade);
+        let repeatable = !once && !signal;
         let made = self.remade.entry(path.clone()).or_default();
         made.0 += 1;
         let text = if !repeatable {
             "its value is lost, and a step that is not idempotent would have to run again"
                 .to_owned()
-        } else if made.0 > REMADE_MAX {
+        } else if made.0 > REMADE_MAX && !planted(Mutation::RemadeForEver) {
             format!("its value was lost again after it was made {REMADE_MAX} times more")
         } else {
             return Ok(());
@@ -212,7 +214,7 @@ impl Execution {
         let Some(frame) = self.frame(ix) else {
             return true;
         };
-        if frame.states[node].same_data(&old) {
+        if frame.states[node].same_data(&old) || planted(Mutation::DivergedKept) {
             self.unpark();
             return true;
         }

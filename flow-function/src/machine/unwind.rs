@@ -10,6 +10,7 @@ use turlough_statestore::event::{StepEnd, StepEnded, Trouble};
 use super::action::{Action, Conclusion, Run, Work, trouble};
 use super::frame::{Attempt, Begun, FrameIx, Made, Root, Stage};
 use super::given::Given;
+use super::mutation::{Mutation, planted};
 use super::steps::jitter;
 use super::timers::after;
 use super::{Execution, Phase, Slot};
@@ -97,7 +98,7 @@ impl Execution {
             // Others are awaited to their end or timeout: where nothing else bounds it, the
             // unwinding does.
             if let Slot::Node(ix, node) = slot
-                && !self.must_end(ix, node)
+                && (!self.must_end(ix, node) || planted(Mutation::NothingAwaited))
             {
                 self.let_go(path, ix, node);
             }
@@ -139,7 +140,8 @@ impl Execution {
                 At::Undoing if self.undo_next() => return,
                 At::Undoing => At::BeforeOnFailure,
                 At::BeforeOnFailure => {
-                    let asked = !matches!(conclusion, Conclusion::Cancelled);
+                    let asked = !matches!(conclusion, Conclusion::Cancelled)
+                        || planted(Mutation::OnFailureAfterCancel);
                     match self.flow.on_failure().cloned().filter(|_| asked) {
                         Some(graph) => return self.handle(graph, Root::OnFailure),
                         None => At::BeforeFinally,
@@ -307,7 +309,13 @@ impl Execution {
 
     /// Opens the compensation of the latest start that is not undone. False where there is none.
     fn undo_next(&mut self) -> bool {
-        let Some(at) = self.undo.iter().rposition(Undo::is_due) else {
+        let found = if planted(Mutation::UndoForward) {
+            let open = self.undo.iter().position(|undo| undo.attempt.is_some());
+            open.or_else(|| self.undo.iter().position(Undo::is_due))
+        } else {
+            self.undo.iter().rposition(Undo::is_due)
+        };
+        let Some(at) = found else {
             return false;
         };
         if self.undo[at].attempt.is_none() {
@@ -485,6 +493,7 @@ impl Undo {
     pub(super) fn reopen(&mut self) {
         self.attempt = None;
         match self.done {
+            Done::Undone if planted(Mutation::UndoneTwice) => self.done = Done::Yes,
             Done::Undone => self.done = Done::No,
             Done::Stuck => self.done = Done::Perhaps { unsure: true },
             Done::Perhaps { .. } | Done::Yes | Done::No => {}
@@ -512,7 +521,12 @@ impl Undo {
             (Done::Yes | Done::Perhaps { .. }, None) => Done::Yes,
             (Done::Stuck, None) => Done::Stuck,
             // One attempt that may have been made is enough.
-            (Done::Perhaps { unsure: false }, Some(cause)) if cause.is_known() => Done::No,
+            (Done::Perhaps { unsure: false }, Some(cause))
+                if cause.is_known() && !planted(Mutation::UndoKnownFailed)
+                    || planted(Mutation::UnknownNotUndone) =>
+            {
+                Done::No
+            }
             (Done::Perhaps { .. }, Some(_)) => Done::Perhaps { unsure: true },
             _ => return,
         };

@@ -44,6 +44,8 @@ pub(super) struct Step {
     pub(super) went: bool,
     pub(super) fallen: bool,
     pub(super) asleep: bool,
+    /// The event at which it began to wait for a signal.
+    pub(super) slept: u64,
     pub(super) end: Option<End>,
     /// What it had come to, while it is made again.
     pub(super) before: Option<End>,
@@ -73,6 +75,8 @@ pub(super) enum Item {
 pub(super) struct Turn {
     pub(super) state: Given,
     pub(super) number: u32,
+    /// Its condition held after its last iteration.
+    pub(super) spent: bool,
     pub(super) body: Option<Box<Scope>>,
 }
 
@@ -110,6 +114,8 @@ pub(super) struct Leaf<'a> {
 pub(super) struct Stray {
     pub(super) attempt: u32,
     pub(super) called: bool,
+    /// Under which claim it started.
+    pub(super) epoch: u64,
     pub(super) limit: u64,
     pub(super) due: u64,
 }
@@ -143,6 +149,8 @@ pub(super) struct Plain {
     pub(super) variables: BTreeMap<String, ValueRef>,
     pub(super) remakes: BTreeMap<String, u32>,
     pub(super) trouble: usize,
+    /// Sleepers that opened, and the signal that each waits for.
+    pub(super) sleepers_opened: Vec<(String, String)>,
 }
 
 impl Scope {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use turlough_sdk::{Operation, Wait};
+use turlough_sdk::{Cause, Operation, Wait};
 
 use super::plain::{End, Item, How, Plain, Scope, Seen, Stage, join};
 use super::undo::Unwound;
@@ -17,6 +17,10 @@ pub(super) struct News {
     pub(super) begun: Vec<(String, Arc<turlough_sdk::Graph>, usize, Vec<(Arc<str>, Option<Given>)>)>,
     /// Nodes that were made again: path, and whether they give the same.
     pub(super) remade: Vec<(String, bool)>,
+    /// What steps gave.
+    pub(super) learned: Vec<(String, Given)>,
+    /// Steps that became ready.
+    pub(super) opened: Vec<String>,
     /// Sleepers that opened: they may take a signal that is kept.
     pub(super) sleeps: Vec<(String, String)>,
 }
@@ -58,6 +62,7 @@ impl Scope {
             return;
         }
         self.steps[node].opened = Some(news.event);
+        news.opened.push(self.path(node));
         self.enter(outer, node, news);
     }
 
@@ -81,7 +86,7 @@ impl Scope {
                 step.due = if limit > 0 { limit.min(step.until) } else { step.until };
             }
             Operation::Wait(Wait::Signal(name)) => {
-                (step.until, step.due) = (0, limit);
+                (step.until, step.due, step.slept) = (0, limit, news.event);
                 news.sleeps.push((path, name.to_string()));
             }
             _ => {}
@@ -152,6 +157,9 @@ impl Scope {
         step.made = None;
         step.opened.get_or_insert(news.event);
         let before = step.before.take();
+        if let (End::Done(given) | End::Took(_, given), false) = (&end, step.fallen) {
+            news.learned.push((path.clone(), given.clone()));
+        }
         step.end = Some(end);
         if let Some(before) = before {
             let same = same_end(&before, step.end.as_ref().unwrap());
@@ -223,20 +231,31 @@ impl Plain {
     }
 
     fn take_news(&mut self, news: &mut News) {
+        for path in news.opened.drain(..) {
+            // It runs again before its earlier call has ended.
+            if self.strays.remove(&path).is_some() {
+                self.undo_learns(&path, None, Some(Cause::Unknown));
+            }
+        }
+        for (path, given) in news.learned.drain(..) {
+            self.undo_learns(&path, Some(given), None);
+        }
         for (path, graph, node, inputs) in news.begun.drain(..) {
             if !path.starts_with('~') {
                 self.undo_begins(&path, &graph, node, inputs);
             }
         }
+        let fresh = std::mem::take(&mut news.sleeps);
+        self.sleepers_opened.extend(fresh);
         for (path, same) in std::mem::take(&mut news.remade) {
             if !same {
                 self.diverged(&path);
             }
         }
-        // The world asks the machine which of several sleepers takes a signal.
-        for (path, name) in news.sleeps.drain(..) {
-            self.sleepers_opened.push((path, name));
-        }
+    }
+
+    pub(super) fn take(&mut self, mut news: News) {
+        self.take_news(&mut news);
     }
 
     /// Recorded starts whose values are there again are called.

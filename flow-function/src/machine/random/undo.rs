@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use turlough_sdk::{Cause, Flow, Graph};
 
-use super::plain::{Begun, End, How, Item, Leaf, Plain, Scope, Seen, Step};
+use super::plain::{Begun, End, How, Item, Leaf, Plain, Scope, Seen, Step, Stray, limit};
 use super::settle::same;
 use crate::machine::given::Given;
 
@@ -130,27 +130,20 @@ impl Plain {
         if self.phase != Unwound::Open {
             return;
         }
-        let gone: Vec<_> = self.leaves().into_iter().map(|leaf| self.goes(&leaf)).collect();
-        for (path, lost) in gone.into_iter().flatten() {
-            self.undo_learns(&path, None, Some(lost));
+        let dropped = dropped(&self.leaves(), self.epoch);
+        for (path, fate) in dropped {
+            if let Fate::Gone(cause) = fate {
+                self.with(&path, |step| step.begun = Begun::No);
+                if cause.is_some() {
+                    self.undo_learns(&path, None, cause);
+                }
+            }
         }
         self.how = Some(how);
         self.paused = false;
         self.phase = Unwound::Awaiting;
         self.until = self.now + self.flow.timeout().as_micros() as u64;
         self.unwind();
-    }
-
-    /// What becomes of an open step that nobody waits for: its start may have been recorded without
-    /// a call.
-    pub(super) fn goes(&self, leaf: &Leaf<'_>) -> Option<(String, Cause)> {
-        match leaf.step.begun {
-            Begun::Started(at) if leaf.step.held && !leaf.must_end(self.epoch) => {
-                let cause = if at == self.epoch { Cause::Permanent } else { Cause::Unknown };
-                Some((leaf.path.clone(), cause))
-            }
-            _ => None,
-        }
     }
 
     /// Steps of the flow that are awaited while the request is unwound.
@@ -232,19 +225,17 @@ impl Plain {
     pub(super) fn drop_scope(&mut self, scope: &Scope, outer: &[Seen]) {
         let mut leaves = Vec::new();
         scope.leaves(outer, &mut leaves);
-        for leaf in leaves {
-            if leaf.must_end(self.epoch) {
-                self.strays.insert(
-                    leaf.path.clone(),
-                    super::plain::Stray {
-                        attempt: leaf.step.attempt.unwrap_or(0),
-                        called: leaf.step.begun == Begun::Called,
-                        limit: super::plain::limit(leaf.vertex, leaf.stage),
-                        due: leaf.step.due,
-                    },
-                );
-            } else if let Some((path, cause)) = self.goes(&leaf) {
-                self.undo_learns(&path, None, Some(cause));
+        self.let_go(dropped(&leaves, self.epoch));
+    }
+
+    pub(super) fn let_go(&mut self, dropped: Vec<(String, Fate)>) {
+        for (path, fate) in dropped {
+            match fate {
+                Fate::Awaited(stray) => {
+                    self.strays.insert(path, stray);
+                }
+                Fate::Gone(Some(cause)) => self.undo_learns(&path, None, Some(cause)),
+                Fate::Gone(None) => {}
             }
         }
     }
@@ -299,6 +290,37 @@ impl Plain {
         self.flow = Arc::clone(flow);
         self.root = root;
     }
+}
+
+/// What becomes of an open step when nobody waits for its node.
+#[derive(Debug)]
+pub(super) enum Fate {
+    Awaited(Stray),
+    /// Its start may have been recorded, and no call made.
+    Gone(Option<Cause>),
+}
+
+pub(super) fn dropped(leaves: &[Leaf<'_>], epoch: u64) -> Vec<(String, Fate)> {
+    let fate = |leaf: &Leaf<'_>| {
+        if leaf.must_end(epoch) {
+            return Fate::Awaited(Stray {
+                attempt: leaf.step.attempt.unwrap_or(0),
+                called: leaf.step.begun == Begun::Called,
+                epoch: match leaf.step.begun {
+                    Begun::Started(at) => at,
+                    _ => 0,
+                },
+                limit: limit(leaf.vertex, leaf.stage),
+                due: leaf.step.due,
+            });
+        }
+        Fate::Gone(match leaf.step.begun {
+            Begun::Started(at) if leaf.step.held && at == epoch => Some(Cause::Permanent),
+            Begun::Started(_) if leaf.step.held => Some(Cause::Unknown),
+            _ => None,
+        })
+    };
+    leaves.iter().map(|leaf| (leaf.path.clone(), fate(leaf))).collect()
 }
 
 /// A step and all that comes after it run again; of what has ended, the whole body.
