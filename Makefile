@@ -32,6 +32,7 @@ lint: ## Formatting, lints, documentation links, licences
 	PATH="$(TOOLS)/bin:$$PATH" $(CARGO) deny --log-level error check bans licenses sources
 
 bench: build data ## Benchmarks, side by side with their peers; raw figures go to docs/benchmarks
+	$(PYTHON) flow-function/benches/report.py
 	$(PYTHON) etl-examples/flights/fetch.py --peer
 	.venv/bin/python etl-examples/flights/bench.py
 

@@ -15,6 +15,7 @@ mod mutation;
 mod remake;
 mod reset;
 mod snapshot;
+mod sparse;
 mod steps;
 mod timers;
 mod unwind;
@@ -25,7 +26,7 @@ pub(crate) use frame::StepState;
 pub(crate) use given::Given;
 pub(crate) use snapshot::RestoreError;
 
-use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeSet, HashSet, VecDeque};
 use std::fmt;
 use std::sync::Arc;
 
@@ -36,6 +37,10 @@ use turlough_statestore::{Append, AppendId, Event, Kind};
 use frame::{Begun, Frame, FrameIx, Stage, State};
 use mutation::{Mutation, planted};
 use unwind::{Undo, Unwinding};
+
+/// Keys are paths of steps, looked up several times for every event; the seed is fixed, since nothing in
+/// the machine is random.
+type HashMap<K, V> = std::collections::HashMap<K, V, foldhash::fast::FixedState>;
 
 /// Where a machine finds the definitions of flows, by version.
 #[derive(Clone)]
@@ -64,7 +69,7 @@ pub(crate) struct Execution {
     deadline_us: u64,
     /// The latest time that an event carried.
     now_us: u64,
-    frames: Vec<Option<Frame>>,
+    frames: Vec<Option<Box<Frame>>>,
     free: Vec<FrameIx>,
     /// Attempts that run, or wait for their time or for somebody else.
     open: HashMap<StepPath, Slot>,
@@ -157,7 +162,7 @@ impl Execution {
             now_us: 0,
             frames: Vec::new(),
             free: Vec::new(),
-            open: HashMap::new(),
+            open: HashMap::default(),
             fresh: VecDeque::new(),
             recorded: Vec::new(),
             parked: Vec::new(),
@@ -166,10 +171,10 @@ impl Execution {
             signals: timers::Signals::default(),
             variables: Variables::default(),
             undo: Vec::new(),
-            undo_at: HashMap::new(),
+            undo_at: HashMap::default(),
             trouble: Vec::new(),
-            failures: HashMap::new(),
-            remade: HashMap::new(),
+            failures: HashMap::default(),
+            remade: HashMap::default(),
             handled: 0,
             expanded: 0,
             later: Vec::new(),
@@ -463,11 +468,11 @@ impl Execution {
     }
 
     fn frame(&self, ix: FrameIx) -> Option<&Frame> {
-        self.frames.get(ix)?.as_ref()
+        self.frames.get(ix)?.as_deref()
     }
 
     fn frame_mut(&mut self, ix: FrameIx) -> Option<&mut Frame> {
-        self.frames.get_mut(ix)?.as_mut()
+        self.frames.get_mut(ix)?.as_deref_mut()
     }
 
     fn vertex(&self, ix: FrameIx, node: usize) -> Option<&Vertex> {

@@ -83,6 +83,12 @@ pub struct Append {
     pub events: Vec<Event>,
 }
 
+/// What every version of an append begins with.
+#[derive(Deserialize)]
+struct Header {
+    format: u8,
+}
+
 /// An append at its place.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Record {
@@ -170,14 +176,15 @@ impl Append {
             seq,
             reason,
         };
-        let append: Self =
-            rmp_serde::from_slice(bytes).map_err(|error| unreadable(error.to_string()))?;
-        if append.format > FORMAT {
-            let found = append.format;
-            return Err(unreadable(format!(
-                "format {found}, this version reads up to {FORMAT}"
-            )));
+        let newer = |found| format!("format {found}, this version reads up to {FORMAT}");
+        match rmp_serde::from_slice::<Self>(bytes) {
+            Ok(append) if append.format > FORMAT => Err(unreadable(newer(append.format))),
+            Ok(append) => Ok(append),
+            // What is newer may look like no append at all.
+            Err(error) => Err(unreadable(match rmp_serde::from_slice::<Header>(bytes) {
+                Ok(header) if header.format > FORMAT => newer(header.format),
+                _ => error.to_string(),
+            })),
         }
-        Ok(append)
     }
 }

@@ -40,7 +40,10 @@ impl Execution {
     ) -> Option<FrameIx> {
         let outer = self.frame(owner.frame)?;
         let edges = &outer.graph.nodes[owner.node].edges;
-        let outer_live = edges.iter().map(|edge| outer.is_live(edge)).collect();
+        let outer_live = match edges.iter().all(|edge| outer.is_live(edge)) {
+            true => Box::default(),
+            false => edges.iter().map(|edge| outer.is_live(edge)).collect(),
+        };
         let (floor, _) = outer.numbers.get(&owner.node).copied().unwrap_or_default();
         let floor = if planted(Mutation::PathsShared) { 0 } else { floor };
         let made = made.or_else(|| outer.made.clone());
@@ -54,7 +57,7 @@ impl Execution {
             self.frames.push(None);
             self.frames.len() - 1
         });
-        let unblocked = self.frames[ix].insert(frame).unblocked();
+        let unblocked = self.frames[ix].insert(Box::new(frame)).unblocked();
         for node in unblocked {
             self.release_node(ix, node, consequences);
         }
@@ -116,13 +119,14 @@ impl Execution {
                 manifest: Arc::clone(&each.manifest),
                 index: item,
             };
+            let sibling = each.running.values().next_back().copied();
             // Taken before its frame is opened: what is skipped through may end at once.
             each.running.insert(item, FrameIx::MAX);
             let owner = Owner {
                 frame: ix,
                 node,
                 place: Some(Place::Item(item)),
-                path: frame.path(node),
+                path: self.path_by(sibling, ix, node),
             };
             let body = Arc::clone(&operation.body);
             let opened = self.open_body(body, owner, None, input, consequences);
@@ -130,6 +134,16 @@ impl Execution {
                 each.running.insert(item, opened);
             }
         }
+    }
+
+    /// The path of a node whose body runs, shared with a frame in it.
+    fn path_by(&self, sibling: Option<FrameIx>, ix: FrameIx, node: usize) -> StepPath {
+        let sibling = sibling.and_then(|sibling| self.frame(sibling)?.owner.as_ref());
+        let shared = sibling.map(|owner| owner.path.clone());
+        shared.unwrap_or_else(|| match self.frame(ix) {
+            Some(frame) => frame.path(node),
+            None => StepPath::from(""),
+        })
     }
 
     pub(super) fn gathered(&self, ix: FrameIx, node: usize) -> Option<Arc<Results>> {

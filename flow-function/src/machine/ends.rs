@@ -247,7 +247,9 @@ impl Execution {
 
     pub(super) fn resolve(&mut self, path: &StepPath, ix: FrameIx, node: usize, state: State) {
         self.open.remove(path);
-        self.failures.remove(path);
+        if !self.failures.is_empty() {
+            self.failures.remove(path);
+        }
         if let Some(frame) = self.frames[ix].as_mut() {
             let stood_in = matches!(
                 &frame.states[node],

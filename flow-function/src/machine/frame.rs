@@ -1,7 +1,7 @@
 //! A graph in execution: the flow's own, a body for one item or iteration, a graph made at run time,
 //! or a handler.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -11,6 +11,7 @@ use turlough_statestore::event::Trouble;
 use super::action::Results;
 use super::given::Given;
 use super::mutation::{Mutation, planted};
+use super::sparse::Sparse;
 
 pub(crate) type FrameIx = usize;
 
@@ -22,20 +23,20 @@ pub(super) struct Frame {
     /// What steps' paths begin with, where there is no owner.
     pub(super) root: Root,
     pub(super) input: Given,
-    pub(super) states: Vec<State>,
+    pub(super) states: Box<[State]>,
     /// By node, the last attempt number that was used.
-    pub(super) attempts: Vec<u32>,
+    pub(super) attempts: Box<[u32]>,
     /// Nodes that are neither done nor skipped.
     pub(super) unresolved: usize,
-    /// For each edge of the owning node, whether it is live.
+    /// For each edge of the owning node, whether it is live; nothing where all are.
     pub(super) outer_live: Box<[bool]>,
     /// What nodes with bodies have come to.
-    pub(super) bodies: BTreeMap<usize, Body>,
+    pub(super) bodies: Sparse<Body>,
     /// For nodes with bodies: after which attempt number those in the body begin, and the highest
     /// one used in it.
-    pub(super) numbers: HashMap<usize, (u32, u32)>,
+    pub(super) numbers: Sparse<(u32, u32)>,
     /// By node, how many calls that must not be repeated were begun in it since it was last reset.
-    pub(super) once: Vec<u32>,
+    pub(super) once: Sparse<u32>,
     /// The innermost graph made at run time that this one is, or stands in.
     pub(super) made: Option<Arc<Made>>,
 }
@@ -329,18 +330,18 @@ impl Frame {
             owner,
             root,
             input,
-            states: Vec::with_capacity(nodes),
-            attempts: vec![floor; nodes],
+            states: Box::default(),
+            attempts: vec![floor; nodes].into(),
             unresolved: nodes,
             outer_live,
-            bodies: BTreeMap::new(),
-            numbers: HashMap::new(),
-            once: vec![0; nodes],
+            bodies: Sparse::new(),
+            numbers: Sparse::new(),
+            once: Sparse::new(),
             made,
         };
+        let waiting = (0..nodes).map(|node| frame.waiting(node, |_| false));
+        frame.states = waiting.collect();
         for node in 0..nodes {
-            let waiting = frame.waiting(node, |_| false);
-            frame.states.push(waiting);
             let inner = matches!(
                 frame.graph.nodes[node].operation,
                 Operation::ForEach(_) | Operation::Loop(_) | Operation::Expand(_)
@@ -377,6 +378,19 @@ impl Frame {
         }
     }
 
+    /// How many calls that must not be repeated were begun in a node since it was last reset.
+    pub(super) fn calls(&self, node: usize) -> u32 {
+        self.once.get(&node).copied().unwrap_or(0)
+    }
+
+    pub(super) fn set_calls(&mut self, node: usize, calls: u32) {
+        if calls == 0 {
+            self.once.remove(&node);
+        } else {
+            self.once.insert(node, calls);
+        }
+    }
+
     pub(super) const fn is_resolved(state: &State) -> bool {
         matches!(state, State::Done(_) | State::Took(..) | State::Skipped)
     }
@@ -405,7 +419,7 @@ impl Frame {
     pub(super) fn is_live(&self, edge: &Edge) -> bool {
         match edge.from {
             Source::Input => true,
-            Source::Outer(edge) => self.outer_live.get(edge).copied().unwrap_or(false),
+            Source::Outer(edge) => self.outer_live.get(edge).copied().unwrap_or(true),
             Source::Node(node) => match self.states.get(node) {
                 Some(state) => state.lights(edge.case),
                 None => false,

@@ -187,7 +187,7 @@ impl Execution {
             frame.graph.nodes[node].operation,
             Operation::Wait(Wait::Signal(_))
         );
-        let once = frame.once[node] > 0 && !planted(Mutation::OnceRemade);
+        let once = frame.calls(node) > 0 && !planted(Mutation::OnceRemade);
         let repeatable = !once && !signal;
         let made = self.remade.entry(path.clone()).or_default();
         made.0 += 1;
@@ -232,7 +232,7 @@ impl Execution {
                 }
             }
         }
-        if let Some(once) = used.iter().find(|at| frame.once[**at] > 0) {
+        if let Some(once) = used.iter().find(|at| frame.calls(**at) > 0) {
             let once = &graph.nodes[*once].id;
             let text = format!(
                 "data diverged: made again, it gives other data, and {once} used the old and must not run again"

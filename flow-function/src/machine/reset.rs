@@ -1,6 +1,5 @@
 //! Steps that run again after a restart.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::shim as picture;
@@ -9,7 +8,7 @@ use turlough_sdk::{Flow, NodeIx, Place, StepPath};
 use super::frame::{Body, Frame, FrameIx, Root, Stage, State};
 use super::mutation::{Mutation, planted};
 use super::unwind::{Done, Undo};
-use super::{Consequence, Execution, Phase};
+use super::{Consequence, Execution, HashMap, Phase};
 
 /// Where a step that is to run again stands.
 enum Found {
@@ -213,7 +212,7 @@ impl Execution {
             return;
         };
         frame.states[node] = waiting();
-        let calls = i32::try_from(frame.once[node]).unwrap_or(i32::MAX);
+        let calls = i32::try_from(frame.calls(node)).unwrap_or(i32::MAX);
         self.count_calls(ix, node, -calls);
     }
 
@@ -270,7 +269,7 @@ impl Execution {
     /// Goes on with another version of the flow: nodes that did not change keep what they have.
     fn switch_to(&mut self, flow: Arc<Flow>) {
         let (old, new) = (Arc::clone(self.flow.graph()), Arc::clone(flow.graph()));
-        let mut kept = HashMap::new();
+        let mut kept = HashMap::default();
         for (to, vertex) in new.nodes.iter().enumerate() {
             let from = old.nodes.iter().position(|node| node.id == vertex.id);
             let same = |from: &usize| {
@@ -298,7 +297,7 @@ impl Execution {
         for (from, to) in &kept {
             frame.states[*to] = std::mem::replace(&mut before.states[*from], State::Skipped);
             frame.attempts[*to] = before.attempts[*from];
-            frame.once[*to] = before.once[*from];
+            frame.set_calls(*to, before.calls(*from));
             if let Some(body) = before.bodies.remove(from) {
                 frame.bodies.insert(*to, body);
             }
@@ -315,7 +314,7 @@ impl Execution {
                 frame.numbers.insert(to, (high, high));
             }
         }
-        self.frames[0] = Some(frame);
+        self.frames[0] = Some(Box::new(frame));
         for inner in self.frames.iter_mut().flatten() {
             if let Some(owner) = inner.owner.as_mut().filter(|owner| owner.frame == 0) {
                 owner.node = kept.get(&owner.node).copied().unwrap_or(owner.node);

@@ -229,3 +229,6 @@ fn bytes_of(log: &[Record], state: &ValueRef) -> Option<Vec<u8>> {
     }
     (Digest::of(&all) == digest).then_some(all)
 }
+
+#[cfg(test)]
+mod tests;

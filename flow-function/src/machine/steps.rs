@@ -274,7 +274,8 @@ impl Execution {
     /// Counts calls that must not be repeated, at a node and at all that it stands in.
     pub(super) fn count_calls(&mut self, mut ix: FrameIx, mut node: usize, more: i32) {
         while let Some(frame) = self.frame_mut(ix) {
-            frame.once[node] = frame.once[node].saturating_add_signed(more);
+            let calls = frame.calls(node).saturating_add_signed(more);
+            frame.set_calls(node, calls);
             let Some(owner) = &frame.owner else { return };
             (ix, node) = (owner.frame, owner.node);
         }

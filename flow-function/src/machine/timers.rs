@@ -1,7 +1,7 @@
 //! What waits for a time or a signal: waits, attempts that somebody else completes, attempts whose
 //! outcome becomes unknown, the request's own limit.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use super::frame::{Begun, FrameIx, Stage, State};
 use super::mutation::{Mutation, planted};
 use super::steps::{is_once, limit_us};
 use super::given::Given;
-use super::{Execution, Phase, Slot};
+use super::{Execution, HashMap, Phase, Slot};
 
 /// Half of a heartbeat's lifetime: how long a driver that was stopped may still make a call that it
 /// has recorded.

@@ -43,6 +43,7 @@ impl Execution {
             frames,
             free: saved.free,
             fresh: saved.fresh.into(),
+            parked: saved.parked,
             stopped: saved.stopped,
             timers: saved.timers.into_iter().collect(),
             signals: load_signals(saved.signals, saved.waiting, &values)?,
@@ -169,9 +170,9 @@ fn load_frames(
     saved: Vec<Option<SavedFrame>>,
     values: &Values,
     origins: &Origins,
-) -> Result<Vec<Option<Frame>>, RestoreError> {
+) -> Result<Vec<Option<Box<Frame>>>, RestoreError> {
     let mut saved = saved;
-    let mut frames: Vec<Option<Frame>> = saved.iter().map(|_| None).collect();
+    let mut frames: Vec<Option<Box<Frame>>> = saved.iter().map(|_| None).collect();
     for first in 0..saved.len() {
         let (mut chain, mut ix) = (Vec::new(), first);
         while let Some(frame) = saved.get_mut(ix).and_then(Option::take) {
@@ -183,7 +184,7 @@ fn load_frames(
             }
         }
         for (ix, frame) in chain.into_iter().rev() {
-            frames[ix] = Some(load_frame(ix, frame, &frames, (values, origins))?);
+            frames[ix] = Some(Box::new(load_frame(ix, frame, &frames, (values, origins))?));
         }
     }
     Ok(frames)
@@ -192,14 +193,14 @@ fn load_frames(
 fn load_frame(
     ix: usize,
     saved: SavedFrame,
-    frames: &[Option<Frame>],
+    frames: &[Option<Box<Frame>>],
     (values, origins): (&Values, &Origins),
 ) -> Result<Frame, RestoreError> {
     let made = origins.made(saved.made)?;
     let (graph, owner) = match saved.owner {
         None => (root(&origins.flow, saved.root)?, None),
         Some(owner) => {
-            let outer = frames.get(owner.frame).and_then(Option::as_ref);
+            let outer = frames.get(owner.frame).and_then(Option::as_deref);
             let found = outer.and_then(|outer| load_owner(&owner, outer, made.map(|(_, g)| g)));
             let (graph, owner) =
                 found.ok_or_else(|| broken(format!("frame {ix} runs the body of a node")))?;
@@ -207,7 +208,7 @@ fn load_frame(
         }
     };
     let nodes = graph.nodes.len();
-    if saved.states.len() != nodes || saved.attempts.len() != nodes || saved.once.len() != nodes {
+    if saved.states.len() != nodes || saved.attempts.len() != nodes {
         let found = saved.states.len();
         let text = format!("frame {ix} has {found} nodes, and its graph {nodes}");
         return Err(RestoreError::Broken(text));
@@ -225,14 +226,14 @@ fn load_frame(
         root: saved.root,
         input: values.given(saved.input)?,
         states: states.collect::<Result<_, _>>()?,
-        attempts: saved.attempts,
+        attempts: saved.attempts.into(),
         unresolved: saved.unresolved,
         outer_live: saved.outer_live.into(),
         bodies: bodies.collect::<Result<_, RestoreError>>()?,
         numbers: numbers
             .map(|(node, low, high)| (node, (low, high)))
             .collect(),
-        once: saved.once,
+        once: saved.once.into_iter().collect(),
         made: made.map(|(made, _)| Arc::clone(made)),
     })
 }

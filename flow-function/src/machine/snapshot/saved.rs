@@ -48,6 +48,7 @@ pub(super) struct Saved {
     pub(super) free: Vec<usize>,
     pub(super) open: Vec<SavedSlot>,
     pub(super) fresh: Vec<StepPath>,
+    pub(super) parked: Vec<StepPath>,
     pub(super) stopped: Vec<(StepPath, u32)>,
     pub(super) timers: Vec<(u64, StepPath)>,
     pub(super) signals: BTreeMap<String, Vec<u32>>,
@@ -94,8 +95,9 @@ pub(super) struct SavedFrame {
     /// By node: the floor and the highest number.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(super) numbers: Vec<(usize, u32, u32)>,
-    /// By node.
-    pub(super) once: Vec<u32>,
+    /// Calls that must not be repeated, by node.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) once: Vec<(usize, u32)>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) made: Option<u32>,
 }

@@ -13,7 +13,7 @@ use super::table::Tables;
 use crate::machine::frame::{Body, Each, Frame, Loop, Owner, State};
 use crate::machine::timers::Signals;
 use crate::machine::unwind::{Undo, Unwinding};
-use crate::machine::{Execution, Phase, Slot, Stray};
+use crate::machine::{Execution, HashMap, Phase, Slot, Stray};
 use turlough_sdk::Place;
 
 impl Execution {
@@ -59,16 +59,16 @@ impl Execution {
         heard.sort_unstable_by_key(|id| id.0);
         let frames = frames
             .iter()
-            .map(|frame| Some(save_frame(frame.as_ref()?, &mut tables)));
+            .map(|frame| Some(save_frame(frame.as_deref()?, &mut tables)));
         let frames = frames.collect();
         let Signals {
             kept,
             waiting,
             count: _,
         } = signals;
-        let kept = kept.iter().filter(|(_, kept)| !kept.is_empty());
+        let kept = sorted(kept).filter(|(_, kept)| !kept.is_empty());
         let waiting = waiting.iter().filter(|(_, steps)| !steps.is_empty());
-        let remade = remade.iter().map(|(step, (times, old))| {
+        let remade = sorted(remade).map(|(step, (times, old))| {
             let old = old.as_ref().map(|old| save_state(old, &mut tables));
             (step.clone(), (*times, old))
         });
@@ -113,7 +113,8 @@ impl Execution {
                 .into_iter()
                 .map(|(step, slot)| save_slot(step, *slot))
                 .collect(),
-            fresh: fresh.iter().chain(parked).cloned().collect(),
+            fresh: fresh.iter().cloned().collect(),
+            parked: parked.clone(),
             stopped: stopped.clone(),
             timers: timers.iter().cloned().collect(),
             signals,
@@ -128,6 +129,13 @@ impl Execution {
             handled: *handled,
         }
     }
+}
+
+/// In order: the same state has the same bytes.
+fn sorted<K: Ord, V>(map: &HashMap<K, V>) -> impl Iterator<Item = (&K, &V)> {
+    let mut all: Vec<_> = map.iter().collect();
+    all.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
+    all.into_iter()
 }
 
 fn save_slot(step: &turlough_sdk::StepPath, slot: Slot) -> SavedSlot {
@@ -209,7 +217,7 @@ fn save_frame(frame: &Frame, tables: &mut Tables) -> SavedFrame {
             .iter()
             .map(|state| save_state(state, tables))
             .collect(),
-        attempts: attempts.clone(),
+        attempts: attempts.to_vec(),
         unresolved: *unresolved,
         outer_live: outer_live.to_vec(),
         bodies: bodies
@@ -217,7 +225,7 @@ fn save_frame(frame: &Frame, tables: &mut Tables) -> SavedFrame {
             .map(|(node, body)| (*node, save_body(body, tables)))
             .collect(),
         numbers,
-        once: once.clone(),
+        once: once.iter().map(|(node, calls)| (*node, *calls)).collect(),
         made: made.as_ref().map(|made| tables.graph(made)),
     }
 }
