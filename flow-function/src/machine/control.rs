@@ -6,9 +6,9 @@ use turlough_sdk::{Flow, StepPath};
 use turlough_statestore::Event;
 
 use super::action::Conclusion;
+use super::frame::State;
 use super::mutation::{Mutation, planted};
 use super::timers::SIGNALS_MAX;
-use super::frame::State;
 use super::{Execution, Phase, Slot};
 
 /// Why a request does not take what was asked of it.
@@ -136,7 +136,11 @@ impl Execution {
         self.see(at_us);
         self.paused = false;
         if planted(Mutation::ResumeTwice) {
-            let open: Vec<_> = self.open.iter().map(|(step, slot)| (step.clone(), *slot)).collect();
+            let open: Vec<_> = self
+                .open
+                .iter()
+                .map(|(step, slot)| (step.clone(), *slot))
+                .collect();
             for (step, slot) in open {
                 if let Slot::Node(ix, node) = slot
                     && let Some(State::Open(attempt)) = self.state_mut(ix, node)

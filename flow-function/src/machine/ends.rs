@@ -9,8 +9,8 @@ use turlough_statestore::event::{StepEnd, StepEnded, Trouble};
 use super::action::trouble;
 use super::frame::{Attempt, Begun, Body, FrameIx, Stage, State};
 use super::given::Given;
-use super::steps::{first_stage, jitter, part};
 use super::mutation::{Mutation, planted};
+use super::steps::{first_stage, jitter, part};
 use super::timers::after;
 use super::{Consequence, Execution, Slot};
 
@@ -113,7 +113,11 @@ impl Execution {
                     None => self.own_input(ix, node),
                 };
                 let alone = planted(Mutation::FirstCaseAlone);
-                let taken = if alone { cases.len().min(1) } else { cases.len() };
+                let taken = if alone {
+                    cases.len().min(1)
+                } else {
+                    cases.len()
+                };
                 self.resolve(step, ix, node, State::Took(cases[..taken].into(), given));
             }
             (StepEnd::Asked { again, input }, Stage::Ask, Operation::Loop(_)) => {
@@ -200,9 +204,9 @@ impl Execution {
             );
             let graph = Arc::clone(&frame.graph);
             let fallback = graph.nodes[node].fallback.as_ref();
-            if let Some(fallback) = fallback.filter(|_| {
-                (!fell_back || planted(Mutation::FallbackTwice)) && self.runs()
-            }) {
+            if let Some(fallback) =
+                fallback.filter(|_| (!fell_back || planted(Mutation::FallbackTwice)) && self.runs())
+            {
                 self.drop_body(ix, node);
                 self.fall_back(ix, node, fallback, error);
                 return;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use turlough_sdk::{Digest, Edge, Output, Source, ValueRef, Vertex};
 
 use super::Execution;
-use super::frame::Frame;
+use super::frame::{Frame, State};
 use super::mutation::{Mutation, planted};
 
 /// A value, as far as the machine knows it.
@@ -139,7 +139,10 @@ impl Execution {
                 (frame, edge) = (outer, &outer.graph.nodes[owner.node].edges[outer_edge]);
             }
             match edge.from {
-                Source::Node(node) => !Frame::is_resolved(&frame.states[node]),
+                Source::Node(node) => {
+                    let state = &frame.states[node];
+                    !Frame::is_resolved(state) && !matches!(state, State::Failed)
+                }
                 _ => false,
             }
         })

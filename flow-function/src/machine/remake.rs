@@ -30,6 +30,10 @@ impl Execution {
     /// A value that a step needs is gone: what made it makes it again, and the step waits for that.
     pub(super) fn value_lost(&mut self, step: &StepPath, ix: FrameIx, node: usize, at: &ValueRef) {
         self.not_called(step, ix, node);
+        if let Some(State::Open(attempt)) = self.state_mut(ix, node) {
+            // It is over.
+            (attempt.begun, attempt.told) = (Begun::No, false);
+        }
         if !self.runs() {
             if let Some(State::Open(_)) = self.state_mut(ix, node) {
                 let text = "a value that it needs is lost";
@@ -109,7 +113,9 @@ impl Execution {
 
     /// A step whose value is lost, and that runs already where that was told before.
     fn make_again(&mut self, ix: FrameIx, maker: usize) -> Again {
-        let Some(frame) = self.frame(ix).filter(|frame| Frame::is_resolved(&frame.states[maker]))
+        let Some(frame) = self
+            .frame(ix)
+            .filter(|frame| Frame::is_resolved(&frame.states[maker]))
         else {
             return Again::Runs;
         };
@@ -164,10 +170,17 @@ impl Execution {
 
     /// What was lost cannot be had again: the request fails, or its handler.
     fn give_up(&mut self, (ix, node): (FrameIx, Option<usize>), error: Arc<Trouble>) {
-        let state = node.and_then(|node| self.state_mut(ix, node));
-        if let Some(state) = state.filter(|state| Frame::is_resolved(state)) {
+        let lost = node.and_then(|node| {
+            let frame = self.frame_mut(ix)?;
+            let path = frame.path(node);
+            let state = &mut frame.states[node];
             // A restart makes it again, and all that comes after it.
-            *state = State::Failed;
+            let resolved = Frame::is_resolved(state);
+            resolved.then(|| (path, std::mem::replace(state, State::Failed)))
+        });
+        if let Some((path, state)) = lost {
+            // What has begun on it is given it still.
+            self.remade.entry(path).or_default().1.get_or_insert(state);
         }
         match self.frame(ix).map_or(Root::Flow, |frame| frame.root) {
             Root::Flow if matches!(self.phase, Phase::Open) => {
@@ -237,6 +250,7 @@ impl Execution {
             let text = format!(
                 "data diverged: made again, it gives other data, and {once} used the old and must not run again"
             );
+            self.remade.entry(path.clone()).or_default().1 = Some(old);
             self.give_up((ix, Some(node)), trouble(path, text, Cause::Permanent));
             return false;
         }

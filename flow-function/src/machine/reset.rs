@@ -7,7 +7,7 @@ use turlough_sdk::{Flow, NodeIx, Place, StepPath};
 
 use super::frame::{Body, Frame, FrameIx, Root, Stage, State};
 use super::mutation::{Mutation, planted};
-use super::unwind::{Done, Undo};
+use super::undo::{Done, Undo};
 use super::{Consequence, Execution, HashMap, Phase};
 
 /// Where a step that is to run again stands.
@@ -226,10 +226,8 @@ impl Execution {
             };
             let (mut unresolved, mut again) = (Vec::new(), Vec::new());
             for node in 0..frame.states.len() {
-                let goes_on = matches!(
-                    frame.bodies.get(&node),
-                    Some(Body::Each(_) | Body::Loop(_))
-                );
+                let goes_on =
+                    matches!(frame.bodies.get(&node), Some(Body::Each(_) | Body::Loop(_)));
                 match &frame.states[node] {
                     State::Failed | State::Open(_) if goes_on => frame.states[node] = State::Body,
                     State::Failed | State::Open(_) => again.push(node),
@@ -249,7 +247,11 @@ impl Execution {
             }
             let unblocked = frame.unblocked();
             let in_progress = |node: &usize| matches!(frame.states[*node], State::Body);
-            bodies.extend((0..frame.states.len()).filter(in_progress).map(|node| (ix, node)));
+            bodies.extend(
+                (0..frame.states.len())
+                    .filter(in_progress)
+                    .map(|node| (ix, node)),
+            );
             for node in unblocked {
                 self.release_node(ix, node, &mut consequences);
             }

@@ -45,7 +45,11 @@ impl Execution {
     /// been applied.
     pub(crate) fn snapshot(&self, of: Seq) -> Result<Vec<u8>, RestoreError> {
         let broken = |error: rmp_serde::encode::Error| RestoreError::Broken(error.to_string());
-        let of = if planted(Mutation::SnapshotWithoutPlace) { Seq::START } else { of };
+        let of = if planted(Mutation::SnapshotWithoutPlace) {
+            Seq::START
+        } else {
+            of
+        };
         rmp_serde::to_vec_named(&self.save(of)).map_err(broken)
     }
 

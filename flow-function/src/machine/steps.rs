@@ -234,10 +234,7 @@ impl Execution {
             return;
         };
         let stage = attempt.stage;
-        if attempt.number != number
-            || attempt.begun != Begun::No
-            || !commits_start(vertex, stage)
-        {
+        if attempt.number != number || attempt.begun != Begun::No || !commits_start(vertex, stage) {
             return;
         }
         attempt.begun = Begun::Started(epoch);
@@ -320,9 +317,7 @@ impl Execution {
         must && match attempt.begun {
             Begun::No => false,
             // Where it waits for a value that is made again, it was not called.
-            Begun::Started(at) => {
-                attempt.told || at < self.epoch && is_once(vertex, attempt.stage)
-            }
+            Begun::Started(at) => attempt.told || at < self.epoch && is_once(vertex, attempt.stage),
             Begun::Called => true,
         }
     }
@@ -348,7 +343,9 @@ pub(super) fn is_once(vertex: &Vertex, stage: Stage) -> bool {
 
 /// How long an attempt of a stage may take, in µs; 0 where it does not say.
 pub(super) fn limit_us(vertex: &Vertex, stage: Stage) -> u64 {
-    part(vertex, stage).timeout.map_or(0, |limit: Duration| micros(limit))
+    part(vertex, stage)
+        .timeout
+        .map_or(0, |limit: Duration| micros(limit))
 }
 
 /// Where a node begins that runs.

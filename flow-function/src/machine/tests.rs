@@ -13,8 +13,8 @@ mod waits;
 use std::collections::{BTreeMap, VecDeque};
 
 use turlough_sdk::{Cause, Digest, ReplicaId, Value, read_yaml};
-use turlough_statestore::Envelope;
 use turlough_statestore::event::{Outcome, StepEnd, StepEnded};
+use turlough_statestore::{Append, Envelope, Event, Kind};
 use uuid::Uuid;
 
 use super::*;
@@ -74,10 +74,16 @@ impl Bench {
 
     /// The first runs; the others are versions that a restart may name.
     fn of(texts: &[&str]) -> Self {
-        let flows: Vec<_> = texts.iter().map(|text| Arc::new(read_yaml(text).unwrap())).collect();
+        let flows: Vec<_> = texts
+            .iter()
+            .map(|text| Arc::new(read_yaml(text).unwrap()))
+            .collect();
         let flow = Arc::clone(&flows[0]);
         let versions = Versions(Arc::new(move |version: &str| {
-            flows.iter().find(|flow| flow.version().as_str() == version).cloned()
+            flows
+                .iter()
+                .find(|flow| flow.version().as_str() == version)
+                .cloned()
         }));
         let accepted = Event::Accepted(Accepted {
             flow: flow.name().clone(),
@@ -110,7 +116,11 @@ impl Bench {
 
     fn claimed(&self, epoch: u64) -> Event {
         let replica = replica();
-        Event::Claimed { replica, epoch, at_us: self.now }
+        Event::Claimed {
+            replica,
+            epoch,
+            at_us: self.now,
+        }
     }
 
     fn append(&mut self, kind: Kind, epoch: u64, events: Vec<Event>) -> bool {
@@ -171,7 +181,9 @@ impl Bench {
     }
 
     fn run(&self, step: &str) -> &Run {
-        self.running.get(step).unwrap_or_else(|| panic!("{step} does not run, but {:?}", self.names()))
+        self.running
+            .get(step)
+            .unwrap_or_else(|| panic!("{step} does not run, but {:?}", self.names()))
     }
 
     fn event(&self, step: &str, attempt: u32, end: StepEnd) -> StepEnded {
@@ -212,8 +224,13 @@ impl Bench {
     /// Records the start that was asked for.
     fn start(&mut self, step: &str) {
         let asked = self.starts.remove(step);
-        let attempt = asked.unwrap_or_else(|| panic!("{step} is not to start, but {:?}", self.names()));
-        let event = Event::StepStarted { step: step.into(), attempt, at_us: self.now };
+        let attempt =
+            asked.unwrap_or_else(|| panic!("{step} is not to start, but {:?}", self.names()));
+        let event = Event::StepStarted {
+            step: step.into(),
+            attempt,
+            at_us: self.now,
+        };
         assert!(self.drive(event));
     }
 
@@ -230,7 +247,11 @@ impl Bench {
 
     fn signal(&mut self, name: &str, value: u32) -> bool {
         let (value, at_us) = (inline(&value), self.now);
-        self.external(Event::Signalled { name: name.to_owned(), value, at_us })
+        self.external(Event::Signalled {
+            name: name.to_owned(),
+            value,
+            at_us,
+        })
     }
 
     fn pause(&mut self) -> bool {
@@ -251,7 +272,12 @@ impl Bench {
         assert!(self.ended.is_empty(), "its end is told once");
         let (trouble, owed) = (self.execution.trouble().to_vec(), Vec::new());
         let outcome = Outcome::Cancelled;
-        self.drive(Event::Ended { outcome, trouble, owed, at_us: self.now });
+        self.drive(Event::Ended {
+            outcome,
+            trouble,
+            owed,
+            at_us: self.now,
+        });
         assert!(self.execution.is_ended());
         conclusion
     }
@@ -263,20 +289,24 @@ impl Bench {
             deadline_us: self.now + 600 * SECOND,
             at_us: self.now,
         });
-        self.ended.clear();
         counted
     }
 
     /// Another driver takes over, from the log.
     fn take_over(&mut self) {
         let flow = Arc::clone(self.execution.flow());
-        let mut folded = Execution::new(RequestId::from_uuid(Uuid::from_u128(9)), flow, self.versions.clone());
+        let mut folded = Execution::new(
+            RequestId::from_uuid(Uuid::from_u128(9)),
+            flow,
+            self.versions.clone(),
+        );
         for append in &self.log {
             folded.fold(append);
         }
         let epoch = folded.epoch() + 1;
         self.execution = folded;
-        (self.running, self.starts, self.ended) = (BTreeMap::new(), BTreeMap::new(), VecDeque::new());
+        (self.running, self.starts, self.ended) =
+            (BTreeMap::new(), BTreeMap::new(), VecDeque::new());
         let claimed = self.claimed(epoch);
         assert!(self.append(Kind::Driver, epoch, vec![claimed]));
     }

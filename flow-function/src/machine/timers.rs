@@ -9,9 +9,9 @@ use turlough_sdk::{Cause, Operation, StepPath, ValueRef, Wait};
 
 use super::action::Conclusion;
 use super::frame::{Begun, FrameIx, Stage, State};
+use super::given::Given;
 use super::mutation::{Mutation, planted};
 use super::steps::{is_once, limit_us};
-use super::given::Given;
 use super::{Execution, HashMap, Phase, Slot};
 
 /// Half of a heartbeat's lifetime: how long a driver that was stopped may still make a call that it
@@ -48,7 +48,7 @@ impl Execution {
             return;
         };
         attempt.stage = Stage::Sleep;
-        attempt.told = false;
+        (attempt.told, attempt.begun) = (false, Begun::No);
         if let Some(name) = &signal {
             if let Some(value) = self.signals.take(name) {
                 let state = State::Done(Given::Value(value));

@@ -27,10 +27,18 @@ fn pair(seed: u64) -> Option<Pair> {
     let flow = Arc::new(read_yaml(&drawn.text).ok()?);
     let other = read_yaml(&drawn.other).ok().map(Arc::new);
     let other = other.filter(|other| other.version() != flow.version());
-    let lines = drawn.text.lines().filter(|line| drawn.other.lines().any(|it| it == *line));
+    let lines = drawn
+        .text
+        .lines()
+        .filter(|line| drawn.other.lines().any(|it| it == *line));
     let same = lines.filter_map(|line| line.trim().split_once(':'));
     let same = same.map(|(name, _)| name.to_owned()).collect();
-    Some(Pair { text: drawn.text, flow, other, same })
+    Some(Pair {
+        text: drawn.text,
+        flow,
+        other,
+        same,
+    })
 }
 
 thread_local! {
@@ -80,7 +88,10 @@ fn schedule(pair: &Pair, seed: u64) -> Result<Size, String> {
     }));
     let said = SAID.with(|said| std::mem::take(&mut *said.borrow_mut()));
     let size = played.map_err(|_| format!("seed {seed}: {said}\n{}", pair.text))?;
-    Ok(Size { nodes: nodes(pair.flow.graph()), ..size })
+    Ok(Size {
+        nodes: nodes(pair.flow.graph()),
+        ..size
+    })
 }
 
 fn flow_seed(seed: u64) -> u64 {
@@ -88,7 +99,10 @@ fn flow_seed(seed: u64) -> u64 {
 }
 
 /// Plays schedules on as many threads as there are cores, up to the first that fails.
-pub(super) fn explore(schedules: u64, prepare: impl Fn() + Sync) -> Result<Vec<Size>, (u64, String)> {
+pub(super) fn explore(
+    schedules: u64,
+    prepare: impl Fn() + Sync,
+) -> Result<Vec<Size>, (u64, String)> {
     let (next, failed) = (AtomicU64::new(0), Mutex::new(None::<(u64, String)>));
     let sizes = Mutex::new(Vec::new());
     let work = || {
@@ -99,7 +113,9 @@ pub(super) fn explore(schedules: u64, prepare: impl Fn() + Sync) -> Result<Vec<S
             if first >= schedules || failed.lock().unwrap().is_some() {
                 break;
             }
-            let Some(pair) = pair(flow_seed(first)) else { continue };
+            let Some(pair) = pair(flow_seed(first)) else {
+                continue;
+            };
             for seed in first..first + SCHEDULES_OF_A_FLOW {
                 match schedule(&pair, seed) {
                     Ok(size) => found.push(size),
@@ -129,7 +145,9 @@ pub(super) fn explore(schedules: u64, prepare: impl Fn() + Sync) -> Result<Vec<S
 
 fn schedules() -> u64 {
     let asked = std::env::var("TURLOUGH_SCHEDULES").ok();
-    asked.and_then(|number| number.parse().ok()).unwrap_or(20_000)
+    asked
+        .and_then(|number| number.parse().ok())
+        .unwrap_or(20_000)
 }
 
 #[test]
@@ -150,7 +168,10 @@ fn any_flow_under_any_schedule_does_what_the_rules_say() {
         spread(|size| size.steps),
         spread(|size| size.events),
     );
-    assert!(count as u64 > schedules() / 2, "most flows that are drawn are valid: {count}");
+    assert!(
+        count as u64 > schedules() / 2,
+        "most flows that are drawn are valid: {count}"
+    );
 }
 
 #[test]
@@ -166,10 +187,13 @@ fn one_schedule() {
 #[test]
 #[ignore = "counts failures by where they are found, instead of stopping at the first"]
 fn survey() {
-    let mut found: std::collections::BTreeMap<String, (u64, String)> = std::collections::BTreeMap::new();
+    let mut found: std::collections::BTreeMap<String, (u64, String)> =
+        std::collections::BTreeMap::new();
     let mut fine = 0;
     for first in (0..schedules()).step_by(SCHEDULES_OF_A_FLOW as usize) {
-        let Some(pair) = pair(flow_seed(first)) else { continue };
+        let Some(pair) = pair(flow_seed(first)) else {
+            continue;
+        };
         for seed in first..first + SCHEDULES_OF_A_FLOW {
             match schedule(&pair, seed) {
                 Ok(_) => fine += 1,

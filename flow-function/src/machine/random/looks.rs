@@ -17,7 +17,11 @@ impl Plain {
         };
         let epoch = self.epoch;
         self.now = self.now.max(at);
-        if let Some(group) = self.undo.iter_mut().find(|group| group.open && group.path == owner) {
+        if let Some(group) = self
+            .undo
+            .iter_mut()
+            .find(|group| group.open && group.path == owner)
+        {
             group.begun = Begun::Started(epoch);
         }
     }
@@ -36,7 +40,10 @@ impl Plain {
             return Some((Some(stray.attempt), true));
         }
         if let Some(owner) = path.strip_suffix("/~compensate") {
-            let group = self.undo.iter().find(|group| group.open && group.path == owner)?;
+            let group = self
+                .undo
+                .iter()
+                .find(|group| group.open && group.path == owner)?;
             return Some((group.attempt, group.begun != Begun::No));
         }
         let leaf = self.leaves().into_iter().find(|leaf| leaf.path == path)?;
@@ -48,7 +55,10 @@ impl Plain {
         if self.phase != Unwound::Open {
             return Vec::new();
         }
-        let leaves = self.leaves().into_iter().filter(|leaf| leaf.stage == Stage::Sleep);
+        let leaves = self
+            .leaves()
+            .into_iter()
+            .filter(|leaf| leaf.stage == Stage::Sleep);
         let named = leaves.filter(|leaf| {
             matches!(&leaf.vertex.operation, Operation::Wait(Wait::Signal(it)) if it.as_str() == name)
         });
@@ -58,7 +68,9 @@ impl Plain {
     pub(super) fn wakes(&mut self, path: &str, value: &ValueRef) {
         let mut news = self.news();
         let given = Given::Value(Arc::new(value.clone()));
-        self.at(path, |scope, _, node| scope.end(node, End::Done(given), &mut news));
+        self.at(path, |scope, _, node| {
+            scope.end(node, End::Done(given), &mut news)
+        });
         self.settle(news);
     }
 
@@ -69,9 +81,14 @@ impl Plain {
         }
         let due = self.undo.iter_mut().filter(|group| group.is_due());
         let mut due: Vec<_> = due.collect();
-        let Some(last) = due.iter().map(|group| group.started()).max() else { return };
+        let Some(last) = due.iter().map(|group| group.started()).max() else {
+            return;
+        };
         due.retain(|group| group.started() == last);
-        assert!(due.iter().any(|group| open(&group.path)), "one of {due:?} is undone next");
+        assert!(
+            due.iter().any(|group| open(&group.path)),
+            "one of {due:?} is undone next"
+        );
         if let Some(group) = due.into_iter().rfind(|group| open(&group.path)) {
             (group.open, group.failures, group.begun, group.due) = (true, 0, Begun::No, 0);
             group.attempt = None;
@@ -106,7 +123,10 @@ impl Plain {
 
     pub(super) fn told(&mut self, path: &str, attempt: u32) {
         if let Some(owner) = path.strip_suffix("/~compensate") {
-            let group = self.undo.iter_mut().find(|group| group.open && group.path == owner);
+            let group = self
+                .undo
+                .iter_mut()
+                .find(|group| group.open && group.path == owner);
             group.unwrap().attempt = Some(attempt);
         } else if !self.strays.contains_key(path) {
             self.with(path, |step| step.attempt = Some(attempt));
@@ -125,17 +145,31 @@ impl Plain {
                 };
                 assert_eq!(results.given[at], given, "{path}[{at}]");
             }
-            let failed: Vec<_> = results.errors.iter().map(|(item, _)| *item as usize).collect();
+            let failed: Vec<_> = results
+                .errors
+                .iter()
+                .map(|(item, _)| *item as usize)
+                .collect();
             let expect = items.iter().enumerate();
             let expect = expect.filter(|(_, item)| matches!(item, Item::Failed));
-            assert_eq!(failed, expect.map(|(at, _)| at).collect::<Vec<_>>(), "{path}");
+            assert_eq!(
+                failed,
+                expect.map(|(at, _)| at).collect::<Vec<_>>(),
+                "{path}"
+            );
         });
     }
 
     pub(super) fn undoes(&self, path: &str, run: &Run) {
         let owner = path.strip_suffix("/~compensate").unwrap();
-        let group = self.undo.iter().find(|group| group.open && group.path == owner).unwrap();
-        let Work::Compensate(output) = &run.work else { panic!("{path} does {:?}", run.work) };
+        let group = self
+            .undo
+            .iter()
+            .find(|group| group.open && group.path == owner)
+            .unwrap();
+        let Work::Compensate(output) = &run.work else {
+            panic!("{path} does {:?}", run.work)
+        };
         match (output, &group.output) {
             (Some(a), Some(b)) => assert!(same(a, b), "{path} undoes {a:?}, not {b:?}"),
             (a, b) => assert_eq!(a, b, "output that {path} is given"),

@@ -4,7 +4,9 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-use turlough_sdk::{Cause, Edge, Fallback, Flow, Graph, Operation, Output, Source, ValueRef, Vertex, Wait};
+use turlough_sdk::{
+    Cause, Edge, Fallback, Flow, Graph, Operation, Output, Source, ValueRef, Vertex, Wait,
+};
 
 use super::undo::{Group, Unwound};
 use crate::machine::given::Given;
@@ -225,7 +227,7 @@ impl Scope {
         Seen {
             known: end.is_some(),
             live,
-            remaking: end.is_none(),
+            remaking: end.is_none() && !failed,
             value: value.filter(|_| live).cloned(),
         }
     }
@@ -259,7 +261,11 @@ impl Scope {
                     None => Stage::Run,
                     Some((_, items)) => {
                         let ended = |item: &Item| matches!(item, Item::Done(_) | Item::Failed);
-                        if items.iter().all(ended) { Stage::Gather } else { Stage::Body }
+                        if items.iter().all(ended) {
+                            Stage::Gather
+                        } else {
+                            Stage::Body
+                        }
                     }
                 },
                 Operation::Loop(_) => match &step.turn {
@@ -289,7 +295,9 @@ impl Scope {
     /// Every open step in it.
     pub(super) fn leaves<'a>(&'a self, outer: &[Seen], into: &mut Vec<Leaf<'a>>) {
         for node in 0..self.steps.len() {
-            let Some(stage) = self.stage(node) else { continue };
+            let Some(stage) = self.stage(node) else {
+                continue;
+            };
             let seen = self.seen(outer, node);
             if stage == Stage::Body {
                 for body in self.bodies(node) {
@@ -314,7 +322,10 @@ impl Scope {
         let mut left = vec![node];
         while let Some(at) = left.pop() {
             for (ix, vertex) in self.graph.nodes.iter().enumerate() {
-                let comes = vertex.edges.iter().any(|edge| edge.from == Source::Node(at));
+                let comes = vertex
+                    .edges
+                    .iter()
+                    .any(|edge| edge.from == Source::Node(at));
                 if comes && !after.contains(&ix) {
                     after.push(ix);
                     left.push(ix);
@@ -328,7 +339,9 @@ impl Scope {
 /// Several inputs as one.
 pub(super) fn join(inputs: Vec<(Arc<str>, Option<Given>)>) -> Given {
     let one_name = inputs.windows(2).all(|pair| pair[0].0 == pair[1].0);
-    let mut live = inputs.into_iter().filter_map(|(name, given)| Some((name, given?)));
+    let mut live = inputs
+        .into_iter()
+        .filter_map(|(name, given)| Some((name, given?)));
     if one_name {
         return live.next().map_or(Given::Empty, |(_, given)| given);
     }
@@ -354,7 +367,9 @@ pub(super) fn commits(vertex: &Vertex, stage: Stage) -> bool {
 }
 
 pub(super) fn limit(vertex: &Vertex, stage: Stage) -> u64 {
-    part(vertex, stage).timeout.map_or(0, |limit| limit.as_micros() as u64)
+    part(vertex, stage)
+        .timeout
+        .map_or(0, |limit| limit.as_micros() as u64)
 }
 
 /// Whether another attempt is allowed.

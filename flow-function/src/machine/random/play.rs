@@ -1,15 +1,12 @@
 //! Random schedules: successes, failures by every cause, ticks, crashes, controls, lost data.
 
-use turlough_sdk::{Cause, Digest, Operation, ValueRef, Wait};
 use turlough_statestore::event::StepEnd;
-use turlough_statestore::{Event, Kind, Append, Seq};
+use turlough_statestore::{Append, Event, Kind, Seq};
 
-use super::flows;
 use super::plain::How;
 use super::undo::Unwound;
 use super::world::{Want, World, replica, request};
-use crate::machine::given::Given;
-use crate::machine::{Action, Execution, Run, Work};
+use crate::machine::{Action, Execution};
 
 /// A request that takes longer than this many events does not end.
 const EVENTS_MAX: usize = 5_000;
@@ -62,19 +59,29 @@ impl World {
     fn on_with_it(&mut self) {
         let mut events = Vec::new();
         for _ in 0..=self.dice.roll(3) {
-            let starts: Vec<_> = self.starts.iter().map(|(path, number)| (path.clone(), *number)).collect();
+            let starts: Vec<_> = self
+                .starts
+                .iter()
+                .map(|(path, number)| (path.clone(), *number))
+                .collect();
             let running: Vec<_> = self.running.keys().cloned().collect();
             let taken = |path: &str, events: &[Event]| {
                 events.iter().any(|event| match event {
                     Event::StepEnded(ended) => ended.step.as_str() == path,
-                    Event::StepStarted { step, .. } | Event::StepCalled { step, .. } => step.as_str() == path,
+                    Event::StepStarted { step, .. } | Event::StepCalled { step, .. } => {
+                        step.as_str() == path
+                    }
                     _ => false,
                 })
             };
             if !starts.is_empty() && (running.is_empty() || self.dice.chance(50)) {
                 let (path, attempt) = starts[self.dice.roll(starts.len())].clone();
                 if !taken(&path, &events) {
-                    events.push(Event::StepStarted { step: path.as_str().into(), attempt, at_us: self.plain.now });
+                    events.push(Event::StepStarted {
+                        step: path.as_str().into(),
+                        attempt,
+                        at_us: self.plain.now,
+                    });
                 }
             } else if !running.is_empty() {
                 let path = running[self.dice.roll(running.len())].clone();
@@ -93,7 +100,11 @@ impl World {
         if self.plain.paused {
             return self.control(|at_us| Event::ResumeAsked { at_us }, |paused| paused);
         }
-        let remote = self.remote.iter().next().map(|(path, number)| (path.clone(), *number));
+        let remote = self
+            .remote
+            .iter()
+            .next()
+            .map(|(path, number)| (path.clone(), *number));
         match remote {
             Some((path, attempt)) if self.dice.chance(80) => self.callback(&path, attempt),
             _ => self.tick_to_next(),
@@ -131,7 +142,11 @@ impl World {
         let at = self.dice.roll(self.offline.len());
         let (path, attempt, generation) = self.offline.swap_remove(at);
         let value = self.fresh_value(&path);
-        let end = if self.dice.chance(70) { StepEnd::Succeeded { value } } else { self.failure() };
+        let end = if self.dice.chance(70) {
+            StepEnd::Succeeded { value }
+        } else {
+            self.failure()
+        };
         self.external(&path, attempt, generation, end);
     }
 
@@ -147,10 +162,17 @@ impl World {
         match self.dice.roll(3) {
             0 => envelope.epoch -= 1,
             1 => envelope.after = Some(turlough_statestore::AppendId(u128::MAX)),
-            _ => events.push(Event::Claimed { replica: replica(), epoch: self.epoch, at_us }),
+            _ => events.push(Event::Claimed {
+                replica: replica(),
+                epoch: self.epoch,
+                at_us,
+            }),
         }
         let append = Append::new(envelope, events);
-        assert!(!self.live.fold(&append), "an append of an older claim counts");
+        assert!(
+            !self.live.fold(&append),
+            "an append of an older claim counts"
+        );
         self.log.push(append);
         self.tell();
     }
@@ -162,13 +184,25 @@ impl World {
 
     fn signal(&mut self) {
         let name = format!("s{}", self.dice.roll(2));
-        if self.plain.signals.get(&name).is_some_and(|kept| !kept.is_empty()) {
+        if self
+            .plain
+            .signals
+            .get(&name)
+            .is_some_and(|kept| !kept.is_empty())
+        {
             return;
         }
         let data = self.dice.next();
         let value = self.place(data);
         let counts = self.plain.phase == Unwound::Open;
-        self.tell_of(Event::Signalled { name, value, at_us: self.plain.now }, counts);
+        self.tell_of(
+            Event::Signalled {
+                name,
+                value,
+                at_us: self.plain.now,
+            },
+            counts,
+        );
     }
 
     fn tick(&mut self) {
@@ -177,7 +211,10 @@ impl World {
     }
 
     fn tick_to_next(&mut self) {
-        let due = self.live.wake_at_us().expect("nothing runs, and nothing is due");
+        let due = self
+            .live
+            .wake_at_us()
+            .expect("nothing runs, and nothing is due");
         assert!(due < u64::MAX, "nothing is ever due");
         let at_us = due.max(self.plain.now);
         self.drive(vec![Event::Ticked { at_us }]);
@@ -186,7 +223,11 @@ impl World {
     /// A driver is lost: another one reads the log, wants what is wanted, and claims.
     pub(super) fn crash(&mut self) {
         let mut folded = self.fold();
-        let mut wants: Vec<_> = folded.next_actions().into_iter().filter_map(wanted).collect();
+        let mut wants: Vec<_> = folded
+            .next_actions()
+            .into_iter()
+            .filter_map(wanted)
+            .collect();
         wants.sort();
         assert_eq!(wants, self.wanted(false), "what a fold of the log wants");
         self.live = if self.dice.chance(30) {
@@ -200,14 +241,23 @@ impl World {
                 // It had ended, and its driver was lost before it could say so.
                 let _ = self.end(&path, &run);
             }
-            if self.plain.open_attempt(&path).is_some_and(|(_, begun)| begun) {
-                self.offline.push((path, run.attempt, self.plain.generation));
+            if self
+                .plain
+                .open_attempt(&path)
+                .is_some_and(|(_, begun)| begun)
+            {
+                self.offline
+                    .push((path, run.attempt, self.plain.generation));
             }
         }
         self.starts.clear();
         self.told_end = false;
         self.epoch += 1;
-        let claimed = Event::Claimed { replica: replica(), epoch: self.epoch, at_us: self.plain.now };
+        let claimed = Event::Claimed {
+            replica: replica(),
+            epoch: self.epoch,
+            at_us: self.plain.now,
+        };
         self.drive(vec![claimed]);
     }
 
@@ -225,7 +275,10 @@ impl World {
 
     fn take_snapshot(&self) -> (Vec<u8>, usize) {
         let place: Seq = self.log.len().to_string().parse().unwrap();
-        (self.live.snapshot(place).expect("a snapshot"), self.log.len())
+        (
+            self.live.snapshot(place).expect("a snapshot"),
+            self.log.len(),
+        )
     }
 
     fn fold(&self) -> Execution {
@@ -250,14 +303,25 @@ impl World {
         }
         let succeeded = matches!(self.plain.how, Some(How::Succeeded(_)));
         let from = self.dice.chance(50).then(|| {
-            let steps: Vec<_> = self.numbers.keys().filter(|path| !path.contains('~')).collect();
-            steps.get(self.dice.clone().roll(steps.len().max(1))).map(|path| (*path).clone())
+            let steps: Vec<_> = self
+                .numbers
+                .keys()
+                .filter(|path| !path.contains('~'))
+                .collect();
+            steps
+                .get(self.dice.clone().roll(steps.len().max(1)))
+                .map(|path| (*path).clone())
         });
         let from = from.flatten();
         let other = self.other.clone().filter(|_| self.dice.chance(30));
         let fits = from.as_ref().is_none_or(|from| {
             let root = from.split(['/', '[', '#']).next().unwrap();
-            let has = |flow: &turlough_sdk::Flow| flow.graph().nodes.iter().any(|node| node.id.as_str() == root);
+            let has = |flow: &turlough_sdk::Flow| {
+                flow.graph()
+                    .nodes
+                    .iter()
+                    .any(|node| node.id.as_str() == root)
+            };
             has(&self.plain.flow) && other.as_ref().is_none_or(|flow| has(flow))
         });
         let restart = Event::RestartAsked {
@@ -279,103 +343,6 @@ impl World {
         self.drive(vec![Event::Closing { at_us }]);
         self.tell_of(restart, false);
         false
-    }
-
-    fn fresh_value(&mut self, path: &str) -> ValueRef {
-        let data = if self.dice.chance(85) {
-            Digest::of(path.as_bytes()).0 as u64
-        } else {
-            self.dice.next()
-        };
-        self.place(data)
-    }
-
-    fn failure(&mut self) -> StepEnd {
-        let causes = [Cause::Transient, Cause::Permanent, Cause::Timeout, Cause::Panic, Cause::Unanswered];
-        let cause = causes[self.dice.roll(causes.len())];
-        StepEnd::Failed { message: "no".to_owned(), cause }
-    }
-
-    fn end(&mut self, path: &str, run: &Run) -> Event {
-        let vertex = run.vertex();
-        let remote = matches!(run.work, Work::Operation) && vertex.operation.is_remote();
-        if remote && self.dice.chance(70) {
-            return Event::StepCalled { step: path.into(), attempt: run.attempt, at_us: self.plain.now };
-        }
-        let end = match self.dice.roll(100) {
-            0..=13 => self.failure(),
-            14..=18 => match self.lost(run) {
-                Some(value) => StepEnd::Lost { value },
-                None => self.failure(),
-            },
-            _ => self.success(path, run),
-        };
-        let mut ended = self.end_of(path, run.attempt, end);
-        ended.end_us += self.dice.roll(1_000) as u64;
-        if matches!(run.work, Work::Operation) && self.dice.chance(5) {
-            let value = self.fresh_value("v");
-            ended.set.push(("v".to_owned(), value));
-        }
-        self.old.push(ended.clone());
-        Event::StepEnded(ended)
-    }
-
-    /// A value that an attempt is given, and that is gone.
-    fn lost(&mut self, run: &Run) -> Option<ValueRef> {
-        let mut values = Vec::new();
-        let mut left: Vec<Given> = run.inputs.iter().filter_map(|(_, given)| given.clone()).collect();
-        match &run.work {
-            Work::Ask(Some(state)) => left.push(state.clone()),
-            Work::Gather(results) => left.extend(results.given.iter().flatten().cloned()),
-            _ => {}
-        }
-        while let Some(given) = left.pop() {
-            match given {
-                Given::Empty => {}
-                Given::Value(at) if matches!(*at, ValueRef::Stored { .. }) => values.push((*at).clone()),
-                Given::Value(_) => {}
-                Given::Item { .. } => values.push(self.place(1)),
-                Given::Map(members) => left.extend(members.iter().map(|(_, given)| given.clone())),
-            }
-        }
-        if values.is_empty() {
-            return None;
-        }
-        Some(values.swap_remove(self.dice.roll(values.len())))
-    }
-
-    fn success(&mut self, path: &str, run: &Run) -> StepEnd {
-        let value = self.fresh_value(path);
-        let input = self.dice.chance(20).then(|| value.clone());
-        match (&run.work, &run.vertex().operation) {
-            (Work::When, _) if self.dice.chance(70) => StepEnd::Went,
-            (Work::When, _) => StepEnd::Skipped,
-            (Work::Ask(state), _) => StepEnd::Asked {
-                again: self.dice.chance(60),
-                input: input.filter(|_| state.is_none()),
-            },
-            (Work::Operation, Operation::Switch(switch)) => {
-                let cases = switch.cases.len() as u32;
-                let mut taken: Vec<_> = (0..cases).filter(|_| self.dice.chance(60)).collect();
-                taken.truncate(if switch.all { taken.len() } else { 1 });
-                StepEnd::Took { cases: taken, input }
-            }
-            (Work::Operation, Operation::ForEach(_)) => StepEnd::Split {
-                items: self.dice.roll(5) as u32,
-                manifest: value,
-            },
-            (Work::Operation, Operation::Expand(_)) => {
-                let graph = match self.dice.roll(8) {
-                    0 => "{ nodes: {} }".to_owned(),
-                    _ => flows::graph(&mut self.dice),
-                };
-                StepEnd::Expanded { graph, input }
-            }
-            (Work::Operation, Operation::Wait(Wait::Until(_))) => StepEnd::Waits {
-                until_us: (self.plain.now + self.dice.roll(9_000_000) as u64).saturating_sub(2_000_000),
-            },
-            _ => StepEnd::Succeeded { value },
-        }
     }
 }
 

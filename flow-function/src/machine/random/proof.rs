@@ -16,5 +16,8 @@ fn every_planted_bug_is_found() {
             }
         }
     }
-    assert!(missed.is_empty(), "not found within 20,000 schedules: {missed:?}");
+    assert!(
+        missed.is_empty(),
+        "not found within 20,000 schedules: {missed:?}"
+    );
 }

@@ -12,7 +12,10 @@ nodes:
 #[test]
 fn pause_lets_running_steps_end_and_starts_none_until_resume() {
     let mut bench = Bench::new(CHAIN);
-    assert!(bench.pause() && bench.pause(), "on a paused one it changes nothing");
+    assert!(
+        bench.pause() && bench.pause(),
+        "on a paused one it changes nothing"
+    );
     assert_eq!(bench.execution.status(), "paused");
     bench.succeed("a", 1);
     assert!(bench.names().is_empty());
@@ -50,7 +53,11 @@ fn a_start_that_was_recorded_before_a_pause_is_made() {
     let mut bench = Bench::new("flow: pay\nnodes:\n  pay: { apply: f, idempotent: false }\n");
     let attempt = bench.starts["pay"];
     bench.pause();
-    let start = Event::StepStarted { step: "pay".into(), attempt, at_us: 0 };
+    let start = Event::StepStarted {
+        step: "pay".into(),
+        attempt,
+        at_us: 0,
+    };
     bench.drive(start);
     assert_eq!(bench.names(), ["pay"], "otherwise nobody would ever end it");
 }
@@ -74,7 +81,14 @@ fn a_request_that_ended_takes_neither_signals_nor_controls() {
     bench.close();
     let refused = |event| bench.execution.allows(&event).unwrap_err();
     let (value, at_us) = (inline(&1), 0);
-    assert_eq!(refused(Event::Signalled { name: "go".to_owned(), value, at_us }), Refusal::Ended);
+    assert_eq!(
+        refused(Event::Signalled {
+            name: "go".to_owned(),
+            value,
+            at_us
+        }),
+        Refusal::Ended
+    );
     assert_eq!(refused(Event::PauseAsked { at_us }), Refusal::Ended);
     assert_eq!(refused(Event::ResumeAsked { at_us }), Refusal::Ended);
     assert_eq!(refused(Event::CancelAsked { at_us }), Refusal::Ended);
@@ -84,7 +98,12 @@ fn a_request_that_ended_takes_neither_signals_nor_controls() {
 #[test]
 fn a_request_that_goes_on_succeeded_or_is_closed_is_not_restarted() {
     let mut bench = Bench::new(CHAIN);
-    let restart = Event::RestartAsked { from: None, version: None, deadline_us: 1, at_us: 0 };
+    let restart = Event::RestartAsked {
+        from: None,
+        version: None,
+        deadline_us: 1,
+        at_us: 0,
+    };
     assert_eq!(bench.execution.allows(&restart), Err(Refusal::Running));
     bench.succeed("a", 1);
     bench.succeed("b", 2);
@@ -102,14 +121,24 @@ fn a_request_that_goes_on_succeeded_or_is_closed_is_not_restarted() {
 fn an_append_below_the_newest_claim_or_after_another_does_not_count() {
     let mut bench = Bench::new(CHAIN);
     let claimed = bench.claimed(2);
+    bench.running.clear();
     assert!(bench.append(Kind::Driver, 2, vec![claimed.clone()]));
     bench.running.clear();
-    assert!(!bench.append(Kind::Driver, 2, vec![claimed]), "a claim is above the newest");
+    assert!(
+        !bench.append(Kind::Driver, 2, vec![claimed]),
+        "a claim is above the newest"
+    );
     let mut end = bench.event("a", 1, done(1));
     end.epoch = 1;
-    assert!(!bench.append(Kind::Driver, 1, vec![Event::StepEnded(end.clone())]), "an older claim's append");
+    assert!(
+        !bench.append(Kind::Driver, 1, vec![Event::StepEnded(end.clone())]),
+        "an older claim's append"
+    );
     assert!(bench.append(Kind::Driver, 2, vec![Event::StepEnded(end)]));
-    assert!(bench.names().is_empty(), "the append counts, its event of the older epoch does not");
+    assert!(
+        bench.names().is_empty(),
+        "the append counts, its event of the older epoch does not"
+    );
     assert!(bench.execution.awaits(&"a".into(), 1));
 }
 
@@ -133,7 +162,9 @@ nodes:
 #[test]
 fn s8_what_keys_a_call_stays_the_same_over_retries_and_take_overs() {
     // The key is a hash of request, generation of the last reset, step, and input: all of them here.
-    let mut bench = Bench::new("flow: key\nnodes:\n  a: { apply: f, retry: { attempts: 2, backoff: 1ms..1ms } }\n");
+    let mut bench = Bench::new(
+        "flow: key\nnodes:\n  a: { apply: f, retry: { attempts: 2, backoff: 1ms..1ms } }\n",
+    );
     let first = bench.fail("a", Cause::Unanswered);
     bench.take_over();
     let second = bench.run("a");

@@ -22,7 +22,8 @@ nodes:
 
 #[test]
 fn defect_2_and_7_a_step_whose_driver_is_lost_has_its_inputs_still() {
-    let mut bench = Bench::new("flow: two\nnodes:\n  a: { apply: f }\n  b: { after: [a], apply: f }\n");
+    let mut bench =
+        Bench::new("flow: two\nnodes:\n  a: { apply: f }\n  b: { after: [a], apply: f }\n");
     bench.succeed("a", 5);
     let before = bench.run("b").inputs.clone();
     for _ in 0..3 {
@@ -49,14 +50,17 @@ nodes:
             }
             bench.succeed(&format!("all[{item}]/one"), item);
         }
-        let Work::Gather(results) = &bench.run("all").work else { panic!("no gathering") };
+        let Work::Gather(results) = &bench.run("all").work else {
+            panic!("no gathering")
+        };
         assert_eq!(results.given, [0, 1, 2, 3].map(|n| Some(given(&n))));
     }
 }
 
 #[test]
 fn defect_5_a_paused_request_does_not_forward_and_a_resume_runs_nothing_twice() {
-    let mut bench = Bench::new("flow: two\nnodes:\n  a: { apply: f }\n  b: { after: [a], apply: f }\n");
+    let mut bench =
+        Bench::new("flow: two\nnodes:\n  a: { apply: f }\n  b: { after: [a], apply: f }\n");
     bench.pause();
     bench.succeed("a", 1);
     assert!(bench.names().is_empty());
@@ -73,7 +77,9 @@ fn defect_5_a_paused_request_does_not_forward_and_a_resume_runs_nothing_twice() 
 
 #[test]
 fn defect_8_a_step_with_three_attempts_runs_three_times() {
-    let mut bench = Bench::new("flow: three\nnodes:\n  a: { apply: f, retry: { attempts: 3, backoff: 1ms..1ms } }\n");
+    let mut bench = Bench::new(
+        "flow: three\nnodes:\n  a: { apply: f, retry: { attempts: 3, backoff: 1ms..1ms } }\n",
+    );
     for _ in 0..3 {
         bench.fail("a", Cause::Transient);
     }
@@ -87,7 +93,13 @@ fn defect_9_the_same_graph_twice_runs_twice() {
         "flow: twice\nnodes:\n  a: { expand: { apply: f } }\n  b: { expand: { apply: f } }\n  end: { after: [a, b], apply: f }\n",
     );
     for step in ["a", "b"] {
-        bench.end(step, StepEnd::Expanded { graph: graph.to_owned(), input: None });
+        bench.end(
+            step,
+            StepEnd::Expanded {
+                graph: graph.to_owned(),
+                input: None,
+            },
+        );
     }
     for step in ["a/x", "b/x", "a/y", "b/y"] {
         bench.succeed(step, 1);
@@ -116,13 +128,24 @@ nodes:
     );
     bench.split("all", 0);
     bench.succeed("all", 0);
-    bench.end("none", StepEnd::Took { cases: Vec::new(), input: None });
-    assert_eq!(bench.run("end").inputs, [(Arc::from("never"), None)], "and not the input of another");
+    bench.end(
+        "none",
+        StepEnd::Took {
+            cases: Vec::new(),
+            input: None,
+        },
+    );
+    assert_eq!(
+        bench.run("end").inputs,
+        [(Arc::from("never"), None)],
+        "and not the input of another"
+    );
 }
 
 #[test]
 fn defect_15_what_follows_is_told_with_the_event_that_releases_it() {
-    let mut bench = Bench::new("flow: two\nnodes:\n  a: { apply: f }\n  b: { after: [a], apply: f }\n");
+    let mut bench =
+        Bench::new("flow: two\nnodes:\n  a: { apply: f }\n  b: { after: [a], apply: f }\n");
     bench.succeed("a", 1);
     assert_eq!(bench.names(), ["b"], "nobody polls");
 }
@@ -136,7 +159,8 @@ fn defect_17_a_request_that_is_open_does_not_say_that_it_ended() {
 
 #[test]
 fn defect_21_a_graph_is_shared_by_all_its_steps_and_not_built_for_each() {
-    let mut bench = Bench::new("flow: two\nnodes:\n  a: { apply: f }\n  b: { after: [a], apply: f }\n");
+    let mut bench =
+        Bench::new("flow: two\nnodes:\n  a: { apply: f }\n  b: { after: [a], apply: f }\n");
     let first = Arc::clone(&bench.run("a").graph);
     bench.succeed("a", 1);
     assert!(Arc::ptr_eq(&first, &bench.run("b").graph));

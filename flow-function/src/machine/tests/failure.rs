@@ -140,7 +140,11 @@ fn s3_a_start_that_was_cut_off_is_asked_for_again() {
     bench.take_over();
     assert_eq!(bench.names(), ["pay?"]);
     // Whoever made the call under the first claim says both at once.
-    let start = Event::StepStarted { step: "pay".into(), attempt: 1, at_us: 0 };
+    let start = Event::StepStarted {
+        step: "pay".into(),
+        attempt: 1,
+        at_us: 0,
+    };
     let end = Event::StepEnded(bench.event("pay", 1, done(2)));
     assert!(bench.append(Kind::Driver, 2, vec![start, end]));
     assert!(bench.running.is_empty());
@@ -162,7 +166,9 @@ nodes:
     bench.take_over();
     assert!(bench.names().is_empty());
     bench.tick(60 * SECOND);
-    let Conclusion::Failed(error) = bench.close() else { panic!("it goes on") };
+    let Conclusion::Failed(error) = bench.close() else {
+        panic!("it goes on")
+    };
     assert_eq!(error.cause, Cause::Unknown);
 }
 
@@ -173,5 +179,8 @@ fn an_idempotent_step_runs_again_after_take_over_under_the_same_attempt() {
     let before = bench.run("step").clone();
     bench.take_over();
     let after = bench.run("step");
-    assert_eq!((after.attempt, after.not_before_us), (before.attempt, before.not_before_us));
+    assert_eq!(
+        (after.attempt, after.not_before_us),
+        (before.attempt, before.not_before_us)
+    );
 }

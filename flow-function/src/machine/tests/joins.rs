@@ -20,7 +20,11 @@ fn a_join_fires_once_when_all_before_it_ended() {
     let c = bench.succeed("c", 3);
     let again = Event::StepEnded(bench.event("c", c.attempt, done(3)));
     bench.append(Kind::Driver, 1, vec![again.clone(), again]);
-    assert_eq!(bench.names(), ["b"], "a completion counts once, by its name");
+    assert_eq!(
+        bench.names(),
+        ["b"],
+        "a completion counts once, by its name"
+    );
     bench.succeed("b", 2);
     let inputs = &bench.run("d").inputs;
     assert_eq!(inputs[0], (Arc::from("b"), Some(given(&2))));
@@ -64,10 +68,18 @@ fn a_case_that_is_not_taken_is_skipped_with_all_that_hangs_on_it() {
     let mut bench = Bench::new(SWITCH);
     bench.end("route", took(&[1]));
     assert_eq!(bench.names(), ["b"]);
-    assert_eq!(bench.run("b").inputs[0].1, Some(given(&1)), "the switch's input");
+    assert_eq!(
+        bench.run("b").inputs[0].1,
+        Some(given(&1)),
+        "the switch's input"
+    );
     bench.succeed("b", 5);
     let inputs = bench.run("end").inputs.clone();
-    assert_eq!((inputs[0].1.clone(), inputs[1].1.clone()), (None, Some(given(&5))), "without the dead");
+    assert_eq!(
+        (inputs[0].1.clone(), inputs[1].1.clone()),
+        (None, Some(given(&5))),
+        "without the dead"
+    );
 }
 
 #[test]

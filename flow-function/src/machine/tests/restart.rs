@@ -19,9 +19,16 @@ fn a_restart_goes_on_from_what_failed_with_attempts_numbered_on() {
     let old = bench.event("b", late.attempt, done(9));
     assert!(bench.restart(None, None));
     assert_eq!(bench.execution.generation(), 1);
-    assert_eq!((bench.names(), bench.run("b").attempt), (vec!["b".to_owned()], 2));
+    assert_eq!(
+        (bench.names(), bench.run("b").attempt),
+        (vec!["b".to_owned()], 2)
+    );
     bench.drive(Event::StepEnded(old));
-    assert_eq!(bench.names(), ["b"], "an end of the generation before is void");
+    assert_eq!(
+        bench.names(),
+        ["b"],
+        "an end of the generation before is void"
+    );
     bench.succeed("b", 2);
     bench.succeed("c", 3);
     assert_eq!(bench.output(), given(&3));
@@ -35,7 +42,10 @@ fn a_restart_of_a_named_step_resets_it_and_all_that_comes_after_it() {
     bench.fail("c", Cause::Permanent);
     bench.close();
     assert!(bench.restart(Some("a"), None));
-    assert_eq!((bench.names(), bench.run("a").attempt), (vec!["a".to_owned()], 2));
+    assert_eq!(
+        (bench.names(), bench.run("a").attempt),
+        (vec!["a".to_owned()], 2)
+    );
     bench.succeed("a", 1);
     assert_eq!(bench.run("b").attempt, 2);
 }
@@ -65,10 +75,15 @@ fn collected() -> Bench {
 fn of_a_for_each_that_is_named_only_the_items_that_failed_run_again() {
     let mut bench = collected();
     assert!(bench.restart(Some("all"), None));
-    assert_eq!((bench.names(), bench.run("all[1]/one").attempt), (vec!["all[1]/one".to_owned()], 2));
+    assert_eq!(
+        (bench.names(), bench.run("all[1]/one").attempt),
+        (vec!["all[1]/one".to_owned()], 2)
+    );
     bench.succeed("all[1]/one", 1);
     bench.succeed("all[1]/two", 1);
-    let Work::Gather(results) = &bench.run("all").work else { panic!("no gathering") };
+    let Work::Gather(results) = &bench.run("all").work else {
+        panic!("no gathering")
+    };
     assert_eq!(results.given, [0, 1, 2].map(|n| Some(given(&n))));
 }
 
@@ -79,7 +94,9 @@ fn an_item_that_had_ended_runs_again_as_a_whole_where_a_step_of_it_is_named() {
     assert_eq!(bench.names(), ["all[2]/one"]);
     bench.succeed("all[2]/one", 8);
     bench.succeed("all[2]/two", 9);
-    let Work::Gather(results) = &bench.run("all").work else { panic!("no gathering") };
+    let Work::Gather(results) = &bench.run("all").work else {
+        panic!("no gathering")
+    };
     assert_eq!(results.given, [Some(given(&0)), None, Some(given(&9))]);
 }
 
@@ -157,7 +174,10 @@ nodes:
   poll: { loop: { while: '.', max_iterations: 1, body: { nodes: { get: { apply: f } } } } }
 ",
     );
-    let asked = || StepEnd::Asked { again: true, input: None };
+    let asked = || StepEnd::Asked {
+        again: true,
+        input: None,
+    };
     bench.end("poll", asked());
     bench.succeed("poll#1/get", 1);
     bench.end("poll", asked());
@@ -197,7 +217,10 @@ fn on_another_version_what_changed_is_reset_and_what_did_not_stays() {
     bench.close();
     let version = read_yaml(&other).unwrap().version().to_string();
     assert!(bench.restart(None, Some(&version)));
-    assert_eq!((bench.names(), bench.run("b").attempt), (vec!["b".to_owned()], 2));
+    assert_eq!(
+        (bench.names(), bench.run("b").attempt),
+        (vec!["b".to_owned()], 2)
+    );
     assert_eq!(bench.execution.flow().version().as_str(), version);
 }
 
@@ -216,9 +239,18 @@ fn what_does_not_fit_another_version_is_refused_and_named() {
         at_us: 0,
     };
     let refused = |event| bench.execution.allows(&event).unwrap_err();
-    assert_eq!(refused(asked("b", &version)), Refusal::Misfit { step: "b".into(), version: version.clone() });
+    assert_eq!(
+        refused(asked("b", &version)),
+        Refusal::Misfit {
+            step: "b".into(),
+            version: version.clone()
+        }
+    );
     assert_eq!(refused(asked("y", &version)), Refusal::NoStep("y".into()));
-    assert_eq!(refused(asked("b", "none")), Refusal::NoVersion("none".to_owned()));
+    assert_eq!(
+        refused(asked("b", "none")),
+        Refusal::NoVersion("none".to_owned())
+    );
 }
 
 #[test]

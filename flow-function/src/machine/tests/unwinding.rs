@@ -31,9 +31,15 @@ fn what_was_done_is_undone_in_the_reverse_order_of_the_starts() {
     bench.fail("end", Cause::Permanent);
     for step in ["seats[0]/seat", "seats[1]/seat", "hotel"] {
         let path = format!("{step}/~compensate");
-        assert_eq!(bench.names(), std::slice::from_ref(&path), "one after the other");
+        assert_eq!(
+            bench.names(),
+            std::slice::from_ref(&path),
+            "one after the other"
+        );
         let run = bench.succeed(&path, 0);
-        let Work::Compensate(output) = run.work else { panic!("{:?}", run.work) };
+        let Work::Compensate(output) = run.work else {
+            panic!("{:?}", run.work)
+        };
         assert!(output.is_some() && run.error.is_some());
     }
     assert_eq!(bench.failure(), "end");
@@ -53,7 +59,10 @@ fn a_start_that_is_known_to_have_failed_is_not_undone_and_one_that_may_not_have_
         bench.fail("hotel", cause);
         assert_eq!(bench.names() == ["hotel/~compensate"], undone, "{cause:?}");
         if undone {
-            assert!(matches!(bench.run("hotel/~compensate").work, Work::Compensate(None)));
+            assert!(matches!(
+                bench.run("hotel/~compensate").work,
+                Work::Compensate(None)
+            ));
         }
     }
 }
@@ -66,7 +75,10 @@ fn a_compensation_that_is_out_of_attempts_is_recorded_and_the_others_go_on() {
     bench.succeed("seats[1]/seat/~compensate", 0);
     bench.fail("hotel/~compensate", Cause::Transient);
     bench.succeed("hotel/~compensate", 0);
-    assert_eq!(bench.execution.trouble()[0].step.as_str(), "seats[0]/seat/~compensate");
+    assert_eq!(
+        bench.execution.trouble()[0].step.as_str(),
+        "seats[0]/seat/~compensate"
+    );
     assert_eq!(bench.close(), Conclusion::Cancelled);
 }
 
@@ -85,13 +97,21 @@ nodes:
     bench.start("pay");
     bench.start("book");
     bench.cancel();
-    assert_eq!(bench.names(), ["book", "email?", "pay"], "a is stopped, and email not started");
+    assert_eq!(
+        bench.names(),
+        ["book", "email?", "pay"],
+        "a is stopped, and email not started"
+    );
     assert_eq!(bench.stopped, ["a"]);
     bench.starts.clear();
     assert!(!bench.cancel(), "its end is decided");
     bench.succeed("pay", 1);
     bench.succeed("book", 2);
-    assert_eq!(bench.names(), ["book/~compensate"], "what was awaited is undone too");
+    assert_eq!(
+        bench.names(),
+        ["book/~compensate"],
+        "what was awaited is undone too"
+    );
     bench.succeed("book/~compensate", 2);
     assert_eq!(bench.close(), Conclusion::Cancelled);
 }
@@ -175,13 +195,18 @@ fn unwinding_takes_as_long_again_as_the_flow_and_no_longer() {
     bench.cancel();
     assert_eq!(bench.execution.wake_at_us(), Some(610 * SECOND));
     bench.tick(610 * SECOND);
-    assert_eq!(bench.execution.trouble().len(), 3, "what was not come to is recorded");
+    assert_eq!(
+        bench.execution.trouble().len(),
+        3,
+        "what was not come to is recorded"
+    );
     assert_eq!(bench.close(), Conclusion::Cancelled);
 }
 
 #[test]
 fn s4_an_end_that_nobody_waited_for_any_longer_is_taken_until_it_is_closed() {
-    let mut bench = Bench::new("flow: pay\ntimeout: 600s\nnodes:\n  pay: { apply: f, idempotent: false }\n");
+    let mut bench =
+        Bench::new("flow: pay\ntimeout: 600s\nnodes:\n  pay: { apply: f, idempotent: false }\n");
     bench.start("pay");
     bench.cancel();
     bench.tick(600 * SECOND);
