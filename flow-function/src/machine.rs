@@ -7,16 +7,21 @@
 
 mod action;
 mod bodies;
+mod body;
 mod control;
 mod ends;
+mod fold;
 mod frame;
 mod given;
+mod mutation;
 mod remake;
 mod reset;
 mod snapshot;
 mod sparse;
 mod steps;
+mod stop;
 mod timers;
+mod undo;
 mod unwind;
 
 pub(crate) use action::{Action, Conclusion, Results, Run, Variables, Work};
@@ -30,11 +35,13 @@ use std::fmt;
 use std::sync::Arc;
 
 use turlough_sdk::{Flow, RequestId, StepPath, ValueRef, Vertex};
+use turlough_statestore::AppendId;
 use turlough_statestore::event::{Accepted, Delivery, Trouble};
-use turlough_statestore::{Append, AppendId, Event, Kind};
 
 use frame::{Begun, Frame, FrameIx, Stage, State};
-use unwind::{Undo, Unwinding};
+use mutation::{Mutation, planted};
+use undo::Undo;
+use unwind::Unwinding;
 
 /// Keys are paths of steps, looked up several times for every event; the seed is fixed, since nothing in
 /// the machine is random.
@@ -258,152 +265,12 @@ impl Execution {
         }
     }
 
-    /// Folds an append. A driver's counts only if it names the last append that counted, and its
-    /// epoch is that of the newest claim (a claim: above it); an external one only where what it says
-    /// is allowed. One that does not count changes nothing.
-    pub(crate) fn fold(&mut self, append: &Append) -> bool {
-        let envelope = &append.envelope;
-        let claims = append
-            .events
-            .iter()
-            .any(|event| matches!(event, Event::Claimed { .. }));
-        let counts = match envelope.kind {
-            Kind::External if self.heard.contains(&envelope.id) => false,
-            Kind::External => append.events.iter().all(|event| self.allows(event).is_ok()),
-            Kind::Driver if claims => envelope.epoch > self.epoch && envelope.after == self.last,
-            Kind::Driver => envelope.epoch == self.epoch && envelope.after == self.last,
-        };
-        if !counts {
-            return false;
-        }
-        self.last = Some(envelope.id);
-        if envelope.kind == Kind::External {
-            self.heard.insert(envelope.id);
-        }
-        for event in &append.events {
-            self.apply_from(event, envelope.kind);
-        }
-        true
-    }
-
-    /// An append of events that were applied before it was stored counts now.
-    pub(crate) fn stored(&mut self, id: AppendId, events: &[Event]) {
-        self.last = Some(id);
-        for event in events {
-            if matches!(
-                event,
-                Event::Ended { .. } | Event::Closing { .. } | Event::Settled { .. }
-            ) {
-                self.apply(event);
-            }
-        }
-    }
-
-    /// Applies one event of an append that counts, or of one that is about to be appended.
-    pub(crate) fn apply(&mut self, event: &Event) {
-        self.apply_from(event, Kind::Driver);
-    }
-
-    fn apply_from(&mut self, event: &Event, kind: Kind) {
-        match event {
-            Event::Part { .. } | Event::Released { .. } => {}
-            Event::Accepted(accepted) => self.accept(accepted),
-            Event::Claimed { epoch, at_us, .. } => self.claimed(*epoch, *at_us),
-            Event::StepStarted {
-                step,
-                attempt,
-                at_us,
-            } => self.started(step, *attempt, *at_us),
-            Event::StepCalled {
-                step,
-                attempt,
-                at_us,
-            } => self.called(step, *attempt, *at_us),
-            Event::StepEnded(ended) => self.step_ended(ended, kind),
-            Event::Ticked { at_us } => self.ticked(*at_us),
-            Event::Signalled { name, value, at_us } => self.signalled(name, value, *at_us),
-            Event::PauseAsked { at_us } => self.pause(*at_us),
-            Event::ResumeAsked { at_us } => self.resume(*at_us),
-            Event::CancelAsked { at_us } => self.cancel(*at_us),
-            Event::RestartAsked {
-                from,
-                version,
-                deadline_us,
-                at_us,
-            } => {
-                self.see(*at_us);
-                self.restart(from.as_ref(), version.as_deref(), *deadline_us);
-            }
-            Event::Ended { owed, .. } => self.end(owed),
-            Event::Delivered { id, .. } => {
-                if let Phase::Ended { owed, .. } = &mut self.phase {
-                    owed.retain(|delivery| delivery.id != *id);
-                }
-            }
-            Event::Closing { .. } if self.is_ended() => self.close(Phase::Closing),
-            Event::Settled { .. } if self.is_ended() => self.close(Phase::Settled),
-            Event::Closing { .. } | Event::Settled { .. } => {}
-            Event::Snapshot(snapshot) => self.moved(&snapshot.moved),
-        }
-        while let Some((step, ix, node, state)) = self.later.pop() {
-            // It may have been stopped meanwhile, and its place taken by another.
-            let frame = self.frame(ix).filter(|frame| frame.path(node) == step);
-            let waits = frame.is_some_and(|frame| match &frame.states[node] {
-                State::Open(attempt) => attempt.stage == Stage::Sleep,
-                state => matches!(state, State::Body),
-            });
-            if waits && self.runs() {
-                self.resolve(&step, ix, node, state);
-            }
-        }
-    }
-
-    fn accept(&mut self, accepted: &Accepted) {
-        if !matches!(self.phase, Phase::New) {
-            return;
-        }
-        self.see(accepted.at_us);
-        self.deadline_us = accepted.deadline_us;
-        self.accepted = Some(Box::new(accepted.clone()));
-        self.phase = Phase::Open;
-        let input = Given::value(&accepted.input);
-        let graph = Arc::clone(self.flow.graph());
-        self.open_root(graph, frame::Root::Flow, input);
-    }
-
-    fn end(&mut self, owed: &[Delivery]) {
-        let restartable = match &self.phase {
-            Phase::Ending { conclusion, .. } => !matches!(conclusion, Conclusion::Succeeded(_)),
-            Phase::Open | Phase::Unwinding(_) => true,
-            _ => return,
-        };
-        let owed = owed.to_vec();
-        self.phase = Phase::Ended { restartable, owed };
-        // Whoever holds the end of a call that must not be repeated may still say so.
-        let open = std::mem::take(&mut self.open).into_iter();
-        let open = open.filter(|(_, slot)| match slot {
-            Slot::Node(ix, node) => self.must_end(*ix, *node),
-            Slot::Stray(_) => true,
-            Slot::Undo(_) => false,
-        });
-        self.open = open.collect();
-        self.fresh.clear();
-        self.recorded.clear();
-        self.parked.clear();
-        self.timers.clear();
-    }
-
-    fn close(&mut self, phase: Phase) {
-        self.phase = phase;
-        self.open.clear();
-    }
-
     /// What is to be done that was not told before.
     pub(crate) fn next_actions(&mut self) -> Vec<Action> {
         let stop = |(step, attempt)| Action::Stop { step, attempt };
         let mut actions: Vec<_> = self.stopped.drain(..).map(stop).collect();
         for run in std::mem::take(&mut self.recorded) {
-            if self.awaits(&run.step, run.attempt) && !self.is_called(&run.step) {
+            if self.is_running(&run.step, run.attempt) {
                 actions.push(Action::Run(Box::new(run)));
             }
         }
@@ -416,27 +283,20 @@ impl Execution {
         if self.is_held() {
             return actions;
         }
+        let mut asked = HashSet::new();
         while let Some(step) = self.fresh.pop_front() {
-            actions.extend(self.tell(step));
+            match self.tell(step) {
+                // It may have become open twice since the last time.
+                Some(Action::Start { step, .. }) if !asked.insert(step.clone()) => {}
+                action => actions.extend(action),
+            }
         }
         actions
     }
 
-    /// Whether somebody else took the open attempt of a step on.
-    fn is_called(&self, step: &StepPath) -> bool {
-        match self.open.get(step) {
-            Some(Slot::Node(ix, node)) => matches!(
-                self.frame(*ix).map(|frame| &frame.states[*node]),
-                Some(State::Open(attempt)) if attempt.begun == Begun::Called
-            ),
-            Some(Slot::Stray(stray)) => stray.called,
-            Some(Slot::Undo(_)) | None => false,
-        }
-    }
-
     /// Whether nothing may start now.
-    const fn is_held(&self) -> bool {
-        self.paused && matches!(self.phase, Phase::Open)
+    fn is_held(&self) -> bool {
+        self.paused && matches!(self.phase, Phase::Open) && !planted(Mutation::PauseStarts)
     }
 
     /// When something is due next, Unix time in µs.
@@ -448,6 +308,20 @@ impl Execution {
         };
         let first = self.timers.first().map(|(due_us, _)| *due_us);
         limit.into_iter().chain(first).min()
+    }
+
+    /// Whether an attempt whose start is recorded is still to be ended by whoever drives.
+    fn is_running(&self, step: &StepPath, attempt: u32) -> bool {
+        self.awaits(step, attempt)
+            && match self.open.get(step) {
+                Some(Slot::Node(ix, node)) => match self.frame(*ix).map(|f| &f.states[*node]) {
+                    Some(State::Open(attempt)) => matches!(attempt.begun, Begun::Started(_)),
+                    _ => false,
+                },
+                Some(Slot::Stray(stray)) => !stray.called,
+                Some(Slot::Undo(_)) => true,
+                None => false,
+            }
     }
 
     /// Whether an attempt is still waited for.
@@ -527,3 +401,8 @@ impl Execution {
         Arc::new(at.clone())
     }
 }
+
+#[cfg(test)]
+mod random;
+#[cfg(test)]
+mod tests;

@@ -6,8 +6,10 @@ use turlough_sdk::{Flow, Operation, Place, StepPath};
 use turlough_statestore::Event;
 
 use super::action::Conclusion;
+use super::frame::State;
+use super::mutation::{Mutation, planted};
 use super::timers::SIGNALS_MAX;
-use super::{Execution, Phase};
+use super::{Execution, Phase, Slot};
 
 /// Why a request does not take what was asked of it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -161,6 +163,21 @@ impl Execution {
     pub(super) fn resume(&mut self, at_us: u64) {
         self.see(at_us);
         self.paused = false;
+        if planted(Mutation::ResumeTwice) {
+            let open: Vec<_> = self
+                .open
+                .iter()
+                .map(|(step, slot)| (step.clone(), *slot))
+                .collect();
+            for (step, slot) in open {
+                if let Slot::Node(ix, node) = slot
+                    && let Some(State::Open(attempt)) = self.state_mut(ix, node)
+                {
+                    attempt.told = false;
+                    self.fresh.push_back(step);
+                }
+            }
+        }
     }
 
     pub(super) fn cancel(&mut self, at_us: u64) {

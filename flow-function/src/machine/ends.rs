@@ -9,6 +9,7 @@ use turlough_statestore::event::{StepEnd, StepEnded, Trouble};
 use super::action::trouble;
 use super::frame::{Attempt, Begun, Body, FrameIx, Stage, State};
 use super::given::Given;
+use super::mutation::{Mutation, planted};
 use super::steps::{first_stage, jitter, part};
 use super::timers::after;
 use super::{Consequence, Execution, Slot};
@@ -17,6 +18,11 @@ impl Execution {
     pub(super) fn step_ended(&mut self, ended: &StepEnded, kind: Kind) {
         self.see(ended.end_us);
         let Some(slot) = self.open.get(&ended.step).copied() else {
+            if planted(Mutation::JoinCountsEnds)
+                && let Some((ix, node)) = self.find(&ended.step)
+            {
+                self.follow(vec![Consequence::Resolved(ix, node)]);
+            }
             return;
         };
         if !self.counts(ended, slot, kind) {
@@ -32,10 +38,15 @@ impl Execution {
     /// Whether an end is that of the open attempt: under the newest claim, or, where its start is
     /// recorded and somebody else may know how it ended, from whoever holds the answer.
     fn counts(&self, ended: &StepEnded, slot: Slot, kind: Kind) -> bool {
-        if ended.generation != self.generation || self.attempt_number(slot) != Some(ended.attempt) {
+        if ended.generation != self.generation && !planted(Mutation::GenerationUnchecked) {
             return false;
         }
-        if ended.epoch == self.epoch && kind == Kind::Driver {
+        let same = self.attempt_number(slot) == Some(ended.attempt);
+        if !same && !planted(Mutation::AttemptUnchecked) {
+            return false;
+        }
+        let driven = ended.epoch == self.epoch || planted(Mutation::EpochUnchecked);
+        if driven && kind == Kind::Driver {
             return true;
         }
         let begun = match slot {
@@ -71,6 +82,16 @@ impl Execution {
         if !matches!(ended.end, StepEnd::Failed { .. } | StepEnd::Lost { .. }) {
             self.set_variables(&ended.set);
         }
+        if let StepEnd::Expanded { .. } | StepEnd::Waits { .. } = &ended.end
+            && !self.runs()
+        {
+            // Nothing new starts; a restart begins it anew.
+            self.open.remove(step);
+            if let Some(state) = self.state_mut(ix, node) {
+                *state = State::Failed;
+            }
+            return self.awaited();
+        }
         match (&ended.end, stage, operation) {
             (StepEnd::Failed { message, cause }, ..) => {
                 self.attempt_failed(step, ix, node, message, *cause);
@@ -91,7 +112,13 @@ impl Execution {
                     Some(at) => Given::value(at),
                     None => self.own_input(ix, node),
                 };
-                self.resolve(step, ix, node, State::Took(cases.clone().into(), given));
+                let alone = planted(Mutation::FirstCaseAlone);
+                let taken = if alone {
+                    cases.len().min(1)
+                } else {
+                    cases.len()
+                };
+                self.resolve(step, ix, node, State::Took(cases[..taken].into(), given));
             }
             (StepEnd::Asked { again, input }, Stage::Ask, Operation::Loop(_)) => {
                 self.asked(step, ix, node, *again, input.as_ref());
@@ -150,7 +177,10 @@ impl Execution {
             self.stopped.push((step.clone(), attempt.number));
         }
         let retry = &part(vertex, stage).retry;
-        if stage != Stage::Sleep && retry.applies(failures, cause) && self.runs() {
+        let again = retry.applies(failures, cause)
+            || planted(Mutation::UnknownRetried) && cause == Cause::Unknown
+            || planted(Mutation::RetryOneMore) && retry.applies(failures - 1, cause);
+        if stage != Stage::Sleep && again && self.runs() {
             let wait = retry.wait_after(failures, jitter(step, failures));
             let from_us = after(self.now_us, wait);
             self.open_again(ix, node, failures, from_us);
@@ -174,7 +204,9 @@ impl Execution {
             );
             let graph = Arc::clone(&frame.graph);
             let fallback = graph.nodes[node].fallback.as_ref();
-            if let Some(fallback) = fallback.filter(|_| !fell_back && self.runs()) {
+            if let Some(fallback) =
+                fallback.filter(|_| (!fell_back || planted(Mutation::FallbackTwice)) && self.runs())
+            {
                 self.drop_body(ix, node);
                 self.fall_back(ix, node, fallback, error);
                 return;

@@ -1,14 +1,12 @@
 //! A graph in execution: the flow's own, a body for one item or iteration, a graph made at run time,
 //! or a handler.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
-use turlough_sdk::{Edge, Flow, Graph, NodeId, Operation, Place, Source, StepPath, ValueRef};
-use turlough_statestore::event::Trouble;
+use turlough_sdk::{Edge, Flow, Graph, NodeId, Operation, Place, Source, StepPath};
 
-use super::action::Results;
+pub(super) use super::body::{Body, Each, Loop};
 use super::given::Given;
 use super::sparse::Sparse;
 
@@ -127,34 +125,6 @@ pub(super) enum Begun {
     Called,
 }
 
-#[derive(Debug)]
-pub(super) enum Body {
-    Each(Box<Each>),
-    Loop(Loop),
-    Expand { frame: Option<FrameIx> },
-}
-
-/// The items of a `for_each`.
-#[derive(Debug)]
-pub(super) struct Each {
-    pub(super) manifest: Arc<ValueRef>,
-    pub(super) results: Vec<Option<Given>>,
-    pub(super) errors: Vec<(u32, Arc<Trouble>)>,
-    pub(super) next: u32,
-    /// Items that start again.
-    pub(super) redo: Vec<u32>,
-    pub(super) running: BTreeMap<u32, FrameIx>,
-}
-
-/// A loop in progress.
-#[derive(Debug)]
-pub(super) struct Loop {
-    /// None for the node's input.
-    pub(super) state: Option<Given>,
-    pub(super) iteration: u32,
-    pub(super) frame: Option<FrameIx>,
-}
-
 /// How far a node has come, for people.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct StepState {
@@ -206,102 +176,6 @@ impl Attempt {
             until_us: 0,
             due_us: 0,
             told: false,
-        }
-    }
-}
-
-impl Each {
-    pub(super) fn new(count: u32, manifest: Arc<ValueRef>) -> Self {
-        Self {
-            manifest,
-            results: vec![None; count as usize],
-            errors: Vec::new(),
-            next: 0,
-            redo: Vec::new(),
-            running: BTreeMap::new(),
-        }
-    }
-
-    /// The next item to start, if one may.
-    pub(super) fn start_next(&mut self, parallel_max: usize) -> Option<u32> {
-        if self.running.len() >= parallel_max {
-            return None;
-        }
-        if let Some(item) = self.redo.pop() {
-            return Some(item);
-        }
-        let more = (self.next as usize) < self.results.len();
-        more.then(|| {
-            self.next += 1;
-            self.next - 1
-        })
-    }
-
-    pub(super) fn end(&mut self, item: u32, output: Given) {
-        self.running.remove(&item);
-        self.results[item as usize] = Some(output);
-    }
-
-    pub(super) fn fail(&mut self, item: u32, error: Arc<Trouble>) {
-        self.running.remove(&item);
-        let at = self.errors.partition_point(|(earlier, _)| *earlier < item);
-        self.errors.insert(at, (item, error));
-    }
-
-    pub(super) fn is_done(&self) -> bool {
-        self.running.is_empty() && self.redo.is_empty() && self.next as usize == self.results.len()
-    }
-
-    /// An item that had ended runs again.
-    pub(super) fn again(&mut self, item: u32) {
-        if !self.has_ended(item) {
-            return;
-        }
-        self.results[item as usize] = None;
-        self.errors.retain(|(failed, _)| *failed != item);
-        if !self.redo.contains(&item) {
-            self.redo.push(item);
-            self.redo.sort_unstable_by(|a, b| b.cmp(a));
-        }
-    }
-
-    pub(super) fn has_ended(&self, item: u32) -> bool {
-        item < self.next && !self.running.contains_key(&item)
-    }
-
-    /// Items that failed run again. False where none did.
-    pub(super) fn failed_again(&mut self) -> bool {
-        let failed: Vec<_> = self.errors.iter().map(|(item, _)| *item).collect();
-        failed.iter().for_each(|item| self.again(*item));
-        !failed.is_empty()
-    }
-
-    pub(super) fn failed_any(&self) -> bool {
-        !self.errors.is_empty()
-    }
-
-    pub(super) fn results(&self) -> Results {
-        Results {
-            manifest: Arc::clone(&self.manifest),
-            given: self.results.clone(),
-            errors: self.errors.clone(),
-        }
-    }
-
-    fn ended(&self) -> (usize, usize) {
-        let begun = self.next as usize - self.redo.len();
-        (begun - self.running.len(), self.results.len())
-    }
-}
-
-impl Body {
-    /// The frames that run in it.
-    pub(super) fn frames(&self) -> Vec<FrameIx> {
-        match self {
-            Self::Each(each) => each.running.values().copied().collect(),
-            Self::Loop(Loop { frame, .. }) | Self::Expand { frame } => {
-                frame.iter().copied().collect()
-            }
         }
     }
 }

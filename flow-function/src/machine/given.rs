@@ -5,7 +5,8 @@ use std::sync::Arc;
 use turlough_sdk::{Digest, Edge, Output, Source, ValueRef, Vertex};
 
 use super::Execution;
-use super::frame::Frame;
+use super::frame::{Frame, State};
+use super::mutation::{Mutation, planted};
 
 /// A value, as far as the machine knows it.
 #[derive(Debug, Clone, PartialEq)]
@@ -98,7 +99,7 @@ impl Execution {
         let edges = vertex
             .edges
             .iter()
-            .filter(|edge| edge.data && !edge.capture);
+            .filter(|edge| (edge.data || planted(Mutation::OrderGivesData)) && !edge.capture);
         edges
             .map(|edge| (Arc::clone(&edge.name), self.given(frame, edge)))
             .collect()
@@ -138,7 +139,10 @@ impl Execution {
                 (frame, edge) = (outer, &outer.graph.nodes[owner.node].edges[outer_edge]);
             }
             match edge.from {
-                Source::Node(node) => !Frame::is_resolved(&frame.states[node]),
+                Source::Node(node) => {
+                    let state = &frame.states[node];
+                    !Frame::is_resolved(state) && !matches!(state, State::Failed)
+                }
                 _ => false,
             }
         })

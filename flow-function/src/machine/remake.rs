@@ -10,6 +10,7 @@ use turlough_statestore::event::Trouble;
 
 use super::action::{Conclusion, trouble};
 use super::frame::{Begun, Frame, FrameIx, Root, Stage, State};
+use super::mutation::{Mutation, planted};
 use super::steps::first_stage;
 use super::{Execution, Phase, Slot};
 
@@ -29,6 +30,10 @@ impl Execution {
     /// A value that a step needs is gone: what made it makes it again, and the step waits for that.
     pub(super) fn value_lost(&mut self, step: &StepPath, ix: FrameIx, node: usize, at: &ValueRef) {
         self.not_called(step, ix, node);
+        if let Some(State::Open(attempt)) = self.state_mut(ix, node) {
+            // It is over.
+            (attempt.begun, attempt.told) = (Begun::No, false);
+        }
         if !self.runs() {
             if let Some(State::Open(_)) = self.state_mut(ix, node) {
                 let text = "a value that it needs is lost";
@@ -165,10 +170,17 @@ impl Execution {
 
     /// What was lost cannot be had again: the request fails, or its handler.
     fn give_up(&mut self, (ix, node): (FrameIx, Option<usize>), error: Arc<Trouble>) {
-        let state = node.and_then(|node| self.state_mut(ix, node));
-        if let Some(state) = state.filter(|state| Frame::is_resolved(state)) {
+        let lost = node.and_then(|node| {
+            let frame = self.frame_mut(ix)?;
+            let path = frame.path(node);
+            let state = &mut frame.states[node];
             // A restart makes it again, and all that comes after it.
-            *state = State::Failed;
+            let resolved = Frame::is_resolved(state);
+            resolved.then(|| (path, std::mem::replace(state, State::Failed)))
+        });
+        if let Some((path, state)) = lost {
+            // What has begun on it is given it still.
+            self.remade.entry(path).or_default().1.get_or_insert(state);
         }
         match self.frame(ix).map_or(Root::Flow, |frame| frame.root) {
             Root::Flow if matches!(self.phase, Phase::Open) => {
@@ -188,13 +200,14 @@ impl Execution {
             frame.graph.nodes[node].operation,
             Operation::Wait(Wait::Signal(_))
         );
-        let repeatable = frame.calls(node) == 0 && !signal;
+        let once = frame.calls(node) > 0 && !planted(Mutation::OnceRemade);
+        let repeatable = !once && !signal;
         let made = self.remade.entry(path.clone()).or_default();
         made.0 += 1;
         let text = if !repeatable {
             "its value is lost, and a step that is not idempotent would have to run again"
                 .to_owned()
-        } else if made.0 > REMADE_MAX {
+        } else if made.0 > REMADE_MAX && !planted(Mutation::RemadeForEver) {
             format!("its value was lost again after it was made {REMADE_MAX} times more")
         } else {
             return Ok(());
@@ -214,7 +227,7 @@ impl Execution {
         let Some(frame) = self.frame(ix) else {
             return true;
         };
-        if frame.states[node].same_data(&old) {
+        if frame.states[node].same_data(&old) || planted(Mutation::DivergedKept) {
             self.unpark();
             return true;
         }
@@ -237,6 +250,7 @@ impl Execution {
             let text = format!(
                 "data diverged: made again, it gives other data, and {once} used the old and must not run again"
             );
+            self.remade.entry(path.clone()).or_default().1 = Some(old);
             self.give_up((ix, Some(node)), trouble(path, text, Cause::Permanent));
             return false;
         }

@@ -6,7 +6,8 @@ use turlough_sdk::picture;
 use turlough_sdk::{Flow, NodeIx, Place, StepPath};
 
 use super::frame::{Body, Frame, FrameIx, Root, Stage, State};
-use super::unwind::{Done, Undo};
+use super::mutation::{Mutation, planted};
+use super::undo::{Done, Undo};
 use super::{Consequence, Execution, HashMap, Phase};
 
 /// Where a step that is to run again stands.
@@ -183,6 +184,9 @@ impl Execution {
         let graph = Arc::clone(&frame.graph);
         let mut after = vec![false; graph.nodes.len()];
         let mut left = nodes.to_vec();
+        if planted(Mutation::DescendantsKept) {
+            left.clear();
+        }
         while let Some(node) = left.pop() {
             for (successor, _) in &graph.successors[node] {
                 if !std::mem::replace(&mut after[*successor], true) {

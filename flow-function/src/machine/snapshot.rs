@@ -21,6 +21,7 @@ use turlough_sdk::{Digest, Flow, RequestId, ValueRef};
 use turlough_statestore::event::{Moved, Snapshot};
 use turlough_statestore::{Event, Record, Seq};
 
+use super::mutation::{Mutation, planted};
 use super::{Execution, Versions};
 use saved::{FORMAT, Header, Saved};
 
@@ -44,6 +45,11 @@ impl Execution {
     /// been applied.
     pub(crate) fn snapshot(&self, of: Seq) -> Result<Vec<u8>, RestoreError> {
         let broken = |error: rmp_serde::encode::Error| RestoreError::Broken(error.to_string());
+        let of = if planted(Mutation::SnapshotWithoutPlace) {
+            Seq::START
+        } else {
+            of
+        };
         rmp_serde::to_vec_named(&self.save(of)).map_err(broken)
     }
 

@@ -7,6 +7,7 @@ use turlough_sdk::{Cause, Digest, Fallback, Operation, StepPath, Vertex, Wait};
 
 use super::action::{Action, Run, Work};
 use super::frame::{Attempt, Begun, FrameIx, Stage, State};
+use super::mutation::{Mutation, planted};
 use super::timers::{after, micros};
 use super::{Consequence, Execution, Phase, Slot};
 
@@ -84,7 +85,9 @@ impl Execution {
             self.open_stage(ix, node, stage);
         } else {
             frame.states[node] = State::Skipped;
-            consequences.push(Consequence::Resolved(ix, node));
+            if !planted(Mutation::SkipStops) {
+                consequences.push(Consequence::Resolved(ix, node));
+            }
         }
     }
 
@@ -135,7 +138,7 @@ impl Execution {
         let Some(frame) = self.frames[ix].as_mut() else {
             return;
         };
-        frame.attempts[node] += 1;
+        frame.attempts[node] += u32::from(!planted(Mutation::NumberTwice));
         let number = frame.attempts[node];
         if let State::Open(attempt) = &mut frame.states[node] {
             let stage = attempt.stage;
@@ -157,7 +160,10 @@ impl Execution {
         }
         let number = attempt.number;
         let told_before = match attempt.begun {
-            Begun::Started(at) => at < self.epoch && is_once(vertex, attempt.stage),
+            Begun::Started(at) => {
+                let once = is_once(vertex, attempt.stage) && !planted(Mutation::OnceAgain);
+                at < self.epoch && once
+            }
             Begun::Called => true,
             Begun::No => false,
         };

@@ -1,22 +1,37 @@
-//! The machine by itself: events in, actions out.
+//! The machine by itself: events in, actions out. One test for each rule that it decides.
 
-use std::collections::VecDeque;
-use std::time::Duration;
+mod bodies;
+mod controls;
+mod engine;
+mod failure;
+mod joins;
+mod lost;
+mod restart;
+mod unwinding;
+mod waits;
 
-use turlough_sdk::{ReplicaId, Retry, StepError, Value, read_yaml};
-use turlough_statestore::event::Outcome;
-use turlough_statestore::{Envelope, Seq};
+use std::collections::{BTreeMap, VecDeque};
+
+use turlough_sdk::{Cause, Digest, ReplicaId, Value, read_yaml};
+use turlough_statestore::event::{Outcome, StepEnd, StepEnded};
+use turlough_statestore::{Append, Envelope, Event, Kind};
 use uuid::Uuid;
 
 use super::*;
 
+const SECOND: u64 = 1_000_000;
+
 /// A request whose log is kept, so that it can be folded anew from any prefix.
 struct Bench {
-    flow: Arc<Flow>,
     execution: Execution,
+    versions: Versions,
     log: Vec<Append>,
-    running: VecDeque<Run>,
-    ended: Option<Conclusion>,
+    running: BTreeMap<String, Run>,
+    starts: BTreeMap<String, u32>,
+    order: Vec<String>,
+    stopped: Vec<String>,
+    ended: VecDeque<Conclusion>,
+    now: u64,
 }
 
 fn replica() -> ReplicaId {
@@ -27,419 +42,286 @@ fn inline(value: &impl serde::Serialize) -> ValueRef {
     ValueRef::Inline(Value::encode(value).unwrap().envelope().clone())
 }
 
-fn append(id: u128, after: Option<AppendId>, epoch: u64, events: Vec<Event>) -> Append {
-    let envelope = Envelope {
-        id: AppendId(id),
-        after,
-        kind: Kind::Driver,
-        epoch,
-        replica: replica(),
-        function: "flows".parse().unwrap(),
-        generation: 0,
-        deadline_us: None,
-        wake_at_us: None,
-    };
-    Append::new(envelope, events)
+fn given(value: &impl serde::Serialize) -> Given {
+    Given::Value(Arc::new(inline(value)))
+}
+
+/// A value in a store, at a place.
+fn stored(place: u64, data: u64) -> ValueRef {
+    ValueRef::Stored {
+        store: Arc::from("s"),
+        boot: 1,
+        key: Arc::from(place.to_string()),
+        size: 8,
+        digest: Digest(u128::from(data)),
+    }
+}
+
+fn done(value: u32) -> StepEnd {
+    let value = inline(&value);
+    StepEnd::Succeeded { value }
+}
+
+fn failed(cause: Cause) -> StepEnd {
+    let message = "no".to_owned();
+    StepEnd::Failed { message, cause }
 }
 
 impl Bench {
-    fn new(flow: Flow) -> Self {
-        let flow = Arc::new(flow);
-        let execution = Execution::new(Arc::clone(&flow));
-        let (log, running) = (Vec::new(), VecDeque::new());
-        let mut bench = Self {
-            flow,
-            execution,
-            log,
-            running,
-            ended: None,
-        };
-        let accepted = Event::Accepted {
-            flow: bench.flow.name().clone(),
-            version: bench.flow.version().to_string(),
+    fn new(text: &str) -> Self {
+        Self::of(&[text])
+    }
+
+    /// The first runs; the others are versions that a restart may name.
+    fn of(texts: &[&str]) -> Self {
+        let flows: Vec<_> = texts
+            .iter()
+            .map(|text| Arc::new(read_yaml(text).unwrap()))
+            .collect();
+        let flow = Arc::clone(&flows[0]);
+        let versions = Versions(Arc::new(move |version: &str| {
+            flows
+                .iter()
+                .find(|flow| flow.version().as_str() == version)
+                .cloned()
+        }));
+        let accepted = Event::Accepted(Accepted {
+            flow: flow.name().clone(),
+            version: flow.version().to_string(),
             tenant: "default".parse().unwrap(),
             input: inline(&1),
+            query: Vec::new(),
+            headers: Vec::new(),
+            parent: None,
+            callbacks: Vec::new(),
+            deadline_us: 600 * SECOND,
             at_us: 0,
+        });
+        let request = RequestId::from_uuid(Uuid::from_u128(9));
+        let mut bench = Self {
+            execution: Execution::new(request, flow, versions.clone()),
+            versions,
+            log: Vec::new(),
+            running: BTreeMap::new(),
+            starts: BTreeMap::new(),
+            order: Vec::new(),
+            stopped: Vec::new(),
+            ended: VecDeque::new(),
+            now: 0,
         };
-        let claimed = Event::Claimed {
-            replica: replica(),
-            epoch: 1,
-            at_us: 0,
-        };
-        bench.append(1, vec![accepted, claimed]);
+        let claimed = bench.claimed(1);
+        assert!(bench.append(Kind::Driver, 1, vec![accepted, claimed]));
         bench
     }
 
-    fn yaml(text: &str) -> Self {
-        Self::new(read_yaml(text).unwrap())
+    fn claimed(&self, epoch: u64) -> Event {
+        let replica = replica();
+        Event::Claimed {
+            replica,
+            epoch,
+            at_us: self.now,
+        }
     }
 
-    fn append(&mut self, epoch: u64, events: Vec<Event>) -> bool {
-        let id = self.log.len() as u128 + 1;
-        let append = append(id, self.execution.last(), epoch, events);
+    fn append(&mut self, kind: Kind, epoch: u64, events: Vec<Event>) -> bool {
+        let envelope = Envelope {
+            id: AppendId(self.log.len() as u128 + 1),
+            after: self.execution.last(),
+            kind,
+            epoch,
+            replica: replica(),
+            function: "flows".parse().unwrap(),
+            generation: self.execution.generation(),
+            deadline_us: None,
+            wake_at_us: None,
+        };
+        let append = Append::new(envelope, events);
         let counted = self.execution.fold(&append);
         self.log.push(append);
-        for action in self.execution.next_actions() {
-            match action {
-                Action::Run(run) => self.running.push_back(run),
-                Action::End(conclusion) => self.ended = Some(conclusion),
-            }
-        }
+        self.ask();
         counted
     }
 
-    fn names(&self) -> Vec<&str> {
-        self.running.iter().map(|run| run.step.as_str()).collect()
+    fn ask(&mut self) {
+        for action in self.execution.next_actions() {
+            match action {
+                Action::Start { step, attempt } => {
+                    self.starts.insert(step.to_string(), attempt);
+                    self.order.push(step.to_string());
+                }
+                Action::Run(run) => {
+                    self.starts.remove(run.step.as_str());
+                    self.order.push(run.step.to_string());
+                    let before = self.running.insert(run.step.to_string(), *run);
+                    assert!(before.is_none(), "{before:?} runs twice");
+                }
+                Action::Stop { step, .. } => {
+                    self.running.remove(step.as_str());
+                    self.stopped.push(step.to_string());
+                }
+                Action::End(conclusion) => self.ended.push_back(conclusion),
+            }
+        }
     }
 
-    fn event(run: &Run, end: StepEnd) -> Event {
-        Event::StepEnded(StepEnded {
-            step: run.step.clone(),
-            generation: 0,
-            attempt: run.attempt,
-            epoch: 1,
+    fn drive(&mut self, event: Event) -> bool {
+        self.append(Kind::Driver, self.execution.epoch(), vec![event])
+    }
+
+    fn external(&mut self, event: Event) -> bool {
+        self.append(Kind::External, 0, vec![event])
+    }
+
+    /// What runs, in the order of names; starts that wait for their record among it, marked.
+    fn names(&self) -> Vec<String> {
+        let starts = self.starts.keys().map(|step| format!("{step}?"));
+        let mut names: Vec<_> = self.running.keys().cloned().chain(starts).collect();
+        names.sort();
+        names
+    }
+
+    fn run(&self, step: &str) -> &Run {
+        self.running
+            .get(step)
+            .unwrap_or_else(|| panic!("{step} does not run, but {:?}", self.names()))
+    }
+
+    fn event(&self, step: &str, attempt: u32, end: StepEnd) -> StepEnded {
+        StepEnded {
+            step: step.into(),
+            generation: self.execution.generation(),
+            attempt,
+            epoch: self.execution.epoch(),
             replica: replica(),
             begin_us: 0,
-            end_us: 1_000_000,
+            end_us: self.now,
             end,
-        })
-    }
-
-    fn take(&mut self, step: &str) -> Run {
-        let found = self
-            .running
-            .iter()
-            .position(|run| run.step.as_str() == step);
-        let at = found.unwrap_or_else(|| panic!("{step} does not run, but {:?}", self.names()));
-        self.running.remove(at).unwrap()
+            set: Vec::new(),
+        }
     }
 
     fn end(&mut self, step: &str, end: StepEnd) -> Run {
-        let run = self.take(step);
-        self.append(1, vec![Self::event(&run, end)]);
+        let run = self.run(step).clone();
+        self.running.remove(step);
+        let event = self.event(step, run.attempt, end);
+        assert!(self.drive(Event::StepEnded(event)));
         run
     }
 
     fn succeed(&mut self, step: &str, value: u32) -> Run {
-        self.end(
-            step,
-            StepEnd::Succeeded {
-                value: inline(&value),
-            },
-        )
+        self.end(step, done(value))
     }
 
     fn fail(&mut self, step: &str, cause: Cause) -> Run {
-        self.end(
-            step,
-            StepEnd::Failed {
-                message: "no".to_owned(),
-                cause,
-            },
-        )
+        self.end(step, failed(cause))
     }
 
     fn split(&mut self, step: &str, items: u32) {
-        self.end(
-            step,
-            StepEnd::Split {
-                items,
-                manifest: inline(&items),
-            },
-        );
+        let manifest = inline(&items);
+        self.end(step, StepEnd::Split { items, manifest });
     }
 
-    /// After a fold of every prefix, what is wanted is what was wanted then and has not ended since.
-    fn wants_the_same_after_a_fold(&self) {
-        let mut execution = Execution::new(Arc::clone(&self.flow));
-        for append in &self.log {
-            execution.fold(append);
-        }
-        let wanted = |actions: Vec<Action>| {
-            let name = |action: Action| match action {
-                Action::Run(run) => format!("{}#{}", run.step, run.attempt),
-                Action::End(conclusion) => format!("{conclusion:?}"),
-            };
-            let mut names: Vec<_> = actions.into_iter().map(name).collect();
-            names.sort();
-            names
+    /// Records the start that was asked for.
+    fn start(&mut self, step: &str) {
+        let asked = self.starts.remove(step);
+        let attempt =
+            asked.unwrap_or_else(|| panic!("{step} is not to start, but {:?}", self.names()));
+        let event = Event::StepStarted {
+            step: step.into(),
+            attempt,
+            at_us: self.now,
         };
-        let mut live: Vec<_> = self.running.iter().cloned().map(Action::Run).collect();
-        if let Some(conclusion) = self.ended.clone() {
-            live = vec![Action::End(conclusion)];
-        }
-        assert_eq!(wanted(execution.next_actions()), wanted(live));
+        assert!(self.drive(event));
     }
-}
 
-const DIAMOND: &str = "
-flow: diamond
-nodes:
-  a: { apply: f }
-  b: { after: [a], apply: f }
-  c: { after: [a], apply: f }
-  d: { after: [b, c], apply: f }
-";
+    /// Somebody else says how an attempt ended.
+    fn callback(&mut self, step: &str, attempt: u32, end: StepEnd) -> bool {
+        let event = self.event(step, attempt, end);
+        self.external(Event::StepEnded(event))
+    }
 
-#[test]
-fn a_join_fires_once_when_all_before_it_ended() {
-    let mut bench = Bench::yaml(DIAMOND);
-    assert_eq!(bench.names(), ["a"]);
-    bench.succeed("a", 1);
-    assert_eq!(bench.names(), ["b", "c"]);
-    let c = bench.succeed("c", 3);
-    assert_eq!(bench.names(), ["b"]);
-    let again = Bench::event(&c, StepEnd::Succeeded { value: inline(&3) });
-    bench.append(1, vec![again.clone(), again]);
-    assert_eq!(bench.names(), ["b"], "a completion counts once");
-    bench.succeed("b", 2);
-    let join: Vec<_> = bench.running[0]
-        .inputs
-        .iter()
-        .map(|(name, _)| name.to_string())
-        .collect();
-    assert_eq!(
-        (bench.names(), join),
-        (vec!["d"], vec!["b".to_owned(), "c".to_owned()])
-    );
-    bench.wants_the_same_after_a_fold();
-    bench.succeed("d", 4);
-    assert_eq!(
-        bench.ended,
-        Some(Conclusion::Succeeded(Given::Value(inline(&4))))
-    );
-    bench.wants_the_same_after_a_fold();
-}
+    fn tick(&mut self, at_us: u64) {
+        self.now = at_us;
+        self.drive(Event::Ticked { at_us });
+    }
 
-const SWITCH: &str = "
-flow: switch
-nodes:
-  route: { switch: [{ when: '.a', to: a }, { when: '.b', to: b }] }
-  a: { apply: f }
-  a2: { after: [a], apply: f }
-  b: { apply: f }
-  end: { after: [a2, b], apply: f }
-";
-
-#[test]
-fn a_case_that_is_not_taken_is_skipped_with_all_that_hangs_on_it() {
-    let mut bench = Bench::yaml(SWITCH);
-    bench.end("route", StepEnd::Took { case: Some(1) });
-    assert_eq!(bench.names(), ["b"]);
-    assert_eq!(
-        bench.running[0].inputs[0].1,
-        Some(Given::Value(inline(&1))),
-        "the switch's input"
-    );
-    bench.succeed("b", 5);
-    let end = &bench.running[0];
-    assert_eq!(
-        (end.inputs[0].1.clone(), end.inputs[1].1.is_some()),
-        (None, true)
-    );
-    bench.wants_the_same_after_a_fold();
-}
-
-#[test]
-fn a_switch_without_a_case_that_holds_skips_to_an_empty_output() {
-    let mut bench = Bench::yaml(SWITCH);
-    bench.end("route", StepEnd::Took { case: None });
-    assert_eq!(bench.ended, Some(Conclusion::Succeeded(Given::Empty)));
-}
-
-const EACH: &str = "
-flow: each
-nodes:
-  extra: { apply: f }
-  all:
-    for_each:
-      max_parallel: 2
-      body:
-        nodes:
-          one: { after: [item, extra], apply: f }
-          two: { after: [one], apply: f }
-  sum: { after: [all], apply: f }
-";
-
-#[test]
-fn items_run_within_their_bound_and_their_results_keep_their_order() {
-    let mut bench = Bench::yaml(EACH);
-    assert_eq!(
-        bench.names(),
-        ["extra"],
-        "a value that the body uses is waited for"
-    );
-    bench.succeed("extra", 100);
-    bench.split("all", 3);
-    assert_eq!(bench.names(), ["all[0]/one", "all[1]/one"]);
-    let one = bench.succeed("all[1]/one", 1);
-    assert_eq!(
-        one.inputs[0].1,
-        Some(Given::Item {
-            manifest: inline(&3),
-            index: 1
+    fn signal(&mut self, name: &str, value: u32) -> bool {
+        let (value, at_us) = (inline(&value), self.now);
+        self.external(Event::Signalled {
+            name: name.to_owned(),
+            value,
+            at_us,
         })
-    );
-    assert_eq!(one.inputs[1].1, Some(Given::Value(inline(&100))));
-    bench.succeed("all[1]/two", 11);
-    assert_eq!(bench.names(), ["all[0]/one", "all[2]/one"]);
-    bench.wants_the_same_after_a_fold();
-    bench.succeed("all[2]/one", 2);
-    bench.succeed("all[0]/one", 0);
-    bench.succeed("all[2]/two", 12);
-    bench.succeed("all[0]/two", 10);
-    let Work::Gather(results) = &bench.running[0].work else {
-        panic!("no gathering")
-    };
-    let expect: Vec<_> = [10, 11, 12].map(|n| Given::Value(inline(&n))).into();
-    assert_eq!(**results, expect);
-    bench.wants_the_same_after_a_fold();
-    bench.succeed("all", 33);
-    assert_eq!(bench.names(), ["sum"]);
-}
-
-#[test]
-fn a_for_each_over_nothing_gathers_nothing() {
-    let mut bench = Bench::yaml(EACH);
-    bench.succeed("extra", 100);
-    bench.split("all", 0);
-    let Work::Gather(results) = &bench.running[0].work else {
-        panic!("no gathering")
-    };
-    assert!(results.is_empty());
-    bench.succeed("all", 0);
-    assert_eq!(bench.names(), ["sum"]);
-}
-
-fn retrying() -> Bench {
-    let flow = Flow::builder("retrying");
-    let input = flow.input::<u32>();
-    let backoff = Duration::from_secs(2)..Duration::from_secs(2);
-    let step = flow
-        .map("step", &input, |n: u32| -> Result<u32, StepError> { Ok(n) })
-        .retry(Retry::exponential(2, backoff));
-    Bench::new(flow.output(&step).build().unwrap())
-}
-
-#[test]
-fn a_failed_attempt_is_tried_again_after_its_back_off_and_then_fails_the_request() {
-    let mut bench = retrying();
-    let first = bench.fail("step", Cause::Transient);
-    let second = bench.running[0].clone();
-    assert_eq!((first.attempt, second.attempt), (1, 2));
-    assert!(
-        (2_000_000..=3_000_000).contains(&second.not_before_us),
-        "{}",
-        second.not_before_us
-    );
-    bench.wants_the_same_after_a_fold();
-    let late = Bench::event(&first, StepEnd::Succeeded { value: inline(&1) });
-    bench.append(1, vec![late]);
-    assert_eq!(
-        (bench.names(), bench.ended.clone()),
-        (vec!["step"], None),
-        "too late to count"
-    );
-    bench.fail("step", Cause::Timeout);
-    let Some(Conclusion::Failed {
-        step,
-        message,
-        cause,
-    }) = bench.ended.clone()
-    else {
-        panic!("{:?}", bench.ended)
-    };
-    assert_eq!(
-        (step.as_str(), message.as_str(), cause),
-        ("step", "no", Cause::Timeout)
-    );
-}
-
-#[test]
-fn what_will_not_pass_is_not_tried_again() {
-    let mut bench = retrying();
-    bench.fail("step", Cause::Permanent);
-    assert!(matches!(bench.ended, Some(Conclusion::Failed { .. })));
-}
-
-#[test]
-fn nothing_starts_after_a_cancel_and_the_end_is_told_once() {
-    let mut bench = Bench::yaml(DIAMOND);
-    bench.append(1, vec![Event::CancelAsked { at_us: 1 }]);
-    assert_eq!(bench.ended.take(), Some(Conclusion::Cancelled));
-    bench.succeed("a", 1);
-    assert!(bench.running.is_empty() && bench.ended.is_none());
-    let ended = Event::Ended {
-        outcome: Outcome::Cancelled,
-        at_us: 2,
-    };
-    bench.append(1, vec![ended]);
-    assert!(bench.execution.is_ended() && bench.ended.is_none());
-}
-
-#[test]
-fn an_append_below_the_newest_claim_or_after_another_does_not_count() {
-    let mut bench = Bench::yaml(DIAMOND);
-    let first = bench.running[0].clone();
-    let claimed = Event::Claimed {
-        replica: replica(),
-        epoch: 2,
-        at_us: 0,
-    };
-    assert!(bench.append(2, vec![claimed.clone()]));
-    assert!(
-        !bench.append(2, vec![claimed]),
-        "a claim is above the newest"
-    );
-    let end = Bench::event(&first, StepEnd::Succeeded { value: inline(&1) });
-    assert!(
-        !bench.append(1, vec![end.clone()]),
-        "an older claim's append"
-    );
-    assert!(
-        bench.append(2, vec![end]),
-        "the append counts, its event of the older epoch does not"
-    );
-    assert_eq!(bench.names(), ["a"]);
-    let stray = append(
-        99,
-        Some(AppendId(1234)),
-        2,
-        vec![Event::CancelAsked { at_us: 1 }],
-    );
-    assert!(
-        !bench.execution.fold(&stray),
-        "it follows what does not count"
-    );
-    assert_ne!(Seq::START, "1".parse().unwrap());
-}
-
-#[test]
-fn a_chain_of_ten_thousand_skipped_nodes_ends_without_recursion() {
-    let mut text =
-        "flow: long\nnodes:\n  route: { switch: [{ when: 'false', to: n0 }] }\n  n0: { pass: . }\n"
-            .to_owned();
-    for n in 1..10_000 {
-        text.push_str(&format!("  n{n}: {{ after: [n{}], pass: . }}\n", n - 1));
     }
-    let mut bench = Bench::yaml(&text);
-    bench.end("route", StepEnd::Took { case: None });
-    assert_eq!(bench.ended, Some(Conclusion::Succeeded(Given::Empty)));
-}
 
-#[test]
-fn a_switch_whose_cases_lead_to_one_node_is_one_input_of_it() {
-    let mut bench = Bench::yaml(
-        "
-flow: cases
-nodes:
-  first: { switch: [{ when: '.a', to: second }, { when: '.b', to: second }] }
-  second: { switch: [{ when: 'true', to: end }] }
-  end: { pass: . }
-",
-    );
-    bench.end("first", StepEnd::Took { case: Some(1) });
-    assert_eq!(bench.running[0].inputs.len(), 2);
-    bench.end("second", StepEnd::Took { case: Some(0) });
-    assert_eq!(bench.running[0].inputs[0].1, Some(Given::Value(inline(&1))));
+    fn pause(&mut self) -> bool {
+        self.external(Event::PauseAsked { at_us: self.now })
+    }
+
+    fn resume(&mut self) -> bool {
+        self.external(Event::ResumeAsked { at_us: self.now })
+    }
+
+    fn cancel(&mut self) -> bool {
+        self.external(Event::CancelAsked { at_us: self.now })
+    }
+
+    /// Records its end as it was told.
+    fn close(&mut self) -> Conclusion {
+        let conclusion = self.ended.pop_front().expect("it has not ended");
+        assert!(self.ended.is_empty(), "its end is told once");
+        let (trouble, owed) = (self.execution.trouble().to_vec(), Vec::new());
+        let outcome = Outcome::Cancelled;
+        self.drive(Event::Ended {
+            outcome,
+            trouble,
+            owed,
+            at_us: self.now,
+        });
+        assert!(self.execution.is_ended());
+        conclusion
+    }
+
+    fn restart(&mut self, from: Option<&str>, version: Option<&str>) -> bool {
+        let counted = self.external(Event::RestartAsked {
+            from: from.map(Into::into),
+            version: version.map(str::to_owned),
+            deadline_us: self.now + 600 * SECOND,
+            at_us: self.now,
+        });
+        counted
+    }
+
+    /// Another driver takes over, from the log.
+    fn take_over(&mut self) {
+        let flow = Arc::clone(self.execution.flow());
+        let mut folded = Execution::new(
+            RequestId::from_uuid(Uuid::from_u128(9)),
+            flow,
+            self.versions.clone(),
+        );
+        for append in &self.log {
+            folded.fold(append);
+        }
+        let epoch = folded.epoch() + 1;
+        self.execution = folded;
+        (self.running, self.starts, self.ended) =
+            (BTreeMap::new(), BTreeMap::new(), VecDeque::new());
+        let claimed = self.claimed(epoch);
+        assert!(self.append(Kind::Driver, epoch, vec![claimed]));
+    }
+
+    fn output(&mut self) -> Given {
+        match self.close() {
+            Conclusion::Succeeded(output) => output,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn failure(&mut self) -> String {
+        match self.close() {
+            Conclusion::Failed(error) => error.step.to_string(),
+            other => panic!("{other:?}"),
+        }
+    }
 }

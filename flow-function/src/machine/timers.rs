@@ -10,6 +10,7 @@ use turlough_sdk::{Cause, Operation, StepPath, ValueRef, Wait};
 use super::action::Conclusion;
 use super::frame::{Begun, FrameIx, Stage, State};
 use super::given::Given;
+use super::mutation::{Mutation, planted};
 use super::steps::{is_once, limit_us};
 use super::{Execution, HashMap, Phase, Slot};
 
@@ -47,7 +48,7 @@ impl Execution {
             return;
         };
         attempt.stage = Stage::Sleep;
-        attempt.told = false;
+        (attempt.told, attempt.begun) = (false, Begun::No);
         if let Some(name) = &signal {
             if let Some(value) = self.signals.take(name) {
                 let state = State::Done(Given::Value(value));
@@ -82,8 +83,11 @@ impl Execution {
             if let Some(Slot::Node(ix, node)) = self.open.get(&step).copied()
                 && self.awaits(&step, number)
             {
-                self.resolve(&step, ix, node, State::Done(Given::Value(value)));
-                return;
+                let state = State::Done(Given::Value(Arc::clone(&value)));
+                self.resolve(&step, ix, node, state);
+                if !planted(Mutation::SignalTwice) {
+                    return;
+                }
             }
         }
         if self.signals.count < SIGNALS_MAX {
@@ -116,7 +120,7 @@ impl Execution {
     pub(super) fn ticked(&mut self, at_us: u64) {
         self.see(at_us);
         match &self.phase {
-            Phase::Open if at_us >= self.deadline_us => {
+            Phase::Open if at_us >= self.deadline_us && !planted(Mutation::DeadlineIgnored) => {
                 self.conclude(Conclusion::TimedOut);
                 return;
             }
@@ -144,7 +148,7 @@ impl Execution {
                 let State::Open(attempt) = &frame.states[node] else {
                     return;
                 };
-                if attempt.due_us != due_us {
+                if attempt.due_us != due_us && !planted(Mutation::TimerTwice) {
                     return;
                 }
                 let (stage, begun, number) = (attempt.stage, attempt.begun, attempt.number);
@@ -259,7 +263,7 @@ impl Execution {
             attempt.due_us = unknown_us(limit_us);
             self.timers.insert((attempt.due_us, step.clone()));
         }
-        !once
+        !once || planted(Mutation::OnceAgain)
     }
 }
 

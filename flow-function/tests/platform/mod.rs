@@ -7,6 +7,8 @@
     reason = "each test file uses a part of it"
 )]
 
+pub mod endpoint;
+
 use std::collections::HashMap;
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
@@ -25,8 +27,10 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use turlough_flow_function::{Engine, ServeError, Server, Settings};
-use turlough_gateway::{FunctionName, FunctionSpec, Gateway, GatewayConfig};
+use turlough_gateway::{FunctionName, FunctionSpec, Gateway, GatewayConfig, Registry};
 use turlough_sdk::{Flow, read_yaml};
+
+use endpoint::Endpoint;
 
 /// Bytes that are no UTF-8, and would not survive being taken for text.
 pub const BINARY: &[u8] = &[0xff, 0xfe, 0x00, 0x80, b'"', b'\\', 0xc3, 0x28];
@@ -61,6 +65,7 @@ pub struct Platform {
     pub shutdown: CancellationToken,
     pub server: Option<JoinHandle<Result<(), ServeError>>>,
     gateway: CancellationToken,
+    functions: Registry,
 }
 
 impl Platform {
@@ -110,6 +115,7 @@ impl Platform {
             .add_static(spec("flows"), &direct)
             .unwrap();
         let url = format!("{}/function/flows", gateway.url());
+        let functions = gateway.registry().clone();
         let (engine, shutdown) = (server.engine().clone(), CancellationToken::new());
         let serving = tokio::spawn(server.run(shutdown.clone()));
         let stop = CancellationToken::new();
@@ -125,7 +131,15 @@ impl Platform {
             shutdown,
             server,
             gateway: stop,
+            functions,
         }
+    }
+
+    /// Puts an endpoint behind the gateway, as a function.
+    pub fn serve(&self, name: &str, endpoint: &Endpoint) {
+        self.functions
+            .add_static(spec(name), &endpoint.url)
+            .unwrap();
     }
 
     pub async fn post(&self, path: &str, body: impl Into<reqwest::Body>) -> reqwest::Response {
@@ -140,7 +154,7 @@ impl Platform {
     }
 
     /// Starts a flow and does not wait; its id.
-    pub async fn begin(&self, path: &str, body: &'static str) -> String {
+    pub async fn begin(&self, path: &str, body: impl Into<reqwest::Body>) -> String {
         let url = format!("{}{path}", self.url);
         let call = self
             .http
@@ -149,10 +163,34 @@ impl Platform {
             .body(body);
         let answer = call.send().await.unwrap();
         assert_eq!(answer.status(), 202);
-        answer.headers()["x-turlough-request-id"]
-            .to_str()
-            .unwrap()
-            .to_owned()
+        id_of(&answer)
+    }
+
+    /// Asks something of a request, such as `cancel` or `signals/go`; the status and the answer.
+    pub async fn ask(
+        &self,
+        id: &str,
+        what: &str,
+        body: impl Into<reqwest::Body>,
+    ) -> (u16, serde_json::Value) {
+        let answer = self.post(&format!("/requests/{id}/{what}"), body).await;
+        let status = answer.status().as_u16();
+        (status, answer.json().await.unwrap_or_default())
+    }
+
+    /// A request, once it has this status.
+    pub async fn stands(&self, id: &str, status: &str) -> serde_json::Value {
+        self.until(&format!("/requests/{id}"), |view| view["status"] == status)
+            .await
+    }
+
+    /// A request as it ended, and its output where it has one.
+    pub async fn result(&self, id: &str) -> (u16, serde_json::Value) {
+        let over = |view: &serde_json::Value| !view["ended_at"].is_null();
+        self.until(&format!("/requests/{id}"), over).await;
+        let answer = self.get(&format!("/requests/{id}/result")).await;
+        let status = answer.status().as_u16();
+        (status, answer.json().await.unwrap_or_default())
     }
 
     pub async fn get(&self, path: &str) -> reqwest::Response {
@@ -197,6 +235,26 @@ impl Drop for Platform {
         self.shutdown.cancel();
         self.gateway.cancel();
     }
+}
+
+/// The request that an answer is about.
+pub fn id_of(answer: &reqwest::Response) -> String {
+    let id = &answer.headers()["x-turlough-request-id"];
+    id.to_str().unwrap().to_owned()
+}
+
+/// The step of a request's document, or null.
+pub fn step(view: &serde_json::Value, path: &str) -> serde_json::Value {
+    let mut steps = view["steps"].as_array().into_iter().flatten();
+    let found = steps.find(|row| row["step"] == path);
+    found.cloned().unwrap_or_default()
+}
+
+/// Waits for something; the limit is for a fault, not for slowness.
+pub async fn soon<T>(what: impl Future<Output = T>) -> T {
+    let limit = Duration::from_secs(60);
+    let came = tokio::time::timeout(limit, what).await;
+    came.expect("what was waited for did not come")
 }
 
 fn spec(name: &str) -> FunctionSpec {

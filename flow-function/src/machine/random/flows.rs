@@ -117,7 +117,9 @@ pub(super) fn graph(dice: &mut Dice) -> String {
 impl Graph {
     fn written(&self) -> String {
         let lines = self.lines.iter();
-        let lines: Vec<_> = lines.map(|(name, line)| format!("{name}: {line}")).collect();
+        let lines: Vec<_> = lines
+            .map(|(name, line)| format!("{name}: {line}"))
+            .collect();
         lines.join(", ")
     }
 }
@@ -182,12 +184,10 @@ impl Draw<'_> {
         } else if self.dice.chance(8) {
             after.push("input".to_owned());
         }
-        let order = after
-            .into_iter()
-            .map(|name| match self.dice.roll(8) {
-                0 => format!("{{ node: {name}, data: false }}"),
-                _ => name,
-            });
+        let order = after.into_iter().map(|name| match self.dice.roll(8) {
+            0 => format!("{{ node: {name}, data: false }}"),
+            _ => name,
+        });
         order.collect()
     }
 

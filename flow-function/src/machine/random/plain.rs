@@ -4,7 +4,9 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-use turlough_sdk::{Cause, Edge, Fallback, Flow, Graph, Operation, Output, Source, ValueRef, Vertex, Wait};
+use turlough_sdk::{
+    Cause, Edge, Fallback, Flow, Graph, Operation, Output, Source, ValueRef, Vertex, Wait,
+};
 
 use super::undo::{Group, Unwound};
 use crate::machine::given::Given;
@@ -44,6 +46,8 @@ pub(super) struct Step {
     pub(super) went: bool,
     pub(super) fallen: bool,
     pub(super) asleep: bool,
+    /// The event at which it began to wait for a signal.
+    pub(super) slept: u64,
     pub(super) end: Option<End>,
     /// What it had come to, while it is made again.
     pub(super) before: Option<End>,
@@ -73,6 +77,8 @@ pub(super) enum Item {
 pub(super) struct Turn {
     pub(super) state: Given,
     pub(super) number: u32,
+    /// Its condition held after its last iteration.
+    pub(super) spent: bool,
     pub(super) body: Option<Box<Scope>>,
 }
 
@@ -110,6 +116,8 @@ pub(super) struct Leaf<'a> {
 pub(super) struct Stray {
     pub(super) attempt: u32,
     pub(super) called: bool,
+    /// Under which claim it started.
+    pub(super) epoch: u64,
     pub(super) limit: u64,
     pub(super) due: u64,
 }
@@ -143,6 +151,8 @@ pub(super) struct Plain {
     pub(super) variables: BTreeMap<String, ValueRef>,
     pub(super) remakes: BTreeMap<String, u32>,
     pub(super) trouble: usize,
+    /// Sleepers that opened, and the signal that each waits for.
+    pub(super) sleepers_opened: Vec<(String, String)>,
 }
 
 impl Scope {
@@ -217,7 +227,7 @@ impl Scope {
         Seen {
             known: end.is_some(),
             live,
-            remaking: end.is_none(),
+            remaking: end.is_none() && !failed,
             value: value.filter(|_| live).cloned(),
         }
     }
@@ -251,7 +261,11 @@ impl Scope {
                     None => Stage::Run,
                     Some((_, items)) => {
                         let ended = |item: &Item| matches!(item, Item::Done(_) | Item::Failed);
-                        if items.iter().all(ended) { Stage::Gather } else { Stage::Body }
+                        if items.iter().all(ended) {
+                            Stage::Gather
+                        } else {
+                            Stage::Body
+                        }
                     }
                 },
                 Operation::Loop(_) => match &step.turn {
@@ -281,7 +295,9 @@ impl Scope {
     /// Every open step in it.
     pub(super) fn leaves<'a>(&'a self, outer: &[Seen], into: &mut Vec<Leaf<'a>>) {
         for node in 0..self.steps.len() {
-            let Some(stage) = self.stage(node) else { continue };
+            let Some(stage) = self.stage(node) else {
+                continue;
+            };
             let seen = self.seen(outer, node);
             if stage == Stage::Body {
                 for body in self.bodies(node) {
@@ -306,7 +322,10 @@ impl Scope {
         let mut left = vec![node];
         while let Some(at) = left.pop() {
             for (ix, vertex) in self.graph.nodes.iter().enumerate() {
-                let comes = vertex.edges.iter().any(|edge| edge.from == Source::Node(at));
+                let comes = vertex
+                    .edges
+                    .iter()
+                    .any(|edge| edge.from == Source::Node(at));
                 if comes && !after.contains(&ix) {
                     after.push(ix);
                     left.push(ix);
@@ -320,7 +339,9 @@ impl Scope {
 /// Several inputs as one.
 pub(super) fn join(inputs: Vec<(Arc<str>, Option<Given>)>) -> Given {
     let one_name = inputs.windows(2).all(|pair| pair[0].0 == pair[1].0);
-    let mut live = inputs.into_iter().filter_map(|(name, given)| Some((name, given?)));
+    let mut live = inputs
+        .into_iter()
+        .filter_map(|(name, given)| Some((name, given?)));
     if one_name {
         return live.next().map_or(Given::Empty, |(_, given)| given);
     }
@@ -346,7 +367,9 @@ pub(super) fn commits(vertex: &Vertex, stage: Stage) -> bool {
 }
 
 pub(super) fn limit(vertex: &Vertex, stage: Stage) -> u64 {
-    part(vertex, stage).timeout.map_or(0, |limit| limit.as_micros() as u64)
+    part(vertex, stage)
+        .timeout
+        .map_or(0, |limit| limit.as_micros() as u64)
 }
 
 /// Whether another attempt is allowed.

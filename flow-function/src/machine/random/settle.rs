@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use turlough_sdk::{Operation, Wait};
+use turlough_sdk::{Cause, Operation, Wait};
 
-use super::plain::{End, Item, How, Plain, Scope, Seen, Stage, join};
+use super::plain::{End, How, Item, Plain, Scope, Seen, Stage, join};
 use super::undo::Unwound;
 use crate::machine::given::Given;
 
@@ -14,9 +14,18 @@ pub(super) struct News {
     pub(super) event: u64,
     pub(super) now: u64,
     /// Steps that begin without a record of it, and can be undone: path, and what they are given.
-    pub(super) begun: Vec<(String, Arc<turlough_sdk::Graph>, usize, Vec<(Arc<str>, Option<Given>)>)>,
-    /// Nodes that were made again: path, and whether they give the same.
-    pub(super) remade: Vec<(String, bool)>,
+    pub(super) begun: Vec<(
+        String,
+        Arc<turlough_sdk::Graph>,
+        usize,
+        Vec<(Arc<str>, Option<Given>)>,
+    )>,
+    /// Nodes that were made again: path, and what they gave before, where they give another.
+    pub(super) remade: Vec<(String, Option<End>)>,
+    /// What steps gave.
+    pub(super) learned: Vec<(String, Given)>,
+    /// Steps that became ready.
+    pub(super) opened: Vec<String>,
     /// Sleepers that opened: they may take a signal that is kept.
     pub(super) sleeps: Vec<(String, String)>,
 }
@@ -58,6 +67,7 @@ impl Scope {
             return;
         }
         self.steps[node].opened = Some(news.event);
+        news.opened.push(self.path(node));
         self.enter(outer, node, news);
     }
 
@@ -68,20 +78,27 @@ impl Scope {
         let vertex = &graph.nodes[node];
         if vertex.compensate.is_some() && matches!(stage, Some(Stage::Sleep | Stage::Ask)) {
             let inputs = self.inputs(outer, node);
-            news.begun.push((path.clone(), Arc::clone(&graph), node, inputs));
+            news.begun
+                .push((path.clone(), Arc::clone(&graph), node, inputs));
         }
         if stage != Some(Stage::Sleep) {
             return;
         }
-        let limit = vertex.timeout.map_or(0, |limit| news.now + limit.as_micros() as u64);
+        let limit = vertex
+            .timeout
+            .map_or(0, |limit| news.now + limit.as_micros() as u64);
         let step = &mut self.steps[node];
         match &vertex.operation {
             Operation::Wait(Wait::Duration(wait)) => {
                 step.until = news.now + wait.as_micros() as u64;
-                step.due = if limit > 0 { limit.min(step.until) } else { step.until };
+                step.due = if limit > 0 {
+                    limit.min(step.until)
+                } else {
+                    step.until
+                };
             }
             Operation::Wait(Wait::Signal(name)) => {
-                (step.until, step.due) = (0, limit);
+                (step.until, step.due, step.slept) = (0, limit, news.event);
                 news.sleeps.push((path, name.to_string()));
             }
             _ => {}
@@ -94,7 +111,9 @@ impl Scope {
         let mut changed = false;
         match &graph.nodes[node].operation {
             Operation::ForEach(each) => {
-                let Some((manifest, items)) = &mut step.items else { return false };
+                let Some((manifest, items)) = &mut step.items else {
+                    return false;
+                };
                 for item in items.iter_mut() {
                     if let Item::Runs(scope) = item {
                         changed |= scope.settle(seen, news);
@@ -104,12 +123,20 @@ impl Scope {
                         }
                     }
                 }
-                let running = items.iter().filter(|item| matches!(item, Item::Runs(_))).count();
+                let running = items
+                    .iter()
+                    .filter(|item| matches!(item, Item::Runs(_)))
+                    .count();
                 let room = each.parallel_max.saturating_sub(running);
                 let fresh = items.iter_mut().enumerate();
-                let fresh = fresh.filter(|(_, item)| matches!(item, Item::Fresh)).take(room);
+                let fresh = fresh
+                    .filter(|(_, item)| matches!(item, Item::Fresh))
+                    .take(room);
                 for (index, item) in fresh {
-                    let input = Given::Item { manifest: Arc::clone(manifest), index: index as u32 };
+                    let input = Given::Item {
+                        manifest: Arc::clone(manifest),
+                        index: index as u32,
+                    };
                     let scope = Scope::new(&each.body, format!("{prefix}[{index}]/"), input);
                     *item = Item::Runs(Box::new(scope));
                     changed = true;
@@ -121,8 +148,12 @@ impl Scope {
                 }
             }
             Operation::Loop(_) => {
-                let Some(turn) = &mut step.turn else { return false };
-                let Some(scope) = &mut turn.body else { return false };
+                let Some(turn) = &mut step.turn else {
+                    return false;
+                };
+                let Some(scope) = &mut turn.body else {
+                    return false;
+                };
                 changed |= scope.settle(seen, news);
                 if scope.is_done() {
                     (turn.state, turn.body) = (scope.output(), None);
@@ -132,7 +163,9 @@ impl Scope {
                 }
             }
             _ => {
-                let Some(scope) = &mut step.made else { return false };
+                let Some(scope) = &mut step.made else {
+                    return false;
+                };
                 changed |= scope.settle(&[], news);
                 if scope.is_done() {
                     let output = scope.output();
@@ -152,10 +185,13 @@ impl Scope {
         step.made = None;
         step.opened.get_or_insert(news.event);
         let before = step.before.take();
+        if let (End::Done(given) | End::Took(_, given), false) = (&end, step.fallen) {
+            news.learned.push((path.clone(), given.clone()));
+        }
         step.end = Some(end);
         if let Some(before) = before {
             let same = same_end(&before, step.end.as_ref().unwrap());
-            news.remade.push((path, same));
+            news.remade.push((path, (!same).then_some(before)));
         }
     }
 }
@@ -178,7 +214,10 @@ pub(super) fn same(a: &Given, b: &Given) -> bool {
             _ => false,
         },
         (Given::Map(a), Given::Map(b)) => {
-            a.len() == b.len() && a.iter().zip(b.iter()).all(|((m, a), (n, b))| m == n && same(a, b))
+            a.len() == b.len()
+                && a.iter()
+                    .zip(b.iter())
+                    .all(|((m, a), (n, b))| m == n && same(a, b))
         }
         (a, b) => a == b,
     }
@@ -186,7 +225,11 @@ pub(super) fn same(a: &Given, b: &Given) -> bool {
 
 impl Plain {
     pub(super) fn news(&self) -> News {
-        News { event: self.event, now: self.now, ..News::default() }
+        News {
+            event: self.event,
+            now: self.now,
+            ..News::default()
+        }
     }
 
     /// All that follows, until nothing does.
@@ -223,20 +266,31 @@ impl Plain {
     }
 
     fn take_news(&mut self, news: &mut News) {
+        for path in news.opened.drain(..) {
+            // It runs again before its earlier call has ended.
+            if self.strays.remove(&path).is_some() {
+                self.undo_learns(&path, None, Some(Cause::Unknown));
+            }
+        }
+        for (path, given) in news.learned.drain(..) {
+            self.undo_learns(&path, Some(given), None);
+        }
         for (path, graph, node, inputs) in news.begun.drain(..) {
             if !path.starts_with('~') {
                 self.undo_begins(&path, &graph, node, inputs);
             }
         }
-        for (path, same) in std::mem::take(&mut news.remade) {
-            if !same {
-                self.diverged(&path);
+        let fresh = std::mem::take(&mut news.sleeps);
+        self.sleepers_opened.extend(fresh);
+        for (path, before) in std::mem::take(&mut news.remade) {
+            if let Some(before) = before {
+                self.diverged(&path, before);
             }
         }
-        // The world asks the machine which of several sleepers takes a signal.
-        for (path, name) in news.sleeps.drain(..) {
-            self.sleepers_opened.push((path, name));
-        }
+    }
+
+    pub(super) fn take(&mut self, mut news: News) {
+        self.take_news(&mut news);
     }
 
     /// Recorded starts whose values are there again are called.

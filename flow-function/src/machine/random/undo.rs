@@ -1,11 +1,10 @@
-//! The way to the end, read plainly: what is awaited, what is undone, which handlers run; and restart.
+//! The way to the end, read plainly: what is awaited, what is undone, which handlers run.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use turlough_sdk::{Cause, Flow, Graph};
+use turlough_sdk::{Cause, Graph};
 
-use super::plain::{Begun, End, How, Item, Leaf, Plain, Scope, Seen, Step};
+use super::plain::{Begun, How, Leaf, Plain, Scope, Seen, Stray, limit};
 use super::settle::same;
 use crate::machine::given::Given;
 
@@ -65,7 +64,9 @@ impl Group {
     /// When that attempt started.
     pub(super) fn started(&self) -> u64 {
         let mut attempts = self.attempts.iter();
-        attempts.find(|it| it.came_to != CameTo::Nothing).map_or(0, |it| it.at)
+        attempts
+            .find(|it| it.came_to != CameTo::Nothing)
+            .map_or(0, |it| it.at)
     }
 }
 
@@ -77,7 +78,10 @@ impl Plain {
         node: usize,
         inputs: Vec<(Arc<str>, Option<Given>)>,
     ) {
-        let attempt = Try { at: self.event, came_to: CameTo::Pending };
+        let attempt = Try {
+            at: self.event,
+            came_to: CameTo::Pending,
+        };
         if let Some(last) = self.undo.iter_mut().rfind(|group| group.path == path) {
             let equal = last.inputs.len() == inputs.len()
                 && last.inputs.iter().zip(&inputs).all(|((m, a), (n, b))| {
@@ -111,11 +115,16 @@ impl Plain {
 
     /// How the newest attempt of a step that can be undone ended.
     pub(super) fn undo_learns(&mut self, path: &str, output: Option<Given>, cause: Option<Cause>) {
-        let Some(group) = self.undo.iter_mut().rfind(|group| group.path == path && !group.undone)
+        let Some(group) = self
+            .undo
+            .iter_mut()
+            .rfind(|group| group.path == path && !group.undone)
         else {
             return;
         };
-        let Some(attempt) = group.attempts.last_mut() else { return };
+        let Some(attempt) = group.attempts.last_mut() else {
+            return;
+        };
         attempt.came_to = match cause {
             None => CameTo::Done,
             Some(Cause::Permanent | Cause::Transient) => CameTo::Nothing,
@@ -130,27 +139,20 @@ impl Plain {
         if self.phase != Unwound::Open {
             return;
         }
-        let gone: Vec<_> = self.leaves().into_iter().map(|leaf| self.goes(&leaf)).collect();
-        for (path, lost) in gone.into_iter().flatten() {
-            self.undo_learns(&path, None, Some(lost));
+        let dropped = dropped(&self.leaves(), self.epoch);
+        for (path, fate) in dropped {
+            if let Fate::Gone(cause) = fate {
+                self.with(&path, |step| step.begun = Begun::No);
+                if cause.is_some() {
+                    self.undo_learns(&path, None, cause);
+                }
+            }
         }
         self.how = Some(how);
         self.paused = false;
         self.phase = Unwound::Awaiting;
         self.until = self.now + self.flow.timeout().as_micros() as u64;
         self.unwind();
-    }
-
-    /// What becomes of an open step that nobody waits for: its start may have been recorded without
-    /// a call.
-    pub(super) fn goes(&self, leaf: &Leaf<'_>) -> Option<(String, Cause)> {
-        match leaf.step.begun {
-            Begun::Started(at) if leaf.step.held && !leaf.must_end(self.epoch) => {
-                let cause = if at == self.epoch { Cause::Permanent } else { Cause::Unknown };
-                Some((leaf.path.clone(), cause))
-            }
-            _ => None,
-        }
     }
 
     /// Steps of the flow that are awaited while the request is unwound.
@@ -167,7 +169,11 @@ impl Plain {
             let succeeded = matches!(self.how, Some(How::Succeeded(_)));
             self.phase = match self.phase {
                 Unwound::Awaiting if self.awaited().is_empty() && self.strays.is_empty() => {
-                    if succeeded { Unwound::BetweenHandlers } else { Unwound::Undoing }
+                    if succeeded {
+                        Unwound::BetweenHandlers
+                    } else {
+                        Unwound::Undoing
+                    }
                 }
                 Unwound::Undoing if self.undo.iter().any(|group| group.is_due()) => return,
                 Unwound::Undoing => match self.flow.on_failure().filter(|_| !cancelled) {
@@ -232,148 +238,52 @@ impl Plain {
     pub(super) fn drop_scope(&mut self, scope: &Scope, outer: &[Seen]) {
         let mut leaves = Vec::new();
         scope.leaves(outer, &mut leaves);
-        for leaf in leaves {
-            if leaf.must_end(self.epoch) {
-                self.strays.insert(
-                    leaf.path.clone(),
-                    super::plain::Stray {
-                        attempt: leaf.step.attempt.unwrap_or(0),
-                        called: leaf.step.begun == Begun::Called,
-                        limit: super::plain::limit(leaf.vertex, leaf.stage),
-                        due: leaf.step.due,
-                    },
-                );
-            } else if let Some((path, cause)) = self.goes(&leaf) {
-                self.undo_learns(&path, None, Some(cause));
-            }
-        }
+        self.let_go(dropped(&leaves, self.epoch));
     }
 
-    /// The request goes on in the next generation.
-    pub(super) fn restart(&mut self, from: Option<&str>, version: Option<(&Arc<Flow>, &[String])>, deadline: u64) {
-        self.generation += 1;
-        (self.phase, self.how, self.ended) = (Unwound::Open, None, false);
-        (self.deadline, self.paused, self.trouble) = (deadline, false, 0);
-        self.handler = None;
-        self.strays.clear();
-        self.remakes.clear();
-        if let Some((flow, same)) = version {
-            self.switch(flow, same);
-        }
-        let undone: BTreeSet<_> = self.undo.iter().filter(|it| it.undone).map(|it| it.path.clone()).collect();
-        for path in undone {
-            reset_at(&mut self.root, &path, false);
-        }
-        if let Some(path) = from {
-            reset_at(&mut self.root, path, true);
-        }
-        self.undo.retain(|group| !group.undone);
-        for group in &mut self.undo {
-            if group.stuck {
-                // Nobody knows how far it came.
-                group.attempts.push(Try { at: group.started(), came_to: CameTo::Unknown });
-                group.attempts.sort_by_key(|attempt| attempt.at);
-            }
-            (group.stuck, group.open) = (false, false);
-        }
-        reopen(&mut self.root);
-        self.settle(self.news());
-    }
-
-    fn switch(&mut self, flow: &Arc<Flow>, same: &[String]) {
-        let mut root = Scope::new(flow.graph(), String::new(), self.root.input.clone());
-        let old = &mut self.root;
-        let mut changed = Vec::new();
-        for (ix, vertex) in flow.graph().nodes.iter().enumerate() {
-            let from = old.graph.nodes.iter().position(|node| node.id == vertex.id);
-            match from.filter(|_| same.iter().any(|name| *name == vertex.id.to_string())) {
-                Some(from) => root.steps[ix] = std::mem::take(&mut old.steps[from]),
-                None => changed.push(ix),
+    pub(super) fn let_go(&mut self, dropped: Vec<(String, Fate)>) {
+        for (path, fate) in dropped {
+            match fate {
+                Fate::Awaited(stray) => {
+                    self.strays.insert(path, stray);
+                }
+                Fate::Gone(Some(cause)) => self.undo_learns(&path, None, Some(cause)),
+                Fate::Gone(None) => {}
             }
         }
-        for ix in changed {
-            for after in root.after(ix) {
-                root.steps[after] = Step::default();
-            }
-        }
-        self.flow = Arc::clone(flow);
-        self.root = root;
     }
 }
 
-/// A step and all that comes after it run again; of what has ended, the whole body.
-fn reset_at(scope: &mut Scope, path: &str, named: bool) {
-    let (head, rest) = path.split_once('/').map_or((path, None), |(head, rest)| (head, Some(rest)));
-    let name = head.split(['[', '#']).next().unwrap_or(head);
-    let Some(node) = scope.graph.nodes.iter().position(|node| node.id.as_str() == name) else {
-        return;
+/// What becomes of an open step when nobody waits for its node.
+#[derive(Debug)]
+pub(super) enum Fate {
+    Awaited(Stray),
+    /// Its start may have been recorded, and no call made.
+    Gone(Option<Cause>),
+}
+
+pub(super) fn dropped(leaves: &[Leaf<'_>], epoch: u64) -> Vec<(String, Fate)> {
+    let fate = |leaf: &Leaf<'_>| {
+        if leaf.must_end(epoch) {
+            return Fate::Awaited(Stray {
+                attempt: leaf.step.attempt.unwrap_or(0),
+                called: leaf.step.begun == Begun::Called,
+                epoch: match leaf.step.begun {
+                    Begun::Started(at) => at,
+                    _ => 0,
+                },
+                limit: limit(leaf.vertex, leaf.stage),
+                due: leaf.step.due,
+            });
+        }
+        Fate::Gone(match leaf.step.begun {
+            Begun::Started(at) if leaf.step.held && at == epoch => Some(Cause::Permanent),
+            Begun::Started(_) if leaf.step.held => Some(Cause::Unknown),
+            _ => None,
+        })
     };
-    let place = head[name.len()..].trim_matches(['[', ']', '#']).parse::<usize>().ok();
-    let step = &mut scope.steps[node];
-    let mut itself = true;
-    if let (Some((_, items)), Some(place), Some(rest)) = (&mut step.items, place, rest) {
-        match items.get_mut(place) {
-            Some(Item::Runs(inner)) => return reset_at(inner, rest, named),
-            Some(item @ (Item::Done(_) | Item::Failed)) => *item = Item::Fresh,
-            Some(Item::Fresh) | None => return,
-        }
-        (itself, step.end) = (false, None);
-    } else if let (Some(turn), Some(rest)) = (&mut step.turn, rest)
-        && let Some(inner) = turn.body.as_mut().filter(|_| place == Some(turn.number as usize))
-    {
-        return reset_at(inner, rest, named);
-    } else if let (Some(inner), Some(rest)) = (&mut step.made, rest) {
-        return reset_at(inner, rest, named);
-    } else if let (Some((_, items)), true) = (&mut step.items, named) {
-        let failed = items.iter_mut().filter(|item| matches!(item, Item::Failed));
-        if failed.map(|item| *item = Item::Fresh).count() > 0 {
-            (itself, step.end) = (false, None);
-        }
-    }
-    for after in scope.after(node) {
-        scope.steps[after] = Step::default();
-    }
-    if itself {
-        scope.steps[node] = Step::default();
-    } else {
-        scope.steps[node].fallen = false;
-        scope.steps[node].opened.get_or_insert(0);
-        scope.steps[node].anew();
-    }
-}
-
-/// What failed or was stopped runs again, and all that comes after it.
-fn reopen(scope: &mut Scope) {
-    for node in 0..scope.steps.len() {
-        let step = &scope.steps[node];
-        let stopped = step.opened.is_some() && (step.end.is_none() || step.end == Some(End::Failed));
-        if !stopped {
-            continue;
-        }
-        for after in scope.after(node) {
-            scope.steps[after] = Step::default();
-        }
-        let step = &mut scope.steps[node];
-        step.before = None;
-        if step.items.is_some() || step.turn.is_some() {
-            step.end = None;
-            step.failures = 0;
-            step.anew();
-        }
-        let items = step.items.iter_mut().flat_map(|(_, items)| items);
-        for item in items {
-            if let Item::Runs(inner) = item {
-                reopen(inner);
-            }
-        }
-        if let Some(turn) = &mut step.turn {
-            if let Some(inner) = &mut turn.body {
-                reopen(inner);
-            }
-        } else if let Some(inner) = &mut step.made {
-            reopen(inner);
-        } else if step.items.is_none() {
-            *step = Step::default();
-        }
-    }
+    leaves
+        .iter()
+        .map(|leaf| (leaf.path.clone(), fate(leaf)))
+        .collect()
 }

@@ -14,7 +14,8 @@ use super::table::Values;
 use crate::machine::action::Conclusion;
 use crate::machine::frame::{Body, Each, Frame, Loop, Owner, State};
 use crate::machine::timers::Signals;
-use crate::machine::unwind::{Undo, Unwinding};
+use crate::machine::undo::Undo;
+use crate::machine::unwind::Unwinding;
 use crate::machine::{Execution, Phase, Slot, Stray, Versions};
 
 impl Execution {

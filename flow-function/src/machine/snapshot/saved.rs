@@ -14,7 +14,8 @@ use turlough_statestore::{AppendId, Seq};
 use crate::machine::action::Conclusion;
 use crate::machine::frame::{Attempt, Begun, Root, Stage};
 use crate::machine::given::Given;
-use crate::machine::unwind::{At, Done};
+use crate::machine::undo::Done;
+use crate::machine::unwind::At;
 
 /// Version of the encoding; readers refuse a newer one.
 pub(super) const FORMAT: u8 = 1;

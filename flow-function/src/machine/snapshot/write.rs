@@ -12,7 +12,8 @@ use super::saved::{
 use super::table::Tables;
 use crate::machine::frame::{Body, Each, Frame, Loop, Owner, State};
 use crate::machine::timers::Signals;
-use crate::machine::unwind::{Undo, Unwinding};
+use crate::machine::undo::Undo;
+use crate::machine::unwind::Unwinding;
 use crate::machine::{Execution, HashMap, Phase, Slot, Stray};
 use turlough_sdk::Place;
 

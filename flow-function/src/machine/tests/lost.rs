@@ -1,0 +1,202 @@
+//! Lost data: it is made again, and what used it is void where it differs.
+
+use super::*;
+
+const CHAIN: &str = "
+flow: chain
+nodes:
+  a: { apply: f }
+  b: { after: [a], apply: f }
+  c: { after: [a, b], apply: f }
+";
+
+/// Places of values, each used once.
+fn put(bench: &mut Bench, step: &str, data: u64) -> ValueRef {
+    let value = stored(bench.log.len() as u64, data);
+    bench.end(
+        step,
+        StepEnd::Succeeded {
+            value: value.clone(),
+        },
+    );
+    value
+}
+
+fn lose(bench: &mut Bench, step: &str, value: &ValueRef) {
+    bench.end(
+        step,
+        StepEnd::Lost {
+            value: value.clone(),
+        },
+    );
+}
+
+fn at(value: &ValueRef) -> Option<Given> {
+    Some(Given::Value(Arc::new(value.clone())))
+}
+
+#[test]
+fn a_value_that_is_gone_is_made_again_and_where_it_is_the_same_only_its_reader_goes_on() {
+    let mut bench = Bench::new(CHAIN);
+    let a = put(&mut bench, "a", 1);
+    let b = put(&mut bench, "b", 2);
+    lose(&mut bench, "c", &a);
+    assert_eq!(
+        (bench.names(), bench.run("a").attempt),
+        (vec!["a".to_owned()], 2),
+        "c waits"
+    );
+    let again = put(&mut bench, "a", 1);
+    assert_eq!(bench.names(), ["c"]);
+    let run = bench.run("c");
+    assert_eq!(
+        (
+            run.attempt,
+            run.inputs[0].1.clone(),
+            run.inputs[1].1.clone()
+        ),
+        (2, at(&again), at(&b))
+    );
+}
+
+#[test]
+fn where_it_differs_all_that_used_it_is_void() {
+    let mut bench = Bench::new(CHAIN);
+    let a = put(&mut bench, "a", 1);
+    put(&mut bench, "b", 2);
+    lose(&mut bench, "c", &a);
+    let again = put(&mut bench, "a", 9);
+    assert_eq!(
+        (bench.names(), bench.run("b").attempt),
+        (vec!["b".to_owned()], 2)
+    );
+    assert_eq!(bench.run("b").inputs[0].1, at(&again));
+}
+
+#[test]
+fn where_what_used_it_must_not_be_repeated_the_request_fails() {
+    let once = CHAIN.replace(
+        "b: { after: [a], apply: f }",
+        "b: { after: [a], apply: f, idempotent: false }",
+    );
+    let mut bench = Bench::new(&once);
+    let a = put(&mut bench, "a", 1);
+    bench.start("b");
+    put(&mut bench, "b", 2);
+    lose(&mut bench, "c", &a);
+    put(&mut bench, "a", 9);
+    let Conclusion::Failed(error) = bench.close() else {
+        panic!("it goes on")
+    };
+    assert!(
+        error.message.starts_with("data diverged"),
+        "{}",
+        error.message
+    );
+}
+
+#[test]
+fn what_must_not_be_repeated_is_not_made_again() {
+    let once = CHAIN.replace("a: { apply: f }", "a: { apply: f, idempotent: false }");
+    let mut bench = Bench::new(&once);
+    bench.start("a");
+    let a = put(&mut bench, "a", 1);
+    lose(&mut bench, "b", &a);
+    assert_eq!(bench.failure(), "a");
+}
+
+#[test]
+fn a_value_is_made_again_three_times_and_not_a_fourth() {
+    let mut bench = Bench::new(CHAIN);
+    let mut a = put(&mut bench, "a", 1);
+    for _ in 0..3 {
+        lose(&mut bench, "b", &a);
+        a = put(&mut bench, "a", 1);
+    }
+    lose(&mut bench, "b", &a);
+    assert_eq!(bench.failure(), "a");
+}
+
+#[test]
+fn making_it_again_does_not_count_against_the_retries_of_its_reader() {
+    let text = CHAIN.replace(
+        "b: { after: [a], apply: f }",
+        "b: { after: [a], apply: f, retry: { attempts: 2, backoff: 1ms..1ms } }",
+    );
+    let mut bench = Bench::new(&text);
+    let a = put(&mut bench, "a", 1);
+    bench.fail("b", Cause::Transient);
+    lose(&mut bench, "b", &a);
+    put(&mut bench, "a", 1);
+    bench.fail("b", Cause::Transient);
+    assert_eq!(bench.failure(), "b");
+}
+
+#[test]
+fn what_must_not_be_repeated_may_start_after_its_input_was_made_again() {
+    let mut bench = Bench::new(
+        "
+flow: pay
+nodes:
+  a: { apply: f }
+  pay: { after: [a], apply: f, idempotent: false }
+",
+    );
+    let a = put(&mut bench, "a", 1);
+    bench.start("pay");
+    lose(&mut bench, "pay", &a);
+    assert_eq!(bench.names(), ["a"]);
+    put(&mut bench, "a", 1);
+    assert_eq!(bench.names(), ["pay?"], "no call was made");
+    assert_eq!(bench.starts["pay"], 2);
+}
+
+#[test]
+fn a_value_from_outside_is_made_again_without_letting_go_of_the_body() {
+    let mut bench = Bench::new(
+        "
+flow: outside
+nodes:
+  a: { apply: f }
+  all: { for_each: { body: { nodes: { one: { after: [item, a], apply: f }, pay: { after: [item], apply: f, idempotent: false } } } } }
+",
+    );
+    let a = put(&mut bench, "a", 1);
+    bench.split("all", 1);
+    bench.start("all[0]/pay");
+    bench.succeed("all[0]/pay", 1);
+    lose(&mut bench, "all[0]/one", &a);
+    assert_eq!(bench.names(), ["a"]);
+    put(&mut bench, "a", 1);
+    assert_eq!(bench.names(), ["all[0]/one"], "and nothing is paid again");
+}
+
+#[test]
+fn a_wait_whose_value_is_lost_does_not_wait_again() {
+    let mut bench = Bench::new(
+        "
+flow: nap
+nodes:
+  a: { apply: f }
+  nap: { after: [a], wait: 5s }
+  b: { after: [nap], apply: f }
+",
+    );
+    let a = put(&mut bench, "a", 1);
+    bench.tick(5 * SECOND);
+    lose(&mut bench, "b", &a);
+    assert_eq!(bench.names(), ["a"]);
+    let again = put(&mut bench, "a", 1);
+    assert_eq!(bench.run("b").inputs[0].1, at(&again));
+}
+
+#[test]
+fn an_input_that_is_lost_fails_the_request() {
+    let mut bench = Bench::new(CHAIN);
+    let input = inline(&1);
+    lose(&mut bench, "a", &input);
+    let Conclusion::Failed(error) = bench.close() else {
+        panic!("it goes on")
+    };
+    assert!(error.message.contains("input is lost"), "{}", error.message);
+}

@@ -1,0 +1,267 @@
+//! What undoes steps when the flow fails: in the reverse order of their starts, one after the other.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use turlough_sdk::{Cause, Flow, Graph, StepPath};
+use turlough_statestore::event::{StepEnd, StepEnded, Trouble};
+
+use super::action::{Action, Run, Work, trouble};
+use super::frame::{Attempt, Begun, FrameIx, Made, Root, Stage};
+use super::given::Given;
+use super::mutation::{Mutation, planted};
+use super::steps::jitter;
+use super::timers::after;
+use super::{Execution, Phase, Slot};
+
+/// A step that is undone if the flow fails.
+#[derive(Debug, Clone)]
+pub(super) struct Undo {
+    pub(super) step: StepPath,
+    pub(super) graph: Arc<Graph>,
+    /// Where the graph comes from, so that a snapshot can name it.
+    pub(super) flow: Arc<Flow>,
+    pub(super) made: Option<Arc<Made>>,
+    pub(super) node: usize,
+    pub(super) inputs: Vec<(Arc<str>, Option<Given>)>,
+    pub(super) output: Option<Given>,
+    pub(super) done: Done,
+    /// Its compensation, while that is open.
+    pub(super) attempt: Option<Attempt>,
+    /// The last attempt number of its compensation.
+    pub(super) number: u32,
+}
+
+/// Whether a step that can be undone was done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Done {
+    /// An attempt runs, or nobody knows how one ended.
+    Perhaps {
+        unsure: bool,
+    },
+    Yes,
+    No,
+    Undone,
+    /// Its compensation is out of attempts.
+    Stuck,
+}
+
+impl Execution {
+    /// Opens the compensation of the latest start that is not undone. False where there is none.
+    pub(super) fn undo_next(&mut self) -> bool {
+        let found = if planted(Mutation::UndoForward) {
+            let open = self.undo.iter().position(|undo| undo.attempt.is_some());
+            open.or_else(|| self.undo.iter().position(Undo::is_due))
+        } else {
+            self.undo.iter().rposition(Undo::is_due)
+        };
+        let Some(at) = found else {
+            return false;
+        };
+        if self.undo[at].attempt.is_none() {
+            self.open_undo(at, 0, 0);
+        }
+        true
+    }
+
+    fn open_undo(&mut self, at: usize, failures: u32, not_before_us: u64) {
+        let path = self.undo[at].step.compensation();
+        // A step that was done on two inputs is undone twice, and no number is used twice.
+        let newest = self.undo_at.get(&self.undo[at].step).copied().unwrap_or(at);
+        self.undo[newest].number += 1;
+        let mut attempt = Attempt::new(Stage::Run, self.undo[newest].number);
+        attempt.failures = failures;
+        attempt.not_before_us = not_before_us;
+        self.undo[at].attempt = Some(attempt);
+        self.open.insert(path.clone(), Slot::Undo(at));
+        self.fresh.push_back(path);
+    }
+
+    /// A step begins that can be undone.
+    pub(super) fn undo_later(&mut self, step: &StepPath, ix: FrameIx, node: usize) {
+        let Some(frame) = self.frame(ix) else { return };
+        let vertex = &frame.graph.nodes[node];
+        if vertex.compensate.is_none() || frame.root != Root::Flow {
+            return;
+        }
+        let inputs = self.inputs(frame, vertex);
+        let mut number = 0;
+        if let Some(at) = self.undo_at.get(step).copied() {
+            let last = at + 1 == self.undo.len();
+            let record = &self.undo[at];
+            let same = record.begins_again(&inputs);
+            if same && (record.is_due() || last) {
+                if record.done == Done::No {
+                    let record = &mut self.undo[at];
+                    (record.done, record.output) = (Done::Perhaps { unsure: false }, None);
+                }
+                return;
+            }
+            // Otherwise what was done on the other input is undone by itself, and at its own place.
+            number = record.number;
+        }
+        let record = Undo {
+            step: step.clone(),
+            graph: Arc::clone(&frame.graph),
+            flow: Arc::clone(&self.flow),
+            made: frame.made.clone(),
+            node,
+            inputs,
+            output: None,
+            done: Done::Perhaps { unsure: false },
+            attempt: None,
+            number,
+        };
+        self.undo_at.insert(step.clone(), self.undo.len());
+        self.undo.push(record);
+    }
+
+    /// How an attempt of a step that can be undone ended.
+    pub(super) fn undo_known(
+        &mut self,
+        step: &StepPath,
+        output: Option<&Given>,
+        cause: Option<Cause>,
+    ) {
+        let Some(at) = self.undo_at.get(step) else {
+            return;
+        };
+        self.undo[*at].learn(output, cause);
+    }
+
+    pub(super) fn tell_undo(&mut self, step: StepPath, at: usize) -> Option<Action> {
+        let error = match &self.phase {
+            Phase::Unwinding(unwinding) => self.error_of(&unwinding.conclusion),
+            _ => return None,
+        };
+        let (variables, epoch) = (Arc::clone(&self.variables), self.epoch);
+        let record = &mut self.undo[at];
+        let part = record.graph.nodes[record.node].compensate.as_deref();
+        let once = part.is_some_and(|part| !part.idempotent);
+        let attempt = record.attempt.as_mut().filter(|attempt| !attempt.told)?;
+        match attempt.begun {
+            Begun::No if once => {
+                return Some(Action::Start {
+                    step,
+                    attempt: attempt.number,
+                });
+            }
+            Begun::Started(at) if once && at < epoch => return None,
+            _ => {}
+        }
+        attempt.told = true;
+        Some(Action::Run(Box::new(Run {
+            step,
+            attempt: attempt.number,
+            not_before_us: attempt.not_before_us,
+            graph: Arc::clone(&record.graph),
+            node: record.node,
+            work: Work::Compensate(record.output.clone()),
+            inputs: record.inputs.clone(),
+            variables,
+            error,
+        })))
+    }
+
+    /// The start of a compensation is recorded.
+    pub(super) fn undo_started(&mut self, step: &StepPath, at: usize, number: u32) {
+        let epoch = self.epoch;
+        let attempt = self.undo[at].attempt.as_mut();
+        if let Some(attempt) = attempt.filter(|attempt| attempt.number == number)
+            && attempt.begun == Begun::No
+        {
+            attempt.begun = Begun::Started(epoch);
+            self.run_recorded(step);
+        }
+    }
+
+    pub(super) fn undo_ended(&mut self, ended: &StepEnded, at: usize) {
+        match &ended.end {
+            StepEnd::Succeeded { .. } => {
+                self.open.remove(&ended.step);
+                self.undo[at].attempt = None;
+                self.undo[at].done = Done::Undone;
+                self.unwind();
+            }
+            StepEnd::Failed { message, cause } => {
+                self.undo_failed(&ended.step, at, message, *cause);
+            }
+            StepEnd::Lost { .. } => {
+                let text = "a value that it needs is lost";
+                self.undo_failed(&ended.step, at, text, Cause::Permanent);
+            }
+            _ => {}
+        }
+    }
+
+    pub(super) fn undo_failed(&mut self, step: &StepPath, at: usize, message: &str, cause: Cause) {
+        self.open.remove(step);
+        let now_us = self.now_us;
+        let record = &mut self.undo[at];
+        let failures = record
+            .attempt
+            .take()
+            .map_or(1, |attempt| attempt.failures + 1);
+        let part = record.graph.nodes[record.node].compensate.as_deref();
+        if let Some(retry) = part.map(|part| &part.retry)
+            && retry.applies(failures, cause)
+        {
+            let wait = retry.wait_after(failures, jitter(step, failures));
+            self.open_undo(at, failures, after(now_us, wait));
+            return;
+        }
+        record.done = Done::Stuck;
+        let error = trouble(step, message, cause);
+        self.trouble.push(Trouble::clone(&error));
+        self.unwind();
+    }
+}
+
+impl Undo {
+    /// In the next generation, what was undone is over, and what could not be is tried again.
+    pub(super) fn reopen(&mut self) {
+        self.attempt = None;
+        match self.done {
+            Done::Undone if planted(Mutation::UndoneTwice) => self.done = Done::Yes,
+            Done::Undone => self.done = Done::No,
+            Done::Stuck => self.done = Done::Perhaps { unsure: true },
+            Done::Perhaps { .. } | Done::Yes | Done::No => {}
+        }
+    }
+
+    pub(super) const fn is_due(&self) -> bool {
+        matches!(self.done, Done::Perhaps { .. } | Done::Yes)
+    }
+
+    /// Whether it would begin on the same input as before.
+    fn begins_again(&self, inputs: &[(Arc<str>, Option<Given>)]) -> bool {
+        let same = |((m, a), (n, b)): (&(Arc<str>, Option<Given>), &(Arc<str>, Option<Given>))| {
+            m == n
+                && match (a, b) {
+                    (Some(a), Some(b)) => a.same_data(b),
+                    (a, b) => a.is_none() && b.is_none(),
+                }
+        };
+        self.inputs.len() == inputs.len() && self.inputs.iter().zip(inputs).all(same)
+    }
+
+    fn learn(&mut self, output: Option<&Given>, cause: Option<Cause>) {
+        self.done = match (self.done, cause) {
+            (Done::Yes | Done::Perhaps { .. }, None) => Done::Yes,
+            (Done::Stuck, None) => Done::Stuck,
+            // One attempt that may have been made is enough.
+            (Done::Perhaps { unsure: false }, Some(cause))
+                if cause.is_known() && !planted(Mutation::UndoKnownFailed)
+                    || planted(Mutation::UnknownNotUndone) =>
+            {
+                Done::No
+            }
+            (Done::Perhaps { .. }, Some(_)) => Done::Perhaps { unsure: true },
+            _ => return,
+        };
+        if let Some(output) = output {
+            self.output = Some(output.clone());
+        }
+    }
+}

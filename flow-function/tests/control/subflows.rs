@@ -1,0 +1,161 @@
+//! Flows that stand in flows.
+
+use serde_json::{Value as Json, json};
+
+use super::platform::endpoint::Endpoint;
+use super::platform::{Platform, soon, step};
+use super::{keeping, over, picky, show};
+
+const PARENT: &str = "
+flow: parent
+nodes:
+  call: { flow: child REST }
+  next: { after: [call], pass: '{child: .}' }
+";
+const CHILD: &str =
+    "flow: child\nnodes: { ask: { wait: { signal: go } }, end: { after: [ask], apply: work } }";
+
+fn parent(rest: &str) -> String {
+    PARENT.replace("REST", rest)
+}
+
+/// The sub-flows of a request, once there are so many, newest first.
+async fn children(platform: &Platform, id: &str, count: usize) -> Vec<String> {
+    let list = |list: &Json| list["requests"].as_array().unwrap().len() >= count;
+    let list = platform
+        .until(&format!("/requests?parent={id}"), list)
+        .await;
+    let rows = list["requests"].as_array().unwrap().iter();
+    let ids: Vec<_> = rows
+        .map(|row| row["id"].as_str().unwrap().to_owned())
+        .collect();
+    assert_eq!(ids.len(), count, "{list}");
+    ids
+}
+
+#[tokio::test]
+async fn parent_and_child_name_one_another_and_while_the_child_sleeps_so_does_the_parent() {
+    let platform = keeping(&[&parent(""), CHILD]).await;
+    platform.serve("work", &Endpoint::echo().await);
+    let id = platform.begin("/parent", "1").await;
+    let child = children(&platform, &id, 1).await.remove(0);
+    platform.stands(&child, "sleeping").await;
+    let view = platform.stands(&id, "sleeping").await;
+    soon(async {
+        while platform.engine.driving() > 0 {
+            tokio::task::yield_now().await
+        }
+    })
+    .await;
+    assert_eq!(view["children"][0]["id"], child.as_str(), "{view}");
+    assert_eq!(step(&view, "call")["status"], "sleeping");
+    let of_child = show(&platform, &child).await;
+    let told = (
+        &of_child["parent"],
+        &of_child["parent_step"],
+        &of_child["parent_attempt"],
+    );
+    assert_eq!(told, (&json!(id), &json!("call"), &json!(1)));
+    let large = format!("\"{}\"", "x".repeat(1_000_000));
+    assert_eq!(
+        platform.ask(&child, "signals/go", large.clone()).await.0,
+        202
+    );
+    let (status, result) = platform.result(&id).await;
+    assert!(status == 200 && result["child"].as_str().map(str::len) == Some(1_000_000));
+    platform.ended(&id).await;
+    platform.ended(&child).await;
+    assert_eq!(platform.engine.store_bytes(), 0);
+}
+
+#[tokio::test]
+async fn a_childs_failure_fails_its_step_and_a_retry_starts_a_new_child() {
+    let retry = ", retry: { attempts: 2, backoff: 1ms..2ms }";
+    let child = "flow: child\nnodes: { end: { apply: NAME } }";
+    let platform = keeping(&[&parent(retry), &child.replace("NAME", "fail")]).await;
+    let id = platform.begin("/parent", "1").await;
+    let view = over(&platform, &id).await;
+    let error = view["error"].as_str().unwrap();
+    assert!(
+        error.contains("step call") && error.contains("step end"),
+        "{error}"
+    );
+    let of = children(&platform, &id, 2).await;
+    assert_ne!(of[0], of[1]);
+    for child in of {
+        assert_eq!(over(&platform, &child).await["status"], "failed");
+    }
+    let platform = keeping(&[&parent(retry), &child.replace("NAME", "refuse")]).await;
+    let id = platform.begin("/parent", "1").await;
+    over(&platform, &id).await;
+    children(&platform, &id, 1).await;
+}
+
+#[tokio::test]
+async fn a_child_that_is_cancelled_by_itself_fails_its_parents_step() {
+    let fallback = ", fallback: { pass: '$error.message' }";
+    let platform = keeping(&[&parent(fallback), CHILD]).await;
+    let id = platform.begin("/parent", "1").await;
+    let child = children(&platform, &id, 1).await.remove(0);
+    platform.stands(&child, "sleeping").await;
+    assert_eq!(platform.ask(&child, "cancel", "").await.0, 202);
+    let expected = json!({ "child": "the sub-flow was cancelled" });
+    assert_eq!(platform.result(&id).await, (200, expected));
+}
+
+#[tokio::test]
+async fn a_child_whose_step_takes_too_long_is_cancelled() {
+    let platform = keeping(&[&parent(", timeout: 500ms"), CHILD]).await;
+    let id = platform.begin("/parent", "1").await;
+    let view = over(&platform, &id).await;
+    assert_eq!(view["status"], "failed");
+    let child = children(&platform, &id, 1).await.remove(0);
+    assert_eq!(over(&platform, &child).await["status"], "cancelled");
+}
+
+#[tokio::test]
+async fn a_flow_that_calls_itself_for_ever_is_refused_at_sixteen() {
+    let platform = keeping(&["flow: forever\nnodes: { again: { flow: forever } }"]).await;
+    let answer = platform.post("/forever", "1").await;
+    let problem: Json = answer.json().await.unwrap();
+    let detail = problem["detail"].as_str().unwrap();
+    assert!(detail.contains("limit 16"), "{detail}");
+    let list = |list: &Json| {
+        let rows = list["requests"].as_array().unwrap();
+        rows.iter().all(|row| row["status"] == "failed")
+    };
+    let list = platform.until("/requests", list).await;
+    assert_eq!(list["requests"].as_array().unwrap().len(), 17);
+}
+
+#[tokio::test]
+async fn a_flow_that_is_not_here_is_named() {
+    let platform = keeping(&["flow: lost\nnodes: { call: { flow: nowhere } }"]).await;
+    let problem: Json = platform.post("/lost", "1").await.json().await.unwrap();
+    assert!(
+        problem["detail"]
+            .as_str()
+            .unwrap()
+            .contains("no flow nowhere here"),
+        "{problem}"
+    );
+}
+
+#[tokio::test]
+async fn a_restarted_parent_starts_its_child_anew() {
+    let platform = keeping(&[&parent(""), CHILD]).await;
+    platform.serve("work", &picky(|body| *body == 0).await);
+    let id = platform.begin("/parent", "1").await;
+    let first = children(&platform, &id, 1).await.remove(0);
+    platform.ask(&first, "signals/go", "0").await;
+    assert_eq!(over(&platform, &id).await["status"], "failed");
+    let (status, problem) = platform.ask(&first, "restart", "").await;
+    assert_eq!(status, 409, "a child is run anew by its parent: {problem}");
+    assert_eq!(platform.ask(&id, "restart", "").await.0, 202);
+    let second = children(&platform, &id, 2).await.remove(0);
+    assert_ne!(first, second);
+    platform.stands(&second, "sleeping").await;
+    platform.ask(&second, "signals/go", "5").await;
+    platform.stands(&id, "succeeded").await;
+    assert_eq!(platform.result(&id).await, (200, json!({ "child": 5 })));
+}
