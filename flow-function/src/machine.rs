@@ -137,6 +137,9 @@ enum Phase {
     Settled,
 }
 
+/// Room for steps that became open that is kept: more than most requests ever need.
+const FRESH_KEPT: usize = 1_024;
+
 /// What follows from an event.
 enum Consequence {
     Resolved(FrameIx, usize),
@@ -402,6 +405,10 @@ impl Execution {
         }
         while let Some(step) = self.fresh.pop_front() {
             actions.extend(self.tell(step));
+        }
+        // What was wide open once is not kept for what is narrow.
+        if self.fresh.capacity() > FRESH_KEPT {
+            self.fresh = VecDeque::new();
         }
         actions
     }
