@@ -1,6 +1,9 @@
 //! Time of the machine alone, per event: as a driver lives with it (an event, then what is wanted),
-//! and as a reader folds a log; of snapshots, per node; and of reading a flow, per node.
+//! and as a reader folds a log; of snapshots, per event; and of reading a flow, per node. It is the
+//! time of the processor, so that what else runs on the machine has little to say in it.
 
+#[path = "processor.rs"]
+mod processor;
 #[path = "shapes.rs"]
 mod shapes;
 
@@ -8,8 +11,8 @@ use std::hint::black_box;
 use std::sync::Arc;
 use std::time::Duration;
 
-use criterion::measurement::WallTime;
 use criterion::{BatchSize, BenchmarkGroup, BenchmarkId, Criterion, Throughput};
+use processor::Processor;
 use shapes::{Text, chain, epigenomics, fan_out, layered, montage};
 use turlough_flow_function::bench::{Machine, log};
 use turlough_sdk::Flow;
@@ -28,7 +31,7 @@ fn every_shape() -> Vec<(String, Text, usize)> {
     all
 }
 
-fn drive(group: &mut BenchmarkGroup<'_, WallTime>, name: &str, flow: &Arc<Flow>, items: usize) {
+fn drive(group: &mut BenchmarkGroup<'_, Processor>, name: &str, flow: &Arc<Flow>, items: usize) {
     let log = log(flow, u32::try_from(items).unwrap());
     group.throughput(Throughput::Elements(log.len() as u64));
     group.bench_function(BenchmarkId::new("drive", name), |bencher| {
@@ -53,7 +56,12 @@ fn drive(group: &mut BenchmarkGroup<'_, WallTime>, name: &str, flow: &Arc<Flow>,
 }
 
 /// Of a request that is half done.
-fn snapshots(group: &mut BenchmarkGroup<'_, WallTime>, name: &str, flow: &Arc<Flow>, items: usize) {
+fn snapshots(
+    group: &mut BenchmarkGroup<'_, Processor>,
+    name: &str,
+    flow: &Arc<Flow>,
+    items: usize,
+) {
     let log = log(flow, u32::try_from(items).unwrap());
     let mut machine = Machine::new(flow);
     for event in &log[..log.len() / 2] {
@@ -72,6 +80,7 @@ fn snapshots(group: &mut BenchmarkGroup<'_, WallTime>, name: &str, flow: &Arc<Fl
 
 fn main() {
     let mut criterion = Criterion::default()
+        .with_measurement(Processor)
         .without_plots()
         .sample_size(20)
         .warm_up_time(Duration::from_millis(500))

@@ -144,6 +144,9 @@ enum Phase {
     Settled,
 }
 
+/// Room for steps that became open that is kept: more than most requests ever need.
+const FRESH_KEPT: usize = 1_024;
+
 /// What follows from an event.
 enum Consequence {
     Resolved(FrameIx, usize),
@@ -290,6 +293,10 @@ impl Execution {
                 Some(Action::Start { step, .. }) if !asked.insert(step.clone()) => {}
                 action => actions.extend(action),
             }
+        }
+        // What was wide open once is not kept for what is narrow.
+        if self.fresh.capacity() > FRESH_KEPT {
+            self.fresh = VecDeque::new();
         }
         actions
     }

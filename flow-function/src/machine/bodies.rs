@@ -60,9 +60,13 @@ impl Execution {
             self.frames.push(None);
             self.frames.len() - 1
         });
-        let unblocked = self.frames[ix].insert(Box::new(frame)).unblocked();
-        for node in unblocked {
-            self.release_node(ix, node, consequences);
+        let nodes = frame.states.len();
+        self.frames[ix] = Some(Box::new(frame));
+        for node in 0..nodes {
+            // One does not release another here: what follows is worked off later.
+            if self.frame(ix).is_some_and(|frame| frame.is_unblocked(node)) {
+                self.release_node(ix, node, consequences);
+            }
         }
         ix
     }

@@ -261,10 +261,12 @@ impl Frame {
 
     /// Nodes that wait for no other node of the graph.
     pub(super) fn unblocked(&self) -> Vec<usize> {
-        let free = |state: &State| matches!(state, State::Waiting { unresolved: 0, .. });
-        (0..self.states.len())
-            .filter(|node| free(&self.states[*node]))
-            .collect()
+        let nodes = 0..self.states.len();
+        nodes.filter(|node| self.is_unblocked(*node)).collect()
+    }
+
+    pub(super) fn is_unblocked(&self, node: usize) -> bool {
+        matches!(self.states[node], State::Waiting { unresolved: 0, .. })
     }
 
     pub(super) fn path(&self, node: usize) -> StepPath {

@@ -1,5 +1,7 @@
 //! A machine that is read from a snapshot does what the one does that wrote it.
 
+mod life;
+
 use std::collections::VecDeque;
 
 use turlough_sdk::{Cause, Operation, ReplicaId, StepPath, Value, read_yaml};
@@ -9,298 +11,7 @@ use uuid::Uuid;
 
 use super::*;
 use crate::machine::{Action, Given, Run, Work};
-
-const EVERYTHING: &str = "
-flow: everything
-timeout: 100s
-on_failure: { nodes: { tell: { apply: f } } }
-finally: { nodes: { clean: { apply: f } } }
-nodes:
-  load: { apply: f, compensate: { apply: f }, retry: { attempts: 3, backoff: 1s..2s }, set: { n: . } }
-  route: { after: [load], switch: [{ when: .a, to: left }, { default: right }] }
-  left: { apply: f, fallback: { value: 1 } }
-  right: { apply: f, idempotent: false, fallback: { apply: f } }
-  both: { after: [left, right, load], pass: . }
-  each:
-    after: [both]
-    for_each:
-      max_parallel: 2
-      errors: collect
-      body:
-        nodes:
-          one: { apply: f, compensate: { apply: f } }
-          two:
-            after: [one, both]
-            for_each: { body: { nodes: { deep: { apply: f, retry: { attempts: 2, backoff: 1s..1s } } } } }
-  poll:
-    after: [both]
-    loop: { while: ., max_iterations: 3, body: { nodes: { get: { apply: f } } } }
-  made: { after: [both], expand: { apply: f } }
-  nap: { after: [both], wait: 5s }
-  ask: { after: [both], wait: { signal: go }, timeout: 30s, fallback: { value: 2 } }
-  sub: { after: [both], flow: other, fallback: { value: 3 } }
-  call: { after: [both], apply: f, mode: async, timeout: 9s, fallback: { value: 4 } }
-  end: { after: [each, poll, made, nap, ask, sub, call], apply: f, when: . }
-";
-
-const MADE: &str = "{ nodes: { a: { apply: f, compensate: { apply: f } }, \
-                    b: { after: [a], for_each: { body: { nodes: { c: { apply: f } } } } } } }";
-
-/// Numbers from a seed (SplitMix64).
-struct Dice(u64);
-
-impl Dice {
-    fn roll(&mut self, sides: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (z ^ (z >> 31)) % sides
-    }
-}
-
-fn request() -> RequestId {
-    RequestId::from_uuid(Uuid::from_u128(1))
-}
-
-fn replica() -> ReplicaId {
-    ReplicaId::from_uuid(Uuid::from_u128(7))
-}
-
-fn versions(flow: &Arc<Flow>) -> Versions {
-    let flow = Arc::clone(flow);
-    Versions(Arc::new(move |_| Some(Arc::clone(&flow))))
-}
-
-fn everything() -> Arc<Flow> {
-    Arc::new(read_yaml(EVERYTHING).unwrap_or_else(|error| panic!("{error}")))
-}
-
-fn inline(number: u64) -> ValueRef {
-    ValueRef::Inline(Value::encode(&number).unwrap().envelope().clone())
-}
-
-fn stored(upload: u128) -> ValueRef {
-    ValueRef::Parts {
-        upload,
-        count: 1,
-        size: 9,
-        digest: Digest(upload),
-    }
-}
-
-fn accepted(flow: &Flow) -> Event {
-    Event::Accepted(Accepted {
-        flow: flow.name().clone(),
-        version: flow.version().to_string(),
-        tenant: "default".parse().unwrap(),
-        input: stored(100),
-        query: Vec::new(),
-        headers: Vec::new(),
-        parent: None,
-        callbacks: Vec::new(),
-        deadline_us: 100_000_000,
-        at_us: 0,
-    })
-}
-
-fn claimed(epoch: u64, at_us: u64) -> Event {
-    let replica = replica();
-    Event::Claimed {
-        replica,
-        epoch,
-        at_us,
-    }
-}
-
-/// A machine that lives: its appends, and what it wanted and nobody has answered yet.
-struct Life {
-    execution: Execution,
-    log: Vec<Record>,
-    running: Vec<Run>,
-    starts: VecDeque<(StepPath, u32)>,
-    ended: bool,
-    now_us: u64,
-}
-
-impl Life {
-    fn new(flow: &Arc<Flow>) -> Self {
-        let mut life = Self {
-            execution: Execution::new(request(), Arc::clone(flow), versions(flow)),
-            log: Vec::new(),
-            running: Vec::new(),
-            starts: VecDeque::new(),
-            ended: false,
-            now_us: 1,
-        };
-        life.append(Kind::External, vec![]);
-        life.log.clear();
-        life.append(Kind::Driver, vec![accepted(flow)]);
-        life.append(Kind::Driver, vec![claimed(1, 0)]);
-        life
-    }
-
-    fn append(&mut self, kind: Kind, events: Vec<Event>) {
-        let number = self.log.len() as u64 + 1;
-        let epoch = match events.first() {
-            Some(Event::Claimed { epoch, .. }) => *epoch,
-            _ => self.execution.epoch(),
-        };
-        let envelope = Envelope {
-            id: AppendId(u128::from(number)),
-            after: self.execution.last(),
-            kind,
-            epoch,
-            replica: replica(),
-            function: "flows".parse().unwrap(),
-            generation: self.execution.generation(),
-            deadline_us: None,
-            wake_at_us: None,
-        };
-        let record = Record {
-            seq: number.to_string().parse().unwrap(),
-            append: Append::new(envelope, events),
-        };
-        self.execution.fold(&record.append);
-        self.log.push(record);
-        for action in self.execution.next_actions() {
-            match action {
-                Action::Start { step, attempt } => self.starts.push_back((step, attempt)),
-                Action::Run(run) => self.running.push(*run),
-                Action::Stop { step, .. } => self.running.retain(|run| run.step != step),
-                Action::End(_) => self.ended = true,
-            }
-        }
-    }
-
-    fn seq(&self) -> Seq {
-        self.log.last().map_or(Seq::START, |record| record.seq)
-    }
-
-    fn event(&self, run: &Run, end: StepEnd, number: u64) -> Event {
-        let sets = !matches!(end, StepEnd::Failed { .. } | StepEnd::Lost { .. });
-        let set = run.vertex().set.iter().filter(|_| sets);
-        Event::StepEnded(StepEnded {
-            step: run.step.clone(),
-            generation: self.execution.generation(),
-            attempt: run.attempt,
-            epoch: self.execution.epoch(),
-            replica: replica(),
-            begin_us: self.now_us,
-            end_us: self.now_us,
-            end,
-            set: set
-                .map(|(name, _)| (name.clone(), inline(number)))
-                .collect(),
-        })
-    }
-
-    /// Something happens.
-    fn step(&mut self, dice: &mut Dice) {
-        let number = dice.roll(1_000);
-        self.now_us += dice.roll(400_000);
-        let at_us = self.now_us;
-        if self.ended && !self.execution.is_ended() {
-            let (outcome, trouble, owed) = (Outcome::Cancelled, Vec::new(), Vec::new());
-            let ended = Event::Ended {
-                outcome,
-                trouble,
-                owed,
-                at_us,
-            };
-            return self.append(Kind::Driver, vec![ended]);
-        }
-        if self.execution.is_ended() {
-            (self.ended, self.running) = (false, Vec::new());
-            let restart = Event::RestartAsked {
-                from: Some("load".into()).filter(|_| number % 2 == 0),
-                version: None,
-                deadline_us: at_us + 100_000_000,
-                at_us,
-            };
-            return self.append(Kind::External, vec![restart]);
-        }
-        if let Some((step, attempt)) = self.starts.pop_front() {
-            let started = Event::StepStarted {
-                step,
-                attempt,
-                at_us,
-            };
-            return self.append(Kind::Driver, vec![started]);
-        }
-        let (kind, event) = match dice.roll(40) {
-            0 => (Kind::External, Event::PauseAsked { at_us }),
-            1..3 => (Kind::External, Event::ResumeAsked { at_us }),
-            3 if number < 300 => (Kind::External, Event::CancelAsked { at_us }),
-            4 => (Kind::Driver, claimed(self.execution.epoch() + 1, at_us)),
-            5..8 => {
-                let (name, value) = ("go".to_owned(), stored(u128::from(number)));
-                (Kind::External, Event::Signalled { name, value, at_us })
-            }
-            8..14 => {
-                let at_us = self
-                    .execution
-                    .wake_at_us()
-                    .unwrap_or(0)
-                    .clamp(at_us, at_us + 9_000_000);
-                self.now_us = at_us;
-                (Kind::Driver, Event::Ticked { at_us })
-            }
-            _ if self.running.is_empty() => (Kind::Driver, Event::Ticked { at_us }),
-            _ => {
-                let at = dice.roll(self.running.len() as u64) as usize;
-                let run = self.running.swap_remove(at);
-                let end = end_of(&run, dice, number);
-                (Kind::Driver, self.event(&run, end, number))
-            }
-        };
-        self.append(kind, vec![event]);
-    }
-}
-
-fn end_of(run: &Run, dice: &mut Dice, number: u64) -> StepEnd {
-    let causes = [
-        Cause::Transient,
-        Cause::Timeout,
-        Cause::Permanent,
-        Cause::Panic,
-    ];
-    if dice.roll(12) == 0 {
-        let (message, cause) = ("no".to_owned(), causes[number as usize % 4]);
-        return StepEnd::Failed { message, cause };
-    }
-    if dice.roll(25) == 0
-        && let Some((_, Some(Given::Value(value)))) = run.inputs.first()
-    {
-        let value = ValueRef::clone(value);
-        return StepEnd::Lost { value };
-    }
-    let value = match number % 3 {
-        0 => stored(u128::from(number)),
-        _ => inline(number),
-    };
-    let input = None;
-    match (&run.work, &run.node().operation) {
-        (Work::When, _) => StepEnd::Went,
-        (Work::Ask(_), _) => StepEnd::Asked {
-            again: number % 2 == 0,
-            input,
-        },
-        (Work::Operation, Operation::Switch(_)) => StepEnd::Took {
-            cases: vec![(number % 2) as u32],
-            input,
-        },
-        (Work::Operation, Operation::ForEach(_)) => StepEnd::Split {
-            items: (number % 4) as u32,
-            manifest: value,
-        },
-        (Work::Operation, Operation::Expand(_)) => StepEnd::Expanded {
-            graph: MADE.to_owned(),
-            input,
-        },
-        _ => StepEnd::Succeeded { value },
-    }
-}
+use life::{Dice, Life, claimed, everything, inline, request, stored, versions};
 
 fn wanted(execution: &mut Execution) -> Vec<String> {
     let shown = |action| match action {
@@ -324,14 +35,12 @@ fn wanted(execution: &mut Execution) -> Vec<String> {
 }
 
 /// From a snapshot of every prefix, the rest of the log does what it does without.
-fn holds_for_every_prefix(flow: &Arc<Flow>, log: &[Record]) -> usize {
-    let (mut whole, mut pieces) = (
-        Execution::new(request(), Arc::clone(flow), versions(flow)),
-        0,
-    );
+fn holds_for_every_prefix(flow: &Arc<Flow>, log: &[Record]) {
+    let mut whole = Execution::new(request(), Arc::clone(flow), versions(flow));
+    let mut counted = 0;
     let mut others: Vec<(usize, Execution)> = Vec::new();
     for (at, record) in log.iter().enumerate() {
-        whole.fold(&record.append);
+        counted += usize::from(whole.fold(&record.append));
         let wants = wanted(&mut whole);
         let bytes = whole.snapshot(record.seq).unwrap();
         for (from, other) in &mut others {
@@ -352,18 +61,21 @@ fn holds_for_every_prefix(flow: &Arc<Flow>, log: &[Record]) -> usize {
         let (restored, of) = Execution::restore(request(), versions(flow), &bytes).unwrap();
         assert_eq!(of, record.seq);
         // Each is followed for a while: what it does not do alike shows by then.
-        others.retain(|(from, _)| at - from < 40);
+        others.retain(|(from, _)| at - from < 25);
         others.push((at, restored));
-        pieces += 1;
     }
-    pieces
+    assert!(
+        counted * 4 > log.len(),
+        "{counted} of {} appends count",
+        log.len()
+    );
 }
 
 #[test]
 fn from_the_snapshot_of_any_prefix_everything_goes_on_alike() {
     let flow = everything();
     let mut seen = [0; 4];
-    for seed in 0..24 {
+    for seed in 0..8 {
         let (mut dice, mut life) = (Dice(seed), Life::new(&flow));
         for _ in 0..200 {
             life.step(&mut dice);
@@ -379,4 +91,163 @@ fn from_the_snapshot_of_any_prefix_everything_goes_on_alike() {
         holds_for_every_prefix(&flow, &life.log);
     }
     assert!(seen.iter().all(|count| *count > 50), "{seen:?}");
+}
+
+/// A request that has lived for a while, with everything that a snapshot can hold.
+fn lived(seed: u64, steps: usize) -> (Arc<Flow>, Life) {
+    let flow = everything();
+    let (mut dice, mut life) = (Dice(seed), Life::new(&flow));
+    for _ in 0..steps {
+        life.step(&mut dice);
+    }
+    (flow, life)
+}
+
+/// A snapshot of a life as it stands, in parts, and then what named it.
+fn snapshot_into(life: &mut Life, moved: Vec<Moved>) -> Seq {
+    let (of, last) = (life.seq(), life.execution.last().unwrap());
+    let bytes = life.execution.snapshot(of).unwrap();
+    let upload = 0x5a;
+    let state = ValueRef::Parts {
+        upload,
+        count: 2,
+        size: bytes.len() as u64,
+        digest: Digest::of(&bytes),
+    };
+    let half = bytes.len() / 2;
+    let piece = |index, bytes: &[u8]| Event::part(upload, index, &bytes.to_vec().into());
+    life.append(Kind::Driver, vec![piece(1, &bytes[half..])]);
+    life.append(Kind::Driver, vec![piece(0, &bytes[..half])]);
+    let snapshot = Snapshot {
+        state,
+        of,
+        last,
+        moved,
+        at_us: 1,
+    };
+    life.append(Kind::Driver, vec![Event::Snapshot(snapshot)]);
+    of
+}
+
+fn state(execution: &Execution) -> Vec<u8> {
+    execution.snapshot(Seq::START).unwrap()
+}
+
+#[test]
+fn a_log_whose_head_is_gone_is_read_from_its_newest_snapshot() {
+    let (flow, mut life) = lived(3, 80);
+    let of = snapshot_into(&mut life, Vec::new());
+    let mut dice = Dice(9);
+    (0..40).for_each(|_| life.step(&mut dice));
+    let read = |log: &[Record]| Execution::read(request(), &versions(&flow), log);
+    let whole = read(&life.log).unwrap();
+    let from = life.log.iter().position(|record| record.seq > of).unwrap();
+    let mut tail = read(&life.log[from..]).unwrap();
+    // One was folded from the beginning, and was never asked what it wants.
+    let mut whole = whole;
+    (wanted(&mut whole), wanted(&mut tail));
+    assert_eq!(whole.last(), life.execution.last());
+    assert_eq!(whole.status(), tail.status());
+    assert_eq!(whole.root_states(), tail.root_states());
+    assert_eq!(
+        read(&life.log[from + 1..]).unwrap_err(),
+        RestoreError::Truncated
+    );
+    assert_eq!(read(&life.log[..0]).unwrap_err(), RestoreError::Truncated);
+}
+
+#[test]
+fn what_a_driver_wrote_whose_claim_was_over_is_no_snapshot() {
+    let (flow, mut life) = lived(3, 80);
+    let epoch = life.execution.epoch();
+    let before = life.execution.last();
+    life.append(Kind::Driver, vec![claimed(epoch + 1, 90_000_000)]);
+    let from = life.log.len();
+    snapshot_into(&mut life, Vec::new());
+    // The same, but by the driver before.
+    for record in &mut life.log[from..] {
+        record.append.envelope.epoch = epoch;
+        record.append.envelope.after = before;
+    }
+    let read = Execution::read(request(), &versions(&flow), &life.log[from..]);
+    assert_eq!(read.unwrap_err(), RestoreError::Truncated);
+}
+
+#[test]
+fn values_that_were_written_again_are_found_in_their_new_places() {
+    let (flow, mut life) = lived(5, 60);
+    let parts = life.execution.parts();
+    assert!(parts.len() > 2, "{parts:?}");
+    assert!(parts.contains(&stored(100)), "the request's own input");
+    let moved = parts.iter().filter_map(|part| match part {
+        ValueRef::Parts { upload, .. } => Some(Moved {
+            from: *upload,
+            to: upload + 1_000_000,
+        }),
+        _ => None,
+    });
+    let moved: Vec<_> = moved.collect();
+    let of = snapshot_into(&mut life, moved.clone());
+    let places = |execution: &Execution| -> Vec<_> {
+        let parts = execution.parts().into_iter();
+        parts
+            .filter_map(|part| match part {
+                ValueRef::Parts { upload, .. } => Some(upload),
+                _ => None,
+            })
+            .collect()
+    };
+    let wanted: Vec<_> = moved.iter().map(|moved| moved.to).collect();
+    assert_eq!(places(&life.execution), wanted);
+    let from = life.log.iter().position(|record| record.seq > of).unwrap();
+    let tail = Execution::read(request(), &versions(&flow), &life.log[from..]).unwrap();
+    assert!(
+        state(&tail) == state(&life.execution),
+        "a reader of the snapshot moves them too"
+    );
+}
+
+#[test]
+fn what_cannot_be_read_is_refused_by_name() {
+    let (flow, life) = lived(3, 80);
+    let bytes = life.execution.snapshot(life.seq()).unwrap();
+    let restore =
+        |versions, bytes: &[u8]| Execution::restore(request(), versions, bytes).unwrap_err();
+    #[derive(serde::Serialize)]
+    struct Newer {
+        format: u8,
+        frames: &'static str,
+    }
+    let newer = rmp_serde::to_vec_named(&Newer {
+        format: 9,
+        frames: "none",
+    })
+    .unwrap();
+    assert_eq!(
+        restore(versions(&flow), &newer),
+        RestoreError::Newer { found: 9 }
+    );
+    let cut = restore(versions(&flow), &bytes[..bytes.len() / 2]);
+    assert!(matches!(cut, RestoreError::Broken(_)), "{cut}");
+    let none = restore(Versions(Arc::new(|_| None)), &bytes);
+    assert!(matches!(none, RestoreError::NoVersion { .. }), "{none}");
+    let other = Arc::new(read_yaml("flow: everything\nnodes: { a: { apply: f } }").unwrap());
+    let other = restore(versions(&other), &bytes);
+    assert!(matches!(other, RestoreError::Broken(_)), "{other}");
+}
+
+#[test]
+fn an_external_append_counts_once_also_after_a_snapshot() {
+    let (flow, mut life) = lived(3, 5);
+    let (name, value) = ("go".to_owned(), inline(1));
+    let signal = Event::Signalled {
+        name,
+        value,
+        at_us: 1,
+    };
+    life.append(Kind::External, vec![signal]);
+    let again = life.log.last().unwrap().append.clone();
+    let bytes = life.execution.snapshot(life.seq()).unwrap();
+    let (mut restored, _) = Execution::restore(request(), versions(&flow), &bytes).unwrap();
+    assert!(!life.execution.fold(&again) && !restored.fold(&again));
 }
