@@ -52,9 +52,6 @@ impl Plain {
 
     /// Who waits for a signal: since when, and its path.
     pub(super) fn sleepers(&self, name: &str) -> Vec<(u64, String)> {
-        if self.phase != Unwound::Open {
-            return Vec::new();
-        }
         let leaves = self
             .leaves()
             .into_iter()
