@@ -16,6 +16,10 @@ mod given;
 mod mutation;
 mod remake;
 mod reset;
+#[cfg_attr(
+    not(test),
+    allow(dead_code, reason = "logs in memory never lose their heads")
+)]
 mod snapshot;
 mod sparse;
 mod steps;
@@ -28,7 +32,6 @@ pub(crate) use action::{Action, Conclusion, Results, Run, Variables, Work};
 pub(crate) use control::Refusal;
 pub(crate) use frame::StepState;
 pub(crate) use given::Given;
-pub(crate) use snapshot::RestoreError;
 
 use std::collections::{BTreeSet, HashSet, VecDeque};
 use std::fmt;
@@ -38,7 +41,7 @@ use turlough_sdk::{Flow, RequestId, StepPath, ValueRef, Vertex};
 use turlough_statestore::AppendId;
 use turlough_statestore::event::{Accepted, Delivery, Trouble};
 
-use frame::{Begun, Frame, FrameIx, Stage, State};
+use frame::{Begun, Frame, FrameIx, State};
 use mutation::{Mutation, planted};
 use undo::Undo;
 use unwind::Unwinding;
@@ -49,7 +52,9 @@ type HashMap<K, V> = std::collections::HashMap<K, V, foldhash::fast::FixedState>
 
 /// Where a machine finds the definitions of flows, by version.
 #[derive(Clone)]
-pub(crate) struct Versions(pub(crate) Arc<dyn Fn(&str) -> Option<Arc<Flow>> + Send + Sync>);
+pub(crate) struct Versions(pub(crate) Arc<Lookup>);
+
+type Lookup = dyn Fn(&str) -> Option<Arc<Flow>> + Send + Sync;
 
 impl fmt::Debug for Versions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -218,6 +223,7 @@ impl Execution {
     }
 
     /// Whether its end is decided and reached, though it may not be stored yet.
+    #[cfg(test)]
     pub(crate) const fn is_concluded(&self) -> bool {
         !matches!(self.phase, Phase::New | Phase::Open | Phase::Unwinding(_))
     }
@@ -394,13 +400,6 @@ impl Execution {
             Slot::Node(ix, node) => self.tell_node(step, ix, node),
             Slot::Undo(at) => self.tell_undo(step, at),
             Slot::Stray(_) => None,
-        }
-    }
-
-    fn stage(&self, ix: FrameIx, node: usize) -> Option<Stage> {
-        match &self.frame(ix)?.states[node] {
-            State::Open(attempt) => Some(attempt.stage),
-            _ => None,
         }
     }
 

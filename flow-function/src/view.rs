@@ -106,12 +106,12 @@ pub(crate) fn request(subject: &Subject) -> Option<Json> {
     let summary = current(subject, &story)?;
     let mut view = self::summary(subject.request, &summary);
     begun(&mut view, accepted);
-    if let Some(execution) = &story.execution {
-        if summary.ended.is_none() {
-            view["deadline"] = time(execution.deadline_us()).into();
-            if let Some(at_us) = execution.wake_at_us() {
-                view["wakes_at"] = time(at_us).into();
-            }
+    if let Some(execution) = &story.execution
+        && summary.ended.is_none()
+    {
+        view["deadline"] = time(execution.deadline_us()).into();
+        if let Some(at_us) = execution.wake_at_us() {
+            view["wakes_at"] = time(at_us).into();
         }
     }
     let variables = story.variables.iter();

@@ -58,10 +58,8 @@ impl Given {
         match (self, other) {
             (Self::Value(a), Self::Value(b)) => digest(a) == digest(b),
             (Self::Map(a), Self::Map(b)) => {
-                let same = |((m, x), (n, y)): (&(Arc<str>, Self), &(Arc<str>, Self))| {
-                    m == n && x.same_data(y)
-                };
-                a.len() == b.len() && a.iter().zip(b.iter()).all(same)
+                let mut pairs = a.iter().zip(b.iter());
+                a.len() == b.len() && pairs.all(|((m, x), (n, y))| m == n && x.same_data(y))
             }
             (a, b) => a == b,
         }

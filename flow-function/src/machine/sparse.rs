@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, btree_map};
 
 /// A map from nodes that is mostly empty.
 #[derive(Debug)]
+#[allow(clippy::box_collection, reason = "one word where it is empty")]
 pub(super) struct Sparse<V>(Option<Box<BTreeMap<usize, V>>>);
 
 impl<V> Sparse<V> {

@@ -236,14 +236,12 @@ impl Undo {
 
     /// Whether it would begin on the same input as before.
     fn begins_again(&self, inputs: &[(Arc<str>, Option<Given>)]) -> bool {
-        let same = |((m, a), (n, b)): (&(Arc<str>, Option<Given>), &(Arc<str>, Option<Given>))| {
-            m == n
-                && match (a, b) {
-                    (Some(a), Some(b)) => a.same_data(b),
-                    (a, b) => a.is_none() && b.is_none(),
-                }
+        let same = |a: &Option<Given>, b: &Option<Given>| match (a, b) {
+            (Some(a), Some(b)) => a.same_data(b),
+            (a, b) => a.is_none() && b.is_none(),
         };
-        self.inputs.len() == inputs.len() && self.inputs.iter().zip(inputs).all(same)
+        let mut pairs = self.inputs.iter().zip(inputs);
+        self.inputs.len() == inputs.len() && pairs.all(|((m, a), (n, b))| m == n && same(a, b))
     }
 
     fn learn(&mut self, output: Option<&Given>, cause: Option<Cause>) {

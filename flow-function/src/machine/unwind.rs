@@ -12,7 +12,7 @@ use super::frame::{FrameIx, Root};
 use super::given::Given;
 use super::mutation::{Mutation, planted};
 use super::timers::after;
-use super::undo::{Done, Undo};
+use super::undo::Done;
 use super::{Execution, Phase, Slot};
 
 #[derive(Debug, Clone)]

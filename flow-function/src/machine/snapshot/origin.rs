@@ -11,13 +11,16 @@ use crate::machine::Versions;
 use crate::machine::frame::{Made, Root};
 use turlough_sdk::read_graph;
 
+/// A graph that was made at run time, and what it was made of.
+type MadeGraph = (Arc<Made>, Arc<Graph>);
+
 /// The graphs that a snapshot names.
 pub(super) struct Origins {
     versions: Versions,
     /// The flow in the version on which the request runs.
     pub(super) flow: Arc<Flow>,
     others: HashMap<String, Arc<Flow>>,
-    made: Vec<(Arc<Made>, Arc<Graph>)>,
+    made: Vec<MadeGraph>,
 }
 
 impl Origins {
@@ -70,10 +73,7 @@ impl Origins {
         Arc::clone(found)
     }
 
-    pub(super) fn made(
-        &self,
-        at: Option<u32>,
-    ) -> Result<Option<&(Arc<Made>, Arc<Graph>)>, RestoreError> {
+    pub(super) fn made(&self, at: Option<u32>) -> Result<Option<&MadeGraph>, RestoreError> {
         let Some(at) = at else { return Ok(None) };
         let made = self.made.get(at as usize).map(Some);
         made.ok_or_else(|| RestoreError::Broken(format!("graph {at} is not in its table")))
@@ -83,7 +83,7 @@ impl Origins {
     pub(super) fn of_step(
         step: &StepPath,
         flow: &Flow,
-        made: Option<&(Arc<Made>, Arc<Graph>)>,
+        made: Option<&MadeGraph>,
     ) -> Result<(Arc<Graph>, usize), RestoreError> {
         let lost = || RestoreError::Broken(format!("step {step} is in no graph of its flow"));
         let text = step.as_str();

@@ -18,6 +18,10 @@ use crate::machine::{Execution, HashMap, Phase, Slot, Stray};
 use turlough_sdk::Place;
 
 impl Execution {
+    #[allow(
+        clippy::too_many_lines,
+        reason = "each field by its name, so that a new one is not forgotten"
+    )]
     pub(super) fn save(&self, of: Seq) -> Saved {
         let Self {
             // Known to whoever reads it.
@@ -135,7 +139,7 @@ impl Execution {
 /// In order: the same state has the same bytes.
 fn sorted<K: Ord, V>(map: &HashMap<K, V>) -> impl Iterator<Item = (&K, &V)> {
     let mut all: Vec<_> = map.iter().collect();
-    all.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
+    all.sort_unstable_by_key(|(key, _)| *key);
     all.into_iter()
 }
 
