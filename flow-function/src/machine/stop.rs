@@ -2,7 +2,7 @@
 
 use turlough_sdk::{Cause, StepPath};
 
-use super::frame::{Begun, Body, FrameIx, State};
+use super::frame::{Begun, Body, FrameIx, Stage, State};
 use super::mutation::{Mutation, planted};
 use super::steps::{is_once, limit_us};
 use super::{Execution, Slot, Stray};
@@ -92,10 +92,13 @@ impl Execution {
         if attempt.begun == Begun::No {
             return;
         }
-        if is_once(&frame.graph.nodes[node], attempt.stage) {
+        let stage = attempt.stage;
+        if is_once(&frame.graph.nodes[node], stage) {
             self.count_calls(ix, node, -1);
         }
-        self.undo_known(path, None, Some(Cause::Permanent));
+        if stage == Stage::Run {
+            self.undo_known(path, None, Some(Cause::Permanent));
+        }
     }
 
     /// Frees a frame, and keeps the attempt numbers that were used in it.

@@ -90,14 +90,21 @@ impl Execution {
         if let Some(at) = self.undo_at.get(step).copied() {
             let last = at + 1 == self.undo.len();
             let record = &self.undo[at];
-            let same = record.begins_again(&inputs);
+            let text = |made: &Option<Arc<Made>>| made.as_ref().map(|made| made.text.clone());
+            let same = record.begins_again(&inputs) && text(&record.made) == text(&frame.made);
             if same && (record.is_due() || last) {
-                if record.done == Done::No {
-                    let record = &mut self.undo[at];
-                    (record.done, record.output) = (Done::Perhaps { unsure: false }, None);
-                }
+                let begun = match record.done {
+                    Done::No => (Done::Perhaps { unsure: false }, None),
+                    done => (done, record.output.clone()),
+                };
+                let (graph, made) = (Arc::clone(&frame.graph), frame.made.clone());
+                let flow = Arc::clone(&self.flow);
+                let record = &mut self.undo[at];
+                (record.graph, record.made, record.flow, record.node) = (graph, made, flow, node);
+                (record.done, record.output) = begun;
                 return;
             }
+            let record = &self.undo[at];
             // Otherwise what was done on the other input is undone by itself, and at its own place.
             number = record.number;
         }

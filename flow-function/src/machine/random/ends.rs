@@ -340,7 +340,8 @@ fn take_end(
                 step.turn.as_mut().unwrap().spent = true;
                 return Came::Fails(None);
             }
-            let body = Scope::new(&operation.body, format!("{path}#{number}/"), state.clone());
+            let mut body = Scope::new(&operation.body, format!("{path}#{number}/"), state.clone());
+            body.text.clone_from(&scope.text);
             step.turn = Some(Turn {
                 state,
                 number,
@@ -355,7 +356,8 @@ fn take_end(
             let Ok(made) = read_graph(text, closures) else {
                 return Came::Fails(Some(Cause::Permanent));
             };
-            let body = Scope::new(&Arc::new(made), format!("{path}/"), input);
+            let mut body = Scope::new(&Arc::new(made), format!("{path}/"), input);
+            body.text = Some(Arc::from(text.as_str()));
             scope.steps[node].made = Some(Box::new(body));
             scope.steps[node].anew();
         }

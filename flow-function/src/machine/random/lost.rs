@@ -19,7 +19,9 @@ impl Plain {
             if once {
                 self.count(path, |calls| *calls -= 1);
             }
-            self.undo_learns(path, None, Some(Cause::Permanent));
+            if self.at(path, |scope, _, node| scope.stage(node)) == Some(Some(Stage::Run)) {
+                self.undo_learns(path, None, Some(Cause::Permanent));
+            }
         }
         if !self.runs() {
             self.out_of_attempts(path);

@@ -88,6 +88,8 @@ pub(super) struct Scope {
     pub(super) graph: Arc<Graph>,
     pub(super) prefix: String,
     pub(super) input: Given,
+    /// Of a graph made at run time, and of what stands in it, that graph's text.
+    pub(super) text: Option<Arc<str>>,
     pub(super) steps: Vec<Step>,
 }
 
@@ -161,6 +163,7 @@ impl Scope {
             graph: Arc::clone(graph),
             prefix,
             input,
+            text: None,
             steps: graph.nodes.iter().map(|_| Step::default()).collect(),
         }
     }

@@ -137,7 +137,8 @@ impl Scope {
                         manifest: Arc::clone(manifest),
                         index: index as u32,
                     };
-                    let scope = Scope::new(&each.body, format!("{prefix}[{index}]/"), input);
+                    let mut scope = Scope::new(&each.body, format!("{prefix}[{index}]/"), input);
+                    scope.text.clone_from(&self.text);
                     *item = Item::Runs(Box::new(scope));
                     changed = true;
                 }

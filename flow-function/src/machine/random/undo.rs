@@ -26,6 +26,8 @@ pub(super) struct Group {
     pub(super) path: String,
     pub(super) inputs: Vec<(Arc<str>, Option<Given>)>,
     pub(super) graph: Arc<Graph>,
+    /// Of a graph made at run time.
+    pub(super) text: Option<Arc<str>>,
     pub(super) node: usize,
     pub(super) output: Option<Given>,
     pub(super) attempts: Vec<Try>,
@@ -78,6 +80,7 @@ impl Plain {
         node: usize,
         inputs: Vec<(Arc<str>, Option<Given>)>,
     ) {
+        let text = self.at(path, |scope, _, _| scope.text.clone()).flatten();
         let attempt = Try {
             at: self.event,
             came_to: CameTo::Pending,
@@ -91,7 +94,8 @@ impl Plain {
                             (a, b) => a.is_none() && b.is_none(),
                         }
                 });
-            if equal && !last.undone {
+            if equal && !last.undone && last.text == text {
+                (last.graph, last.node) = (Arc::clone(graph), node);
                 last.attempts.push(attempt);
                 return;
             }
@@ -100,6 +104,7 @@ impl Plain {
             path: path.to_owned(),
             inputs,
             graph: Arc::clone(graph),
+            text,
             node,
             output: None,
             attempts: vec![attempt],
