@@ -409,6 +409,11 @@ impl Execution {
 }
 
 #[cfg(test)]
+#[allow(
+    clippy::too_many_lines,
+    clippy::type_complexity,
+    reason = "a rule is read in one go"
+)]
 mod random;
 #[cfg(test)]
 mod tests;

@@ -103,11 +103,7 @@ async fn bodies_over_lists_and_maps_collected_and_aggregated() {
         }
     }
     fn failed(all: Collected<u32>) -> Result<Vec<usize>, StepError> {
-        Ok(all
-            .errors
-            .iter()
-            .map(|error| error.index as usize)
-            .collect())
+        Ok(all.errors.iter().map(|error| error.index).collect())
     }
     let flow = Flow::builder("bodies");
     let lists = flow.input::<BTreeMap<String, Vec<u32>>>();

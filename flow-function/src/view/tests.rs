@@ -232,6 +232,7 @@ fn a_paused_request_holds_back_what_would_start() {
 }
 
 #[test]
+#[allow(clippy::too_many_lines, reason = "one request, every kind of wait")]
 fn what_a_request_waits_for_is_named_wherever_it_waits() {
     let mut log = Log::new(
         "

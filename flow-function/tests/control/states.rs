@@ -273,7 +273,7 @@ async fn lists_show_the_requests_of_a_status_and_of_a_flow_and_no_others() {
     for (state, id) in states.iter().zip(&ids) {
         assert_eq!(
             listed(&format!("status={state}")).await,
-            [id.clone()],
+            std::slice::from_ref(id),
             "{state}"
         );
     }
@@ -281,7 +281,7 @@ async fn lists_show_the_requests_of_a_status_and_of_a_flow_and_no_others() {
     assert_eq!(of_flow, [ids[7].clone(), ids[2].clone(), ids[1].clone()]);
     assert_eq!(
         listed("flow=sleeping&status=paused").await,
-        [ids[2].clone()]
+        std::slice::from_ref(&ids[2])
     );
     assert!(listed("flow=none").await.is_empty());
     for query in [

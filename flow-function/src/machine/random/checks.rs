@@ -1,7 +1,5 @@
 //! What the machine wants, held against the rules.
 
-use std::sync::Arc;
-
 use super::plain::{Begun, How, Stage, commits, once};
 use super::undo::Unwound;
 use super::world::{Want, World};

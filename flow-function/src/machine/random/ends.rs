@@ -35,12 +35,11 @@ pub(super) fn split(scope: &Scope, path: &str) -> Option<(usize, Option<u32>, Op
 impl Scope {
     pub(super) fn body_mut(&mut self, node: usize, place: Option<u32>) -> Option<&mut Scope> {
         let step = &mut self.steps[node];
-        match (&mut step.items, place) {
-            (Some((_, items)), Some(place)) => match items.get_mut(place as usize)? {
+        if let (Some((_, items)), Some(place)) = (&mut step.items, place) {
+            match items.get_mut(place as usize)? {
                 Item::Runs(scope) => return Some(scope),
                 _ => return None,
-            },
-            _ => {}
+            }
         }
         if let (Some(turn), Some(place)) = (&mut step.turn, place) {
             return turn.body.as_deref_mut().filter(|_| turn.number == place);

@@ -77,9 +77,7 @@ pub(super) fn flow(dice: &mut Dice) -> Drawn {
         text + &on_failure + &finally
     };
     let text = write(&graph);
-    let mut changed = Graph {
-        lines: graph.lines.clone(),
-    };
+    let mut changed = Graph { lines: graph.lines };
     draw.prefix = "v";
     let at = draw.dice.roll(changed.lines.len());
     let line = &mut changed.lines[at].1;

@@ -241,11 +241,9 @@ impl World {
                 step,
                 attempt,
                 at_us,
-            } => {
-                if self.running.remove(step.as_str()).is_some() {
-                    self.remote.insert(step.to_string(), *attempt);
-                    plain.took_on(step.as_str(), *at_us);
-                }
+            } if self.running.remove(step.as_str()).is_some() => {
+                self.remote.insert(step.to_string(), *attempt);
+                plain.took_on(step.as_str(), *at_us);
             }
             Event::StepEnded(ended) => {
                 plain.now = plain.now.max(ended.end_us);

@@ -2,12 +2,8 @@
 
 mod life;
 
-use std::collections::VecDeque;
-
-use turlough_sdk::{Cause, Operation, ReplicaId, StepPath, Value, read_yaml};
-use turlough_statestore::event::{Accepted, Outcome, StepEnd, StepEnded};
-use turlough_statestore::{Append, AppendId, Envelope, Kind};
-use uuid::Uuid;
+use turlough_sdk::read_yaml;
+use turlough_statestore::Kind;
 
 use super::*;
 use crate::machine::{Action, Given, Run, Work};
@@ -145,7 +141,8 @@ fn a_log_whose_head_is_gone_is_read_from_its_newest_snapshot() {
     let mut tail = read(&life.log[from..]).unwrap();
     // One was folded from the beginning, and was never asked what it wants.
     let mut whole = whole;
-    (wanted(&mut whole), wanted(&mut tail));
+    wanted(&mut whole);
+    wanted(&mut tail);
     assert_eq!(whole.last(), life.execution.last());
     assert_eq!(whole.status(), tail.status());
     assert_eq!(whole.root_states(), tail.root_states());

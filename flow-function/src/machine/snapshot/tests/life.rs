@@ -210,7 +210,7 @@ impl Life {
         if self.execution.is_ended() {
             (self.ended, self.running) = (false, Vec::new());
             let restart = Event::RestartAsked {
-                from: Some("load".into()).filter(|_| number % 2 == 0),
+                from: Some("load".into()).filter(|_| number.is_multiple_of(2)),
                 version: None,
                 deadline_us: at_us + 100_000_000,
                 at_us,
@@ -280,7 +280,7 @@ fn end_of(run: &Run, dice: &mut Dice, number: u64) -> StepEnd {
     match (&run.work, &run.node().operation) {
         (Work::When, _) => StepEnd::Went,
         (Work::Ask(_), _) => StepEnd::Asked {
-            again: number % 2 == 0,
+            again: number.is_multiple_of(2),
             input,
         },
         (Work::Operation, Operation::Switch(_)) => StepEnd::Took {
