@@ -6,6 +6,7 @@ use turlough_sdk::{Flow, Operation, Place, StepPath};
 use turlough_statestore::Event;
 
 use super::action::Conclusion;
+use super::body::Body;
 use super::frame::State;
 use super::mutation::{Mutation, planted};
 use super::timers::SIGNALS_MAX;
@@ -125,14 +126,25 @@ impl Execution {
         };
         let mut graph = Arc::clone(&root.graph);
         for (at, (id, place)) in segments.iter().enumerate() {
-            let Some(node) = graph.nodes.iter().find(|node| node.id == *id) else {
+            let Some(ix) = graph.nodes.iter().position(|node| node.id == *id) else {
                 return false;
             };
+            let node = &graph.nodes[ix];
             if at + 1 == segments.len() {
                 return true;
             }
             let body = match (&node.operation, place) {
-                (Operation::ForEach(each), Some(Place::Item(_))) => Arc::clone(&each.body),
+                (Operation::ForEach(each), Some(Place::Item(item))) => {
+                    // How many items there are is known of the outermost alone.
+                    let items = match root.bodies.get(&ix).filter(|_| at == 0) {
+                        Some(Body::Each(each)) => each.ended().1,
+                        _ => usize::MAX,
+                    };
+                    if *item as usize >= items {
+                        return false;
+                    }
+                    Arc::clone(&each.body)
+                }
                 (Operation::Loop(looped), Some(Place::Iteration(number))) => {
                     if *number == 0 || *number > looped.iterations_max {
                         return false;

@@ -290,3 +290,24 @@ async fn a_callback_of_a_step_that_stands_deep_in_others_is_taken() {
     );
     assert_eq!(platform.ended(&id).await["status"], "succeeded");
 }
+
+#[tokio::test]
+async fn variables_of_what_is_given_later_are_refused_when_the_flow_is_put() {
+    let platform = Platform::yaml(&[]).await;
+    for node in [
+        "apply: echo, mode: async",
+        "http: 'https://example.org', callback: true, idempotent: true",
+        "flow: other",
+        "wait: { signal: go }",
+        "wait: 5s",
+        "expand: { pass: . }",
+    ] {
+        let flow = format!("flow: sets\nnodes:\n  a: {{ {node}, set: {{ x: . }} }}");
+        let call = platform.http.put(format!("{}/flows/sets", platform.url));
+        let answer = call.body(flow).send().await.unwrap();
+        assert_eq!(answer.status(), 422, "{node}");
+        let problem: Json = answer.json().await.unwrap();
+        assert_eq!(problem["problems"][0]["line"], 3, "{problem}");
+        assert_eq!(problem["problems"][0]["node"], "a", "{problem}");
+    }
+}

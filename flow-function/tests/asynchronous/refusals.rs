@@ -223,3 +223,21 @@ async fn an_endpoint_that_does_not_take_a_call_on_fails_its_step() {
     assert_eq!(endpoint.received()[0].call_back("1").await, 409);
     assert!(elsewhere.received().is_empty(), "it was followed");
 }
+
+#[tokio::test]
+async fn a_callback_over_the_limit_of_bodies_is_refused_through_the_gateway_as_well() {
+    let endpoint = Endpoint::silent().await;
+    let flow = read_yaml(&at(OPEN, &endpoint)).unwrap();
+    let platform = Platform::with(vec![flow], |settings| {
+        settings.http_allow = "127.0.0.1".parse().unwrap();
+        settings.body_bytes_max = 2_000_000;
+    })
+    .await;
+    let id = platform.begin("/open", "1").await;
+    let call = endpoint.after(1).await.remove(0);
+    let before = asleep(&platform, &id).await;
+    for _ in 0..20 {
+        assert_eq!(call.call_back(vec![b'x'; 2_000_001]).await, 413);
+    }
+    assert_eq!(view(&platform, &id).await, before);
+}

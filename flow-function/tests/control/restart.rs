@@ -90,6 +90,32 @@ async fn a_restart_runs_what_failed_and_what_comes_after_it_and_nothing_else() {
     );
 }
 
+#[tokio::test]
+async fn a_restart_from_a_named_step_runs_it_and_its_descendants_again() {
+    let platform = keeping(&[CHAIN]).await;
+    let (work, mended) = breaks_at(&platform, "c").await;
+    let id = platform.begin("/chain", "1").await;
+    over(&platform, &id).await;
+    work.after(4).await;
+    mended.store(true, Ordering::SeqCst);
+    for unknown in ["nowhere", "b/inner", "~finally/a", "b[0]/x"] {
+        let (status, problem) = platform
+            .ask(&id, &format!("restart?from={unknown}"), "")
+            .await;
+        assert_eq!(status, 404, "{unknown}: {problem}");
+        assert!(
+            problem["detail"].as_str().unwrap().contains(unknown),
+            "{problem}"
+        );
+    }
+    assert_eq!(
+        platform.ask(&id, "restart", r#"{"from": "b"}"#).await.0,
+        202
+    );
+    assert_eq!(again(&platform, &id, 1).await["status"], "succeeded");
+    assert_eq!(calls_of(&work, &["a", "side", "b", "c"]), [1, 1, 2, 2]);
+}
+
 const EACH: &str = "
 flow: each
 nodes:
@@ -155,6 +181,30 @@ async fn of_a_for_each_that_collects_the_failed_items_run_again_where_it_is_name
     let expected = json!({ "results": [0, 1, 2, 3], "errors": [] });
     assert_eq!(platform.result(&id).await, (200, expected));
     assert_eq!(calls_of(&work, &OF_ITEMS), [1, 1, 2, 2, 1, 1, 2, 2]);
+}
+
+#[tokio::test]
+async fn a_restart_from_inside_a_body_runs_its_item_again_as_a_whole() {
+    let platform = keeping(&[&EACH.replace("ERRORS", "stop")]).await;
+    let (work, mended) = breaks_at(&platform, "end").await;
+    let id = platform.begin("/each", "[0,1,2,3]").await;
+    over(&platform, &id).await;
+    mended.store(true, Ordering::SeqCst);
+    let (status, problem) = platform
+        .ask(&id, "restart?from=all%5B9%5D%2Fsecond", "")
+        .await;
+    assert_eq!(status, 404, "there is no such item: {problem}");
+    assert_eq!(
+        platform
+            .ask(&id, "restart?from=all%5B2%5D%2Fsecond", "")
+            .await
+            .0,
+        202
+    );
+    assert_eq!(again(&platform, &id, 1).await["status"], "succeeded");
+    assert_eq!(calls_of(&work, &OF_ITEMS), [1, 1, 1, 1, 2, 2, 1, 1]);
+    assert_eq!(calls_of(&work, &["end"]), [2]);
+    assert_eq!(platform.result(&id).await, (200, json!([0, 1, 2, 3])));
 }
 
 async fn put(platform: &Platform, name: &str, flow: &str) -> Json {

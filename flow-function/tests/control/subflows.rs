@@ -69,6 +69,20 @@ async fn parent_and_child_name_one_another_and_while_the_child_sleeps_so_does_th
 }
 
 #[tokio::test]
+async fn the_cancel_of_a_parent_cancels_its_child_and_the_childs_child() {
+    let grand = "flow: grand\nnodes: { call: { flow: parent } }";
+    let platform = keeping(&[grand, &parent(""), CHILD]).await;
+    let id = platform.begin("/grand", "1").await;
+    let middle = children(&platform, &id, 1).await.remove(0);
+    let child = children(&platform, &middle, 1).await.remove(0);
+    platform.stands(&child, "sleeping").await;
+    assert_eq!(platform.ask(&id, "cancel", "").await.0, 202);
+    for id in [&id, &middle, &child] {
+        assert_eq!(over(&platform, id).await["status"], "cancelled");
+    }
+}
+
+#[tokio::test]
 async fn a_childs_failure_fails_its_step_and_a_retry_starts_a_new_child() {
     let retry = ", retry: { attempts: 2, backoff: 1ms..2ms }";
     let child = "flow: child\nnodes: { end: { apply: NAME } }";
@@ -111,6 +125,27 @@ async fn a_child_whose_step_takes_too_long_is_cancelled() {
     assert_eq!(view["status"], "failed");
     let child = children(&platform, &id, 1).await.remove(0);
     assert_eq!(over(&platform, &child).await["status"], "cancelled");
+}
+
+#[tokio::test]
+async fn children_of_items_run_beside_one_another_and_one_that_fails_stops_the_others() {
+    let flow = "
+flow: parent
+nodes:
+  all: { for_each: { body: { nodes: { call: { flow: child } } } } }
+";
+    let platform = keeping(&[flow, CHILD]).await;
+    platform.serve("work", &picky(|body| *body == 0).await);
+    let id = platform.begin("/parent", "[1,2,3]").await;
+    let of = children(&platform, &id, 3).await;
+    for child in &of {
+        platform.stands(child, "sleeping").await;
+    }
+    assert_eq!(platform.ask(&of[1], "signals/go", "0").await.0, 202);
+    assert_eq!(over(&platform, &id).await["status"], "failed");
+    for child in [&of[0], &of[2]] {
+        assert_eq!(over(&platform, child).await["status"], "cancelled");
+    }
 }
 
 #[tokio::test]
@@ -158,4 +193,26 @@ async fn a_restarted_parent_starts_its_child_anew() {
     platform.ask(&second, "signals/go", "5").await;
     platform.stands(&id, "succeeded").await;
     assert_eq!(platform.result(&id).await, (200, json!({ "child": 5 })));
+}
+
+#[tokio::test]
+async fn a_parent_that_is_cancelled_while_its_child_begins_leaves_no_child_behind() {
+    let child = "flow: child\ntimeout: 600s\nnodes: { ask: { wait: { signal: go } } }";
+    let platform = keeping(&[&parent(""), child]).await;
+    let run = async |n: usize| {
+        let id = platform
+            .begin("/parent", format!("\"{}\"", "x".repeat(n * 10_000)))
+            .await;
+        for _ in 0..n % 16 {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(platform.ask(&id, "cancel", "").await.0, 202);
+        assert_eq!(over(&platform, &id).await["status"], "cancelled");
+    };
+    futures_util::future::join_all((0..100).map(run)).await;
+    let ended = |list: &Json| {
+        let rows = list["requests"].as_array().unwrap();
+        rows.iter().all(|row| row["status"] == "cancelled")
+    };
+    platform.until("/requests?limit=1000", ended).await;
 }

@@ -68,6 +68,25 @@ nodes:
 }
 
 #[tokio::test]
+async fn a_step_whose_outcome_nobody_knows_is_undone_without_its_output() {
+    let flow = "
+flow: unsure
+nodes:
+  a: { apply: NAME, timeout: 300ms, compensate: { apply: undo } }
+";
+    let names = [("hang", 1), ("closes", 1), ("fail", 0), ("refuse", 0)];
+    for (name, undone) in names {
+        let platform = keeping(&[&flow.replace("NAME", name)]).await;
+        let undo = Endpoint::echo().await;
+        platform.serve("undo", &undo);
+        let id = platform.begin("/unsure", "7").await;
+        assert_eq!(over(&platform, &id).await["status"], "failed");
+        let found = bodies(&undo);
+        assert_eq!(found, vec![json!({ "input": 7 }); undone], "{name}");
+    }
+}
+
+#[tokio::test]
 async fn cancel_awaits_a_step_that_must_not_be_cut_off_and_undoes_it() {
     let flow = "
 flow: book

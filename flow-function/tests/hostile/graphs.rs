@@ -1,10 +1,13 @@
 //! Graphs and flows that cannot be run, made at run time or put.
 
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
+use axum::response::IntoResponse;
 use serde_json::{Value as Json, json};
 
 use super::platform::Platform;
+use super::platform::endpoint::Endpoint;
 use super::{MEMORY, memory_peak, refused, serves_on, serving};
 
 /// Graphs that are no graphs, and what is said of each.
@@ -85,6 +88,40 @@ async fn aliases_that_grow_a_thousandfold_are_refused_before_they_are_read() {
     let answer = put(&platform, "bomb", format!("flow: bomb\n{text}")).await;
     assert!([400, 413, 422].contains(&answer.0), "{}", answer.1);
     assert!(memory_peak() - before < 256 << 20);
+    serves_on(&platform).await;
+}
+
+#[tokio::test]
+async fn a_graph_that_makes_itself_for_ever_ends_at_its_limits() {
+    let deep = "flow: deep\nnodes: { make: { expand: { apply: deeper } } }";
+    let wide = "
+flow: wide
+nodes:
+  many:
+    for_each: { items: '[range(8)]', max_parallel: 8, body: { nodes: { make: { expand: { apply: wider } } } } }
+";
+    let platform = serving(&[deep, wide]).await;
+    let made = AtomicU32::new(0);
+    let deeper = Endpoint::start(move |_| {
+        let name = format!("make{}", made.fetch_add(1, Ordering::SeqCst));
+        let graph = json!({ "nodes": { (name): { "expand": { "apply": "deeper" } } } });
+        async move { axum::Json(graph).into_response() }
+    });
+    let deeper = deeper.await;
+    platform.serve("deeper", &deeper);
+    let wider = Endpoint::start(|_| async {
+        let node = |n| (format!("n{n}"), json!({ "wait": "1h" }));
+        let nodes: serde_json::Map<_, _> = (0..15_000).map(node).collect();
+        axum::Json(json!({ "nodes": nodes })).into_response()
+    });
+    platform.serve("wider", &wider.await);
+    let detail = refused(&platform, "/deep", &json!(1)).await;
+    assert!(detail.contains("16"), "{detail}");
+    let calls = deeper.received().len();
+    assert!(calls <= 17, "{calls}");
+    let id = platform.begin("/wide", "1").await;
+    let error = platform.ended(&id).await["error"].to_string();
+    assert!(error.contains("100000"), "{error}");
     serves_on(&platform).await;
 }
 

@@ -91,6 +91,35 @@ async fn a_for_each_over_what_has_no_items_is_refused_by_what_it_is() {
 }
 
 #[tokio::test]
+async fn a_for_each_over_ten_million_items_is_refused_and_memory_stays_flat() {
+    let flow = "flow: each\nnodes: { all: { for_each: { items: 'ITEMS', body: { nodes: { one: { pass: . } } } } } }";
+    let made = flow.replace("ITEMS", "[range(.)]");
+    let sent = flow
+        .replace("each", "sent")
+        .replace("for_sent", "for_each")
+        .replace("ITEMS", ".");
+    let _alone = MEMORY.lock().await;
+    let platform = serving(&[&made, &sent]).await;
+    platform.post("/each", "10").await;
+    let before = memory_peak();
+    let detail = refused(&platform, "/each", &json!(10_000_000)).await;
+    // In a slow build time runs out before the items are counted.
+    let named = ["limit 1000000", "TURLOUGH_JQ_TIMEOUT"];
+    assert!(named.iter().any(|name| detail.contains(name)), "{detail}");
+    let list = format!("[{}1]", "1,".repeat(1_000_000));
+    let id = platform.begin("/sent", list).await;
+    let detail = platform.ended(&id).await["error"].to_string();
+    assert!(detail.contains("1000001 items, limit 1000000"), "{detail}");
+    let answer = platform
+        .post("/sent", format!("[{}1]", "1,".repeat(10_000_000)))
+        .await;
+    assert_eq!(answer.status(), 413);
+    let grown = memory_peak().saturating_sub(before);
+    assert!(grown < 1 << 30, "it took {grown} bytes");
+    serves_on(&platform).await;
+}
+
+#[tokio::test]
 async fn hostile_names_of_signals_and_steps_and_ids_are_refused_and_change_nothing() {
     let platform = serving(&["flow: open\nnodes: { ask: { wait: { signal: go } } }"]).await;
     let id = platform.begin("/open", "1").await;

@@ -5,8 +5,8 @@ use axum::response::IntoResponse;
 use serde_json::{Value as Json, json};
 use turlough_sdk::read_yaml;
 
-use super::platform::Platform;
 use super::platform::endpoint::Endpoint;
+use super::platform::{Platform, id_of};
 use super::{ECHO, refused, serves_on, serving};
 
 #[tokio::test]
@@ -65,6 +65,72 @@ nodes: { call: { apply: echo, path: { jq: .path }, headers: { X-Name: { jq: .hea
         .await;
     assert_eq!(answer.status(), 200);
     assert!(!platform.calls.of("echo")[0].contains_key("x-evil"));
+    serves_on(&platform).await;
+}
+
+#[tokio::test]
+async fn an_address_that_is_not_public_is_not_called_in_any_spelling() {
+    let flow = "flow: ask\nnodes: { call: { http: { jq: .url }, idempotent: true, timeout: 5s } }";
+    let platform = serving(&[flow]).await;
+    let spy = Endpoint::echo().await;
+    let port = spy.url.rsplit(':').next().unwrap().to_owned();
+    let hosts = [
+        "127.0.0.1",
+        "localhost",
+        "LOCALHOST",
+        "[::1]",
+        "[::ffff:127.0.0.1]",
+        "[::127.0.0.1]",
+        "2130706433",
+        "0x7f000001",
+        "0x7f.1",
+        "017700000001",
+        "127.1",
+        "0",
+        "0.0.0.0",
+        "[::]",
+        "127.0.0.1.",
+        "%31%32%37.0.0.1",
+        "①②⑦.⓪.⓪.①",
+        "[64:ff9b::7f00:1]",
+        "[2002:7f00:1::]",
+    ];
+    for host in hosts {
+        let url = format!("http://{host}:{port}/x");
+        let detail = refused(&platform, "/ask", &json!({ "url": url })).await;
+        assert!(detail.contains("TURLOUGH_HTTP_ALLOW"), "{url}: {detail}");
+    }
+    for host in [
+        "169.254.169.254",
+        "10.0.0.1",
+        "172.16.0.1",
+        "192.168.1.1",
+        "100.64.0.1",
+        "[fe80::1]",
+        "[fd00::1]",
+        "224.0.0.1",
+        "255.255.255.255",
+        "2852039166",
+        "0xa9fea9fe",
+    ] {
+        let url = format!("http://{host}/latest/meta-data");
+        let detail = refused(&platform, "/ask", &json!({ "url": url })).await;
+        assert!(detail.contains("TURLOUGH_HTTP_ALLOW"), "{url}: {detail}");
+    }
+    for url in [
+        "file:///etc/passwd",
+        "ftp://example.org/",
+        "gopher://127.0.0.1/",
+        "javascript:1",
+        "",
+        "http://",
+        "//x",
+        "http://user:pw@127.0.0.1/",
+        "http://[::1",
+    ] {
+        refused(&platform, "/ask", &json!({ "url": url })).await;
+    }
+    assert!(spy.received().is_empty(), "{:?}", spy.received());
     serves_on(&platform).await;
 }
 
@@ -146,4 +212,31 @@ async fn hostile_keys_and_callback_addresses_are_refused_and_start_nothing() {
         assert_eq!(answer.status(), 400, "{name} twice");
     }
     serves_on(&platform).await;
+}
+
+#[tokio::test]
+async fn a_receiver_by_a_name_that_stands_for_this_machine_is_never_reached() {
+    let platform = serving(&[]).await;
+    let spy = Endpoint::silent().await;
+    let url = spy.url.replace("127.0.0.1", "localhost");
+    let call = platform
+        .http
+        .post(format!("{}/echo", platform.url))
+        .body("1");
+    let answer = call
+        .header("x-turlough-callback-url", url)
+        .send()
+        .await
+        .unwrap();
+    if answer.status() == 422 {
+        return;
+    }
+    let id = id_of(&answer);
+    let path = format!("/requests/{id}");
+    let view = platform
+        .until(&path, |view| !view["given_up"].is_null())
+        .await;
+    let error = view["given_up"][0]["error"].as_str().unwrap();
+    assert!(error.contains("TURLOUGH_HTTP_ALLOW"), "{error}");
+    assert!(spy.received().is_empty());
 }
