@@ -63,7 +63,7 @@ impl Folds {
         }
         fold.used = Instant::now();
         let place = Arc::downgrade(self.place(fold.request));
-        // Who finds it there extends its time; the one who put it there first sees to its end.
+        // Each use looks again when its time is over; the last one finds that nobody came after it.
         *turn = Some(fold);
         tokio::spawn(sweep(place));
     }
