@@ -130,6 +130,8 @@ struct Stray {
     limit_us: u64,
     /// When its outcome is unknown; 0 for not yet.
     due_us: u64,
+    /// Whether it is undone if the flow fails.
+    undone: bool,
 }
 
 #[derive(Debug, Clone)]

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use turlough_sdk::{Cause, Graph, Operation, Place, StepPath, ValueRef, read_graph};
+use turlough_sdk::{Cause, Edge, Graph, Operation, Place, StepPath, ValueRef, read_graph};
 use turlough_statestore::event::Trouble;
 
 use super::action::{Results, trouble};
@@ -39,9 +39,10 @@ impl Execution {
     ) -> Option<FrameIx> {
         let outer = self.frame(owner.frame)?;
         let edges = &outer.graph.nodes[owner.node].edges;
-        let outer_live = match edges.iter().all(|edge| outer.is_live(edge)) {
+        let live = |edge: &Edge| outer.is_live(edge) || self.was_live(outer, edge);
+        let outer_live = match edges.iter().all(live) {
             true => Box::default(),
-            false => edges.iter().map(|edge| outer.is_live(edge)).collect(),
+            false => edges.iter().map(live).collect(),
         };
         let (floor, _) = outer.numbers.get(&owner.node).copied().unwrap_or_default();
         let floor = if planted(Mutation::PathsShared) {
@@ -260,7 +261,7 @@ impl Execution {
         let graph = match graph {
             Ok(graph) => graph,
             Err(error) => {
-                self.undo_known(step, None, Some(Cause::Permanent));
+                self.undo_known(step, (ix, node), None, Some(Cause::Permanent));
                 return self.node_failed(ix, node, error);
             }
         };

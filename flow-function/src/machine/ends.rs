@@ -171,7 +171,7 @@ impl Execution {
             _ => false,
         };
         if own {
-            self.undo_known(step, None, Some(cause));
+            self.undo_known(step, (ix, node), None, Some(cause));
         }
         if attempt.begun == Begun::Called {
             self.stopped.push((step.clone(), attempt.number));
@@ -266,7 +266,7 @@ impl Execution {
                 frame.bodies.remove(&node);
             }
             if let Some(output) = output {
-                self.undo_known(path, Some(&output), None);
+                self.undo_known(path, (ix, node), Some(&output), None);
             }
         }
         if !self.runs() {

@@ -120,6 +120,11 @@ impl Execution {
         state.value().filter(|_| state.lights(edge.case)).cloned()
     }
 
+    /// Whether an edge was live that is being made again.
+    pub(super) fn was_live(&self, frame: &Frame, edge: &Edge) -> bool {
+        !self.remade.is_empty() && self.given(frame, edge).is_some()
+    }
+
     /// Whether something that a node is given is being made again.
     pub(super) fn is_remaking(&self, frame: &Frame, vertex: &Vertex) -> bool {
         if self.remade.is_empty() {

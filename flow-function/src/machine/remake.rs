@@ -48,6 +48,7 @@ impl Execution {
             match self.makers(ix, node, at) {
                 Makers::Input => {
                     let text = "the request's input is lost, and cannot be made again";
+                    self.not_waited(&waits);
                     return self.give_up((ix, None), trouble(step, text, Cause::Permanent));
                 }
                 Makers::Whole(ix, node) => return self.make_whole(ix, node),
@@ -56,6 +57,7 @@ impl Execution {
                         match self.make_again(ix, maker) {
                             Again::Runs => {}
                             Again::Never(error) => {
+                                self.not_waited(&waits);
                                 return self.give_up((ix, Some(maker)), error);
                             }
                             Again::Waits => {
@@ -136,6 +138,26 @@ impl Execution {
         }
         self.open_first(ix, maker);
         Again::Runs
+    }
+
+    /// Waits whose value was to be made again, and cannot be: a restart begins them anew.
+    fn not_waited(&mut self, waits: &[(FrameIx, usize)]) {
+        for (ix, node) in waits {
+            if let Some(state) = self.state_mut(*ix, *node) {
+                *state = State::Failed;
+            }
+        }
+    }
+
+    /// A node in a graph that is gone is not made again any more.
+    pub(super) fn not_remade(&mut self, ix: FrameIx, node: usize) {
+        if self.remade.is_empty() {
+            return;
+        }
+        let path = self.frame(ix).map(|frame| frame.path(node));
+        if let Some(made) = path.and_then(|path| self.remade.get_mut(&path)) {
+            made.1 = None;
+        }
     }
 
     /// Waits whose input is made again; where it is not, it is there.

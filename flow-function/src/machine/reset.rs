@@ -5,7 +5,7 @@ use std::sync::Arc;
 use turlough_sdk::picture;
 use turlough_sdk::{Flow, NodeIx, Place, StepPath};
 
-use super::frame::{Body, Frame, FrameIx, Root, Stage, State};
+use super::frame::{Begun, Body, Frame, FrameIx, Root, Stage, State};
 use super::mutation::{Mutation, planted};
 use super::undo::{Done, Undo};
 use super::{Consequence, Execution, HashMap, Phase};
@@ -48,7 +48,7 @@ impl Execution {
         self.open.clear();
         self.timers.clear();
         self.signals.waiting.clear();
-        self.drop_handlers();
+        self.drop_open();
         if let Some(flow) = version.and_then(|version| self.version(version).ok()) {
             self.switch_to(flow);
         }
@@ -73,14 +73,22 @@ impl Execution {
         self.reopen();
     }
 
-    /// Handlers of the generation that is over, where they did not come to their end.
-    fn drop_handlers(&mut self) {
+    /// What was left open in the generation that is over: handlers that did not come to their end, and
+    /// attempts whose end may not be told any more.
+    fn drop_open(&mut self) {
         for ix in 0..self.frames.len() {
             let handles = self
                 .frame(ix)
                 .is_some_and(|frame| frame.owner.is_none() && frame.root != Root::Flow);
             if handles {
                 self.drop_frame(ix);
+            }
+        }
+        // What was open is known of no more.
+        let states = self.frames.iter_mut().flatten();
+        for state in states.flat_map(|frame| frame.states.iter_mut()) {
+            if let State::Open(attempt) = state {
+                (attempt.begun, attempt.told) = (Begun::No, false);
             }
         }
         self.open.clear();

@@ -106,7 +106,9 @@ impl Execution {
         };
         if let Some(Slot::Stray(stray)) = self.open.insert(path.clone(), Slot::Node(ix, node)) {
             // It runs again before its earlier call has ended: nobody waits for that any more.
-            self.undo_known(&path, None, Some(Cause::Unknown));
+            if stray.undone {
+                self.undo_learns(&path, None, Some(Cause::Unknown));
+            }
             self.stopped.push((path.clone(), stray.attempt));
         }
         if begins {

@@ -35,6 +35,7 @@ impl Execution {
             inner_last.push(ix);
             for node in 0..frame.states.len() {
                 self.stop(ix, node);
+                self.not_remade(ix, node);
             }
         }
         for ix in inner_last.into_iter().rev() {
@@ -54,6 +55,7 @@ impl Execution {
             called: attempt.begun == Begun::Called,
             limit_us: limit_us(&frame.graph.nodes[node], attempt.stage),
             due_us: attempt.due_us,
+            undone: attempt.stage == Stage::Run && self.is_undone(&path, ix, node),
         };
         self.failures.remove(&path);
         if self.must_end(ix, node) && !planted(Mutation::StrayForgotten) {
@@ -70,13 +72,17 @@ impl Execution {
             return;
         };
         let (begun, told, number) = (attempt.begun, attempt.told, attempt.number);
+        let stage = attempt.stage;
         if let (Begun::Started(at), false) = (begun, told) {
             // It waited for a value that is made again.
             if at == self.epoch {
                 self.not_called(&path, ix, node);
-            } else {
-                self.undo_known(&path, None, Some(Cause::Unknown));
+            } else if stage == Stage::Run {
+                self.undo_known(&path, (ix, node), None, Some(Cause::Unknown));
             }
+        }
+        if let Some(State::Open(attempt)) = self.state_mut(ix, node) {
+            (attempt.begun, attempt.told) = (Begun::No, false);
         }
         if (told || begun == Begun::Called) && !planted(Mutation::StopForgotten) {
             self.stopped.push((path, number));
@@ -97,7 +103,7 @@ impl Execution {
             self.count_calls(ix, node, -1);
         }
         if stage == Stage::Run {
-            self.undo_known(path, None, Some(Cause::Permanent));
+            self.undo_known(path, (ix, node), None, Some(Cause::Permanent));
         }
     }
 

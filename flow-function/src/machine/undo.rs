@@ -90,11 +90,13 @@ impl Execution {
         if let Some(at) = self.undo_at.get(step).copied() {
             let last = at + 1 == self.undo.len();
             let record = &self.undo[at];
-            let text = |made: &Option<Arc<Made>>| made.as_ref().map(|made| made.text.clone());
-            let same = record.begins_again(&inputs) && text(&record.made) == text(&frame.made);
+            let same = record.begins_again(&inputs)
+                && same_graph(record.made.as_ref(), frame.made.as_ref());
             if same && (record.is_due() || last) {
                 let begun = match record.done {
                     Done::No => (Done::Perhaps { unsure: false }, None),
+                    // Nobody heard how the attempt before it ended.
+                    Done::Perhaps { .. } => (Done::Perhaps { unsure: true }, record.output.clone()),
                     done => (done, record.output.clone()),
                 };
                 let (graph, made) = (Arc::clone(&frame.graph), frame.made.clone());
@@ -124,17 +126,42 @@ impl Execution {
         self.undo.push(record);
     }
 
-    /// How an attempt of a step that can be undone ended.
+    /// How an attempt of a node ended, where that is undone if the flow fails.
     pub(super) fn undo_known(
+        &mut self,
+        step: &StepPath,
+        (ix, node): (FrameIx, usize),
+        output: Option<&Given>,
+        cause: Option<Cause>,
+    ) {
+        if self.is_undone(step, ix, node) {
+            self.undo_learns(step, output, cause);
+        }
+    }
+
+    /// How the newest start of a step ended.
+    pub(super) fn undo_learns(
         &mut self,
         step: &StepPath,
         output: Option<&Given>,
         cause: Option<Cause>,
     ) {
-        let Some(at) = self.undo_at.get(step) else {
-            return;
+        if let Some(at) = self.undo_at.get(step) {
+            self.undo[*at].learn(output, cause);
+        }
+    }
+
+    /// Whether the newest record of a step is of this node: another graph that was made at run time
+    /// in the same place may name its nodes alike.
+    pub(super) fn is_undone(&self, step: &StepPath, ix: FrameIx, node: usize) -> bool {
+        let Some(frame) = self.frame(ix) else {
+            return false;
         };
-        self.undo[*at].learn(output, cause);
+        if frame.graph.nodes[node].compensate.is_none() {
+            return false;
+        }
+        let at = self.undo_at.get(step);
+        at.is_some_and(|at| same_graph(self.undo[*at].made.as_ref(), frame.made.as_ref()))
     }
 
     pub(super) fn tell_undo(&mut self, step: StepPath, at: usize) -> Option<Action> {
@@ -222,6 +249,14 @@ impl Execution {
         let error = trouble(step, message, cause);
         self.trouble.push(Trouble::clone(&error));
         self.unwind();
+    }
+}
+
+/// Whether two frames run the same graph, as far as it was made at run time.
+fn same_graph(a: Option<&Arc<Made>>, b: Option<&Arc<Made>>) -> bool {
+    match (a, b) {
+        (Some(a), Some(b)) => Arc::ptr_eq(a, b) || a.text == b.text,
+        (a, b) => a.is_none() && b.is_none(),
     }
 }
 

@@ -13,7 +13,7 @@ use super::given::Given;
 use super::mutation::{Mutation, planted};
 use super::timers::after;
 use super::undo::Done;
-use super::{Execution, Phase, Slot};
+use super::{Execution, Phase, Slot, Stray};
 
 #[derive(Debug, Clone)]
 pub(super) struct Unwinding {
@@ -274,14 +274,15 @@ impl Execution {
     /// A start ended that had to be awaited though its body is gone; nothing where its outcome
     /// stays unknown.
     pub(super) fn stray_ended(&mut self, step: &StepPath, end: Option<&StepEnd>) {
-        self.open.remove(step);
-        match end {
-            Some(StepEnd::Succeeded { value }) => {
-                self.undo_known(step, Some(&Given::value(value)), None);
+        if let Some(Slot::Stray(Stray { undone: true, .. })) = self.open.remove(step) {
+            match end {
+                Some(StepEnd::Succeeded { value }) => {
+                    self.undo_learns(step, Some(&Given::value(value)), None);
+                }
+                Some(StepEnd::Failed { cause, .. }) => self.undo_learns(step, None, Some(*cause)),
+                Some(StepEnd::Lost { .. }) => self.undo_learns(step, None, Some(Cause::Permanent)),
+                _ => self.undo_learns(step, None, Some(Cause::Unknown)),
             }
-            Some(StepEnd::Failed { cause, .. }) => self.undo_known(step, None, Some(*cause)),
-            Some(StepEnd::Lost { .. }) => self.undo_known(step, None, Some(Cause::Permanent)),
-            _ => self.undo_known(step, None, Some(Cause::Unknown)),
         }
         self.awaited();
     }

@@ -74,8 +74,9 @@ impl Plain {
     }
 }
 
-/// A step and all that comes after it run again; of what has ended, the whole body.
-fn reset_at(scope: &mut Scope, path: &str, named: bool) {
+/// A step and all that comes after it run again; of what has ended, the whole body. How many calls that
+/// must not be repeated are void by it.
+fn reset_at(scope: &mut Scope, path: &str, named: bool) -> u32 {
     let (head, rest) = path
         .split_once('/')
         .map_or((path, None), |(head, rest)| (head, Some(rest)));
@@ -86,7 +87,7 @@ fn reset_at(scope: &mut Scope, path: &str, named: bool) {
         .iter()
         .position(|node| node.id.as_str() == name)
     else {
-        return;
+        return 0;
     };
     let place = head[name.len()..]
         .trim_matches(['[', ']', '#'])
@@ -96,9 +97,13 @@ fn reset_at(scope: &mut Scope, path: &str, named: bool) {
     let mut itself = true;
     if let (Some((_, items)), Some(place), Some(rest)) = (&mut step.items, place, rest) {
         match items.get_mut(place) {
-            Some(Item::Runs(inner)) => return reset_at(inner, rest, named),
+            Some(Item::Runs(inner)) => {
+                let void = reset_at(inner, rest, named);
+                step.once -= void;
+                return void;
+            }
             Some(item @ (Item::Done(_) | Item::Failed)) => *item = Item::Fresh,
-            Some(Item::Fresh) | None => return,
+            Some(Item::Fresh) | None => return 0,
         }
         (itself, step.end) = (false, None);
     } else if let (Some(turn), Some(rest)) = (&mut step.turn, rest)
@@ -107,41 +112,49 @@ fn reset_at(scope: &mut Scope, path: &str, named: bool) {
             .as_mut()
             .filter(|_| place == Some(turn.number as usize))
     {
-        return reset_at(inner, rest, named);
+        let void = reset_at(inner, rest, named);
+        step.once -= void;
+        return void;
     } else if let (Some(inner), Some(rest)) = (&mut step.made, rest) {
-        return reset_at(inner, rest, named);
+        let void = reset_at(inner, rest, named);
+        step.once -= void;
+        return void;
     } else if let (Some((_, items)), true) = (&mut step.items, named) {
         let failed = items.iter_mut().filter(|item| matches!(item, Item::Failed));
         if failed.map(|item| *item = Item::Fresh).count() > 0 {
             (itself, step.end) = (false, None);
         }
     }
+    let mut void = 0;
     for after in scope.after(node) {
-        scope.steps[after] = Step::default();
+        void += std::mem::take(&mut scope.steps[after]).once;
     }
     if itself {
-        scope.steps[node] = Step::default();
+        void += std::mem::take(&mut scope.steps[node]).once;
     } else {
         scope.steps[node].fallen = false;
         scope.steps[node].opened.get_or_insert(0);
         scope.steps[node].anew();
     }
+    void
 }
 
-/// What failed or was stopped runs again, and all that comes after it.
-fn reopen(scope: &mut Scope) {
+/// What failed or was stopped runs again, and all that comes after it. How many calls are void by it.
+fn reopen(scope: &mut Scope) -> u32 {
+    let mut void = 0;
     for node in 0..scope.steps.len() {
-        let step = &scope.steps[node];
+        let step = &mut scope.steps[node];
+        step.before = None;
         let stopped =
             step.opened.is_some() && (step.end.is_none() || step.end == Some(End::Failed));
         if !stopped {
             continue;
         }
         for after in scope.after(node) {
-            scope.steps[after] = Step::default();
+            void += std::mem::take(&mut scope.steps[after]).once;
         }
         let step = &mut scope.steps[node];
-        step.before = None;
+        let mut inner_void = 0;
         if step.items.is_some() || step.turn.is_some() {
             step.end = None;
             step.failures = 0;
@@ -150,17 +163,20 @@ fn reopen(scope: &mut Scope) {
         let items = step.items.iter_mut().flat_map(|(_, items)| items);
         for item in items {
             if let Item::Runs(inner) = item {
-                reopen(inner);
+                inner_void += reopen(inner);
             }
         }
         if let Some(turn) = &mut step.turn {
             if let Some(inner) = &mut turn.body {
-                reopen(inner);
+                inner_void += reopen(inner);
             }
         } else if let Some(inner) = &mut step.made {
-            reopen(inner);
+            inner_void += reopen(inner);
         } else if step.items.is_none() {
-            *step = Step::default();
+            void += std::mem::take(step).once;
         }
+        step.once -= inner_void;
+        void += inner_void;
     }
+    void
 }

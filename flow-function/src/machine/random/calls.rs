@@ -92,7 +92,7 @@ impl World {
         Some(values.swap_remove(self.dice.roll(values.len())))
     }
 
-    fn success(&mut self, path: &str, run: &Run) -> StepEnd {
+    pub(super) fn success(&mut self, path: &str, run: &Run) -> StepEnd {
         let value = self.fresh_value(path);
         let input = self.dice.chance(20).then(|| value.clone());
         match (&run.work, &run.vertex().operation) {

@@ -45,9 +45,8 @@ impl World {
         }
         if self.plain.phase == Unwound::Over {
             // Nobody waits for these any longer, but what they come to may still be said.
-            for (path, run) in std::mem::take(&mut self.running) {
-                self.offline
-                    .push((path, run.attempt, self.plain.generation));
+            for run in std::mem::take(&mut self.running).into_values() {
+                self.offline.push((run, self.plain.generation));
             }
         }
         let live = &self.live;

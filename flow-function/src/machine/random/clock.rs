@@ -83,8 +83,10 @@ impl Plain {
         if let Some(owner) = path.strip_suffix("/~compensate") {
             return self.undo_failed(owner, Cause::Unknown);
         }
-        if self.strays.remove(path).is_some() {
-            self.undo_learns(path, None, Some(Cause::Unknown));
+        if let Some(stray) = self.strays.remove(path) {
+            if stray.undone {
+                self.undo_learns(path, stray.text.as_ref(), None, Some(Cause::Unknown));
+            }
             return self.unwind();
         }
         let mut news = self.news();

@@ -151,14 +151,15 @@ impl Plain {
         if let Some(owner) = path.strip_suffix("/~compensate") {
             return self.undo_ended(owner, end);
         }
-        if self.strays.remove(path).is_some() {
-            match end {
-                StepEnd::Succeeded { value } => {
-                    self.undo_learns(path, Some(Given::Value(Arc::new(value.clone()))), None);
-                }
-                StepEnd::Failed { cause, .. } => self.undo_learns(path, None, Some(*cause)),
-                StepEnd::Lost { .. } => self.undo_learns(path, None, Some(Cause::Permanent)),
-                _ => self.undo_learns(path, None, Some(Cause::Unknown)),
+        if let Some(stray) = self.strays.remove(path) {
+            let (output, cause) = match end {
+                StepEnd::Succeeded { value } => (Some(Given::Value(Arc::new(value.clone()))), None),
+                StepEnd::Failed { cause, .. } => (None, Some(*cause)),
+                StepEnd::Lost { .. } => (None, Some(Cause::Permanent)),
+                _ => (None, Some(Cause::Unknown)),
+            };
+            if stray.undone {
+                self.undo_learns(path, stray.text.as_ref(), output, cause);
             }
             return self.unwind();
         }
@@ -181,7 +182,7 @@ impl Plain {
         });
         if let Some(Came::Fails(known)) = came {
             if let Some(cause) = known {
-                self.undo_learns(path, None, Some(cause));
+                self.step_learns(path, None, Some(cause));
             }
             return self.out_of_attempts(path);
         }
@@ -207,7 +208,7 @@ impl Plain {
         });
         let Some((cause, again)) = tried else { return };
         if cause.is_some() {
-            self.undo_learns(path, None, cause);
+            self.step_learns(path, None, cause);
         }
         if again {
             self.settle(self.news());

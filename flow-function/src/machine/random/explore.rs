@@ -197,8 +197,7 @@ fn one_schedule() {
 #[test]
 #[ignore = "counts failures by where they are found, instead of stopping at the first"]
 fn survey() {
-    let mut found: std::collections::BTreeMap<String, (u64, String)> =
-        std::collections::BTreeMap::new();
+    let mut found = std::collections::BTreeMap::<String, (Vec<u64>, String)>::new();
     let mut fine = 0;
     for first in (0..schedules()).step_by(SCHEDULES_OF_A_FLOW as usize) {
         let Some(pair) = pair(flow_seed(first)) else {
@@ -210,14 +209,17 @@ fn survey() {
                 Err(error) => {
                     let place = error.split("panicked at ").nth(1).unwrap_or(&error);
                     let place: String = place.lines().take(1).collect();
-                    let entry = found.entry(place).or_insert((0, error));
-                    entry.0 += 1;
+                    let (seeds, shortest) = found.entry(place).or_default();
+                    seeds.push(seed);
+                    if shortest.is_empty() || error.len() < shortest.len() {
+                        *shortest = error;
+                    }
                 }
             }
         }
     }
     println!("{fine} fine");
-    for (place, (count, error)) in found {
-        println!("=== {count} at {place}\n{error}");
+    for (place, (seeds, error)) in found {
+        println!("=== {} at {place} {seeds:?}\n{error}", seeds.len());
     }
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use turlough_sdk::{Operation, ValueRef, Wait};
 
+use super::ends::split;
 use super::plain::{Begun, End, Item, Plain, Stage, once};
 use super::settle::same;
 use super::undo::Unwound;
@@ -48,6 +49,15 @@ impl Plain {
         }
         let leaf = self.leaves().into_iter().find(|leaf| leaf.path == path)?;
         Some((leaf.step.attempt, leaf.step.begun != Begun::No))
+    }
+
+    /// Whether there is such an item, where the items of its outermost node are listed.
+    pub(super) fn may_have(&self, path: &str) -> bool {
+        let Some((node, Some(place), Some(_))) = split(&self.root, path) else {
+            return true;
+        };
+        let listed = self.root.steps[node].items.as_ref();
+        listed.is_none_or(|(_, items)| (place as usize) < items.len())
     }
 
     /// Who waits for a signal: since when, and its path.

@@ -20,7 +20,7 @@ impl Plain {
                 self.count(path, |calls| *calls -= 1);
             }
             if self.at(path, |scope, _, node| scope.stage(node)) == Some(Some(Stage::Run)) {
-                self.undo_learns(path, None, Some(Cause::Permanent));
+                self.step_learns(path, None, Some(Cause::Permanent));
             }
         }
         if !self.runs() {
@@ -29,9 +29,13 @@ impl Plain {
         }
         self.with(path, Step::anew);
         let mut left = vec![path.to_owned()];
+        let mut waited = Vec::new();
         while let Some(reader) = left.pop() {
             match self.makers(&reader, value) {
-                Makers::Nobody => return self.gives_up(path),
+                Makers::Nobody => {
+                    self.gives_up_waits(&waited);
+                    return self.gives_up(path);
+                }
                 Makers::Whole(owner) => {
                     if !self.may_make_again(&owner) {
                         return self.gives_up(&owner);
@@ -50,11 +54,13 @@ impl Plain {
                         });
                         let Some((true, waits)) = state else { continue };
                         if !self.may_make_again(&maker) {
+                            self.gives_up_waits(&waited);
                             return self.gives_up(&maker);
                         }
                         self.make_anew(&maker, true);
                         if waits {
                             self.with(&maker, |step| step.opened = None);
+                            waited.push(maker.clone());
                             left.push(maker);
                         }
                     }
@@ -62,6 +68,16 @@ impl Plain {
             }
         }
         self.settle(self.news());
+    }
+
+    /// Waits whose value was to be made again, and cannot be.
+    fn gives_up_waits(&mut self, waited: &[String]) {
+        for path in waited {
+            self.with(path, |step| {
+                step.opened.get_or_insert(0);
+                step.end = Some(End::Failed);
+            });
+        }
     }
 
     fn gives_up(&mut self, path: &str) {
@@ -266,5 +282,6 @@ fn own_leaf<'a>(scope: &'a Scope, outer: &[Seen], node: usize) -> Option<Leaf<'a
         vertex: &scope.graph.nodes[node],
         inputs: scope.inputs(outer, node),
         remaking: false,
+        text: scope.text.clone(),
     })
 }

@@ -111,6 +111,7 @@ pub(super) struct Leaf<'a> {
     pub(super) vertex: &'a Vertex,
     pub(super) inputs: Vec<(Arc<str>, Option<Given>)>,
     pub(super) remaking: bool,
+    pub(super) text: Option<Arc<str>>,
 }
 
 /// A start that is awaited though its graph is gone.
@@ -122,6 +123,9 @@ pub(super) struct Stray {
     pub(super) epoch: u64,
     pub(super) limit: u64,
     pub(super) due: u64,
+    /// Whether it is undone if the flow fails, and the text of its graph.
+    pub(super) undone: bool,
+    pub(super) text: Option<Arc<str>>,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -315,6 +319,7 @@ impl Scope {
                 vertex: &self.graph.nodes[node],
                 inputs: self.inputs(outer, node),
                 remaking: seen.iter().any(|seen| seen.remaking),
+                text: self.text.clone(),
             });
         }
     }

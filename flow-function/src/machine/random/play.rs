@@ -140,14 +140,14 @@ impl World {
             return;
         }
         let at = self.dice.roll(self.offline.len());
-        let (path, attempt, generation) = self.offline.swap_remove(at);
-        let value = self.fresh_value(&path);
+        let (run, generation) = self.offline.swap_remove(at);
+        let path = run.step.to_string();
         let end = if self.dice.chance(70) {
-            StepEnd::Succeeded { value }
+            self.success(&path, &run)
         } else {
             self.failure()
         };
-        self.external(&path, attempt, generation, end);
+        self.external(&path, run.attempt, generation, end);
     }
 
     /// An append of a driver whose claim is over, or after one that does not count.
@@ -246,8 +246,7 @@ impl World {
                 .open_attempt(&path)
                 .is_some_and(|(_, begun)| begun)
             {
-                self.offline
-                    .push((path, run.attempt, self.plain.generation));
+                self.offline.push((run, self.plain.generation));
             }
         }
         self.starts.clear();
@@ -322,7 +321,9 @@ impl World {
                     .iter()
                     .any(|node| node.id.as_str() == root)
             };
-            has(&self.plain.flow) && other.as_ref().is_none_or(|flow| has(flow))
+            self.plain.may_have(from)
+                && has(&self.plain.flow)
+                && other.as_ref().is_none_or(|flow| has(flow))
         });
         let restart = Event::RestartAsked {
             from: from.as_deref().map(Into::into),
@@ -333,7 +334,6 @@ impl World {
         if self.restarts < 2 && self.dice.chance(60) && !succeeded {
             self.restarts += 1;
             self.told_end = false;
-            self.offline.retain(|_| true);
             self.tell_of(restart, fits);
             return true;
         }

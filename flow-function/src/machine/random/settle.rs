@@ -22,8 +22,8 @@ pub(super) struct News {
     )>,
     /// Nodes that were made again: path, and what they gave before, where they give another.
     pub(super) remade: Vec<(String, Option<End>)>,
-    /// What steps gave.
-    pub(super) learned: Vec<(String, Given)>,
+    /// What steps gave that can be undone: path, text of their graph, value.
+    pub(super) learned: Vec<(String, Option<Arc<str>>, Given)>,
     /// Steps that became ready.
     pub(super) opened: Vec<String>,
     /// Sleepers that opened: they may take a signal that is kept.
@@ -186,8 +186,10 @@ impl Scope {
         step.made = None;
         step.opened.get_or_insert(news.event);
         let before = step.before.take();
-        if let (End::Done(given) | End::Took(_, given), false) = (&end, step.fallen) {
-            news.learned.push((path.clone(), given.clone()));
+        let undone = self.graph.nodes[node].compensate.is_some() && !step.fallen;
+        if let (End::Done(given) | End::Took(_, given), true) = (&end, undone) {
+            let text = self.text.clone();
+            news.learned.push((path.clone(), text, given.clone()));
         }
         step.end = Some(end);
         if let Some(before) = before {
@@ -269,12 +271,12 @@ impl Plain {
     fn take_news(&mut self, news: &mut News) {
         for path in news.opened.drain(..) {
             // It runs again before its earlier call has ended.
-            if self.strays.remove(&path).is_some() {
-                self.undo_learns(&path, None, Some(Cause::Unknown));
+            if let Some(stray) = self.strays.remove(&path).filter(|stray| stray.undone) {
+                self.undo_learns(&path, stray.text.as_ref(), None, Some(Cause::Unknown));
             }
         }
-        for (path, given) in news.learned.drain(..) {
-            self.undo_learns(&path, Some(given), None);
+        for (path, text, given) in news.learned.drain(..) {
+            self.undo_learns(&path, text.as_ref(), Some(given), None);
         }
         for (path, graph, node, inputs) in news.begun.drain(..) {
             if !path.starts_with('~') {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use turlough_sdk::{Cause, Graph};
 
-use super::plain::{Begun, How, Leaf, Plain, Scope, Seen, Stray, limit};
+use super::plain::{Begun, How, Leaf, Plain, Scope, Seen, Stage, Stray, limit, once};
 use super::settle::same;
 use crate::machine::given::Given;
 
@@ -118,22 +118,38 @@ impl Plain {
         });
     }
 
+    /// How the newest attempt of a step ended, where that can be undone.
+    pub(super) fn step_learns(&mut self, path: &str, output: Option<Given>, cause: Option<Cause>) {
+        let text = self.at(path, |scope, _, node| {
+            let undone = scope.graph.nodes[node].compensate.is_some();
+            undone.then(|| scope.text.clone())
+        });
+        if let Some(Some(text)) = text {
+            self.undo_learns(path, text.as_ref(), output, cause);
+        }
+    }
+
     /// How the newest attempt of a step that can be undone ended.
-    pub(super) fn undo_learns(&mut self, path: &str, output: Option<Given>, cause: Option<Cause>) {
-        let Some(group) = self
-            .undo
-            .iter_mut()
-            .rfind(|group| group.path == path && !group.undone)
+    pub(super) fn undo_learns(
+        &mut self,
+        path: &str,
+        text: Option<&Arc<str>>,
+        output: Option<Given>,
+        cause: Option<Cause>,
+    ) {
+        let newest = self.undo.iter_mut().rfind(|group| group.path == path);
+        let Some(group) = newest.filter(|group| !group.undone && group.text.as_ref() == text)
         else {
             return;
         };
         let Some(attempt) = group.attempts.last_mut() else {
             return;
         };
-        attempt.came_to = match cause {
-            None => CameTo::Done,
-            Some(Cause::Permanent | Cause::Transient) => CameTo::Nothing,
-            Some(_) => CameTo::Unknown,
+        attempt.came_to = match (attempt.came_to, cause) {
+            (CameTo::Pending | CameTo::Unknown, None) => CameTo::Done,
+            (CameTo::Pending, Some(Cause::Permanent | Cause::Transient)) => CameTo::Nothing,
+            (CameTo::Pending, Some(_)) => CameTo::Unknown,
+            _ => return,
         };
         if output.is_some() {
             group.output = output;
@@ -146,10 +162,10 @@ impl Plain {
         }
         let dropped = dropped(&self.leaves(), self.epoch);
         for (path, fate) in dropped {
-            if let Fate::Gone(cause) = fate {
+            if let Fate::Gone { cause, .. } = fate {
                 self.with(&path, |step| step.begun = Begun::No);
                 if cause.is_some() {
-                    self.undo_learns(&path, None, cause);
+                    self.step_learns(&path, None, cause);
                 }
             }
         }
@@ -252,8 +268,8 @@ impl Plain {
                 Fate::Awaited(stray) => {
                     self.strays.insert(path, stray);
                 }
-                Fate::Gone(Some(cause)) => self.undo_learns(&path, None, Some(cause)),
-                Fate::Gone(None) => {}
+                Fate::Gone { cause: None, .. } => {}
+                Fate::Gone { cause, text } => self.undo_learns(&path, text.as_ref(), None, cause),
             }
         }
     }
@@ -264,28 +280,38 @@ impl Plain {
 pub(super) enum Fate {
     Awaited(Stray),
     /// Its start may have been recorded, and no call made.
-    Gone(Option<Cause>),
+    Gone {
+        cause: Option<Cause>,
+        text: Option<Arc<str>>,
+    },
 }
 
 pub(super) fn dropped(leaves: &[Leaf<'_>], epoch: u64) -> Vec<(String, Fate)> {
     let fate = |leaf: &Leaf<'_>| {
+        let undone = leaf.stage == Stage::Run && leaf.vertex.compensate.is_some();
         if leaf.must_end(epoch) {
             return Fate::Awaited(Stray {
                 attempt: leaf.step.attempt.unwrap_or(0),
                 called: leaf.step.begun == Begun::Called,
                 epoch: match leaf.step.begun {
-                    Begun::Started(at) => at,
+                    Begun::Started(at) if once(leaf.vertex, leaf.stage) => at,
+                    // Whoever took over called it again.
+                    Begun::Started(_) => epoch,
                     _ => 0,
                 },
                 limit: limit(leaf.vertex, leaf.stage),
                 due: leaf.step.due,
+                undone,
+                text: leaf.text.clone(),
             });
         }
-        Fate::Gone(match leaf.step.begun {
+        let cause = match leaf.step.begun {
             Begun::Started(at) if leaf.step.held && at == epoch => Some(Cause::Permanent),
             Begun::Started(_) if leaf.step.held => Some(Cause::Unknown),
             _ => None,
-        })
+        };
+        let (cause, text) = (cause.filter(|_| undone), leaf.text.clone());
+        Fate::Gone { cause, text }
     };
     leaves
         .iter()

@@ -43,8 +43,8 @@ pub(super) struct World {
     pub(super) starts: BTreeMap<String, u32>,
     /// Attempts that somebody else took on.
     pub(super) remote: BTreeMap<String, u32>,
-    /// Calls of drivers that are gone: they may end still.
-    pub(super) offline: Vec<(String, u32, u32)>,
+    /// Calls of drivers that are gone, each with its generation: they may end still.
+    pub(super) offline: Vec<(Run, u32)>,
     pub(super) old: Vec<StepEnded>,
     pub(super) epoch: u64,
     pub(super) told_end: bool,
@@ -241,7 +241,8 @@ impl World {
                 step,
                 attempt,
                 at_us,
-            } if self.running.remove(step.as_str()).is_some() => {
+            } if plain.open_attempt(step.as_str()) == Some((Some(*attempt), true)) => {
+                self.running.remove(step.as_str());
                 self.remote.insert(step.to_string(), *attempt);
                 plain.took_on(step.as_str(), *at_us);
             }

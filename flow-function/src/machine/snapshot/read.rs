@@ -100,12 +100,14 @@ impl Execution {
                 called,
                 limit_us,
                 due_us,
+                undone,
             } => {
                 let stray = Stray {
                     attempt,
                     called,
                     limit_us,
                     due_us,
+                    undone,
                 };
                 Ok((step, Slot::Stray(stray)))
             }

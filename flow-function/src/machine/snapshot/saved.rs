@@ -175,6 +175,7 @@ pub(super) enum SavedSlot {
         called: bool,
         limit_us: u64,
         due_us: u64,
+        undone: bool,
     },
 }
 

@@ -152,12 +152,14 @@ fn save_slot(step: &turlough_sdk::StepPath, slot: Slot) -> SavedSlot {
             called,
             limit_us,
             due_us,
+            undone,
         }) => SavedSlot::Stray {
             step: step.clone(),
             attempt,
             called,
             limit_us,
             due_us,
+            undone,
         },
     }
 }
