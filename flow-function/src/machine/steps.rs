@@ -111,28 +111,25 @@ impl Execution {
             }
             self.stopped.push((path.clone(), stray.attempt));
         }
+        let wait = match self.vertex(ix, node).map(|vertex| &vertex.operation) {
+            Some(Operation::Wait(Wait::Duration(wait))) if stage == Stage::Sleep => Some(*wait),
+            _ => None,
+        };
+        if wait.is_some() && matches!(self.remade.get(&path), Some((_, Some(_)))) {
+            // It has waited already; only its value is made again.
+            let given = self.own_input(ix, node);
+            self.later.push((path, ix, node, State::Done(given)));
+            return;
+        }
         if begins {
             // Nothing is called, and so no start is recorded: it follows from what is.
             self.undo_later(&path, ix, node);
         }
-        if stage != Stage::Sleep {
+        if stage == Stage::Sleep {
+            self.sleep(ix, node, wait.map(|wait| after(self.now_us, wait)));
+        } else {
             self.fresh.push_back(path);
-            return;
         }
-        let wait = match self.vertex(ix, node).map(|vertex| &vertex.operation) {
-            Some(Operation::Wait(Wait::Duration(wait))) => *wait,
-            _ => return self.sleep(ix, node, None),
-        };
-        if matches!(self.remade.get(&path), Some((_, Some(_)))) {
-            // It has waited already; only its value is made again.
-            let given = self.own_input(ix, node);
-            if let Some(State::Open(attempt)) = self.state_mut(ix, node) {
-                attempt.stage = Stage::Sleep;
-            }
-            self.later.push((path, ix, node, State::Done(given)));
-            return;
-        }
-        self.sleep(ix, node, Some(after(self.now_us, wait)));
     }
 
     /// The same stage again.

@@ -146,7 +146,7 @@ impl Plain {
             return;
         };
         attempt.came_to = match (attempt.came_to, cause) {
-            (CameTo::Pending | CameTo::Unknown, None) => CameTo::Done,
+            (CameTo::Pending | CameTo::Unknown | CameTo::Done, None) => CameTo::Done,
             (CameTo::Pending, Some(Cause::Permanent | Cause::Transient)) => CameTo::Nothing,
             (CameTo::Pending, Some(_)) => CameTo::Unknown,
             _ => return,
