@@ -1,5 +1,6 @@
 //! Steps that run again after a restart.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use turlough_sdk::picture;
@@ -60,17 +61,29 @@ impl Execution {
         if let Some(step) = from {
             self.run_again(step, true);
         }
-        // The newest record of a step stays, since it holds the last number of its compensation.
+        self.reopen_undo();
+        self.reopen();
+    }
+
+    /// What is undone already is so no more, and what could not be is tried again. One record of each
+    /// step stays in any case, since it holds the last number of its compensation.
+    fn reopen_undo(&mut self) {
         let newest = std::mem::take(&mut self.undo_at);
-        let mut at = 0..self.undo.len();
         self.undo.iter_mut().for_each(Undo::reopen);
+        let due = self.undo.iter().filter(|undo| undo.is_due());
+        let due: HashSet<_> = due.map(|undo| undo.step.clone()).collect();
+        let number = |(step, at): (&StepPath, &usize)| (step.clone(), self.undo[*at].number);
+        let numbers: HashMap<_, _> = newest.iter().map(number).collect();
+        let mut at = 0..self.undo.len();
         self.undo.retain(|undo| {
             let newest = newest.get(&undo.step).copied() == at.next();
-            newest || undo.done != Done::No
+            undo.is_due() || newest && !due.contains(&undo.step)
         });
         let places = self.undo.iter().enumerate();
         self.undo_at = places.map(|(at, undo)| (undo.step.clone(), at)).collect();
-        self.reopen();
+        for (step, at) in &self.undo_at {
+            self.undo[*at].number = numbers.get(step).copied().unwrap_or(0);
+        }
     }
 
     /// What was left open in the generation that is over: handlers that did not come to their end, and

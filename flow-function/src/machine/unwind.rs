@@ -267,6 +267,7 @@ impl Execution {
             let (conclusion, told) = (unwinding.conclusion.clone(), false);
             self.phase = Phase::Ending { conclusion, told };
             self.fresh.clear();
+            self.recorded.clear();
             self.parked.clear();
         }
     }

@@ -59,7 +59,6 @@ impl Plain {
                         }
                         self.make_anew(&maker, true);
                         if waits {
-                            self.with(&maker, |step| step.opened = None);
                             waited.push(maker.clone());
                             left.push(maker);
                         }
@@ -129,10 +128,14 @@ impl Plain {
             let before = step.before.take().or(end);
             *step = Step {
                 before,
-                opened: Some(news.event),
                 ..Step::default()
             };
-            scope.enter(outer, node, &mut news);
+            let operation = &scope.graph.nodes[node].operation;
+            // The value of a wait is its input: that is made again.
+            if !known || !matches!(operation, Operation::Wait(Wait::Duration(_))) {
+                scope.steps[node].opened = Some(news.event);
+                scope.enter(outer, node, &mut news);
+            }
             gone
         });
         self.let_go(gone.unwrap_or_default());

@@ -60,12 +60,6 @@ impl Scope {
             self.end(node, End::Skipped, news);
             return;
         }
-        let waited = matches!(vertex.operation, Operation::Wait(Wait::Duration(_)));
-        if waited && self.steps[node].before.is_some() {
-            let given = join(self.inputs(outer, node));
-            self.end(node, End::Done(given), news);
-            return;
-        }
         self.steps[node].opened = Some(news.event);
         news.opened.push(self.path(node));
         self.enter(outer, node, news);
@@ -76,6 +70,14 @@ impl Scope {
         let (stage, path) = (self.stage(node), self.path(node));
         let graph = Arc::clone(&self.graph);
         let vertex = &graph.nodes[node];
+        let waits = stage == Some(Stage::Sleep)
+            && matches!(vertex.operation, Operation::Wait(Wait::Duration(_)));
+        if waits && self.steps[node].before.is_some() {
+            // It has waited already.
+            let given = join(self.inputs(outer, node));
+            self.end(node, End::Done(given), news);
+            return;
+        }
         if vertex.compensate.is_some() && matches!(stage, Some(Stage::Sleep | Stage::Ask)) {
             let inputs = self.inputs(outer, node);
             news.begun
@@ -286,7 +288,7 @@ impl Plain {
         let fresh = std::mem::take(&mut news.sleeps);
         self.sleepers_opened.extend(fresh);
         for (path, before) in std::mem::take(&mut news.remade) {
-            if let Some(before) = before {
+            if let Some(before) = before.filter(|_| self.runs()) {
                 self.diverged(&path, before);
             }
         }
