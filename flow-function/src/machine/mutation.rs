@@ -40,6 +40,7 @@ pub(super) enum Mutation {
     RetryOneMore,
     StrayForgotten,
     SnapshotWithoutPlace,
+    SnapshotWithoutLast,
     DeadlineIgnored,
     PathsShared,
 }
@@ -102,6 +103,7 @@ impl Mutation {
         Self::RetryOneMore,
         Self::StrayForgotten,
         Self::SnapshotWithoutPlace,
+        Self::SnapshotWithoutLast,
         Self::DeadlineIgnored,
         Self::PathsShared,
     ];

@@ -46,7 +46,7 @@ impl World {
         }
         let end = match self.dice.roll(100) {
             0..=13 => self.failure(),
-            14..=18 => match self.lost(run) {
+            at if at >= 14 && at < 14 + self.losses => match self.lost(run) {
                 Some(value) => StepEnd::Lost { value },
                 None => self.failure(),
             },

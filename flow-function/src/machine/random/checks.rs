@@ -8,7 +8,7 @@ use crate::machine::{Action, Conclusion, Run, Work};
 impl World {
     /// What the machine wants now.
     pub(super) fn tell(&mut self) {
-        let before = self.wanted(true);
+        let mut told = Vec::new();
         for action in self.live.next_actions() {
             match action {
                 Action::Stop { step, attempt } => {
@@ -34,8 +34,12 @@ impl World {
                     );
                     self.plain.told(step.as_str(), attempt);
                     self.starts.insert(step.to_string(), attempt);
+                    told.push((step.to_string(), Want::Start));
                 }
-                Action::Run(run) => self.told_run(*run),
+                Action::Run(run) => {
+                    told.push((run.step.to_string(), Want::Run));
+                    self.told_run(*run);
+                }
                 Action::End(conclusion) => {
                     assert!(!self.told_end, "its end is told twice");
                     self.told_end = true;
@@ -64,18 +68,13 @@ impl World {
         live.retain(|(path, _)| !waits.contains(path));
         if self.plain.paused {
             // What ran before goes on; nothing new but what is recorded.
-            let held = self.wanted(false);
-            live.retain(|want| !before.contains(want) || held.contains(want));
-            let may = self.wanted(true);
-            assert!(
-                live.iter()
-                    .all(|want| held.contains(want) || may.contains(want)),
-                "{live:?} while paused"
-            );
-            assert!(
-                held.iter().all(|want| live.contains(want)),
-                "{held:?} of {live:?} while paused"
-            );
+            let (held, may) = (self.wanted(false), self.wanted(true));
+            let within = |some: &[(String, Want)], all: &[(String, Want)]| {
+                some.iter().all(|want| all.contains(want))
+            };
+            assert!(within(&told, &held), "{told:?} is new while paused");
+            assert!(within(&live, &may), "{live:?} while paused");
+            assert!(within(&held, &live), "{held:?} of {live:?} while paused");
         } else {
             assert_eq!(
                 live,

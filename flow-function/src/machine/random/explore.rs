@@ -98,24 +98,28 @@ fn flow_seed(seed: u64) -> u64 {
     (seed / SCHEDULES_OF_A_FLOW).wrapping_mul(0x2545_f491_4f6c_dd1d)
 }
 
-/// Plays schedules on as many threads as there are cores, up to the first that fails.
+/// Plays schedules of flows that are valid, on as many threads as there are cores, up to the first that
+/// fails.
 pub(super) fn explore(
     schedules: u64,
     prepare: impl Fn() + Sync,
 ) -> Result<Vec<Size>, (u64, String)> {
-    let (next, failed) = (AtomicU64::new(0), Mutex::new(None::<(u64, String)>));
+    let (next, played) = (AtomicU64::new(0), AtomicU64::new(0));
+    let failed = Mutex::new(None::<(u64, String)>);
     let sizes = Mutex::new(Vec::new());
     let work = || {
         prepare();
         let mut found = Vec::new();
         loop {
-            let first = next.fetch_add(SCHEDULES_OF_A_FLOW, Ordering::Relaxed);
-            if first >= schedules || failed.lock().unwrap().is_some() {
+            let enough = played.load(Ordering::Relaxed) >= schedules;
+            if enough || failed.lock().unwrap().is_some() {
                 break;
             }
+            let first = next.fetch_add(SCHEDULES_OF_A_FLOW, Ordering::Relaxed);
             let Some(pair) = pair(flow_seed(first)) else {
                 continue;
             };
+            played.fetch_add(SCHEDULES_OF_A_FLOW, Ordering::Relaxed);
             for seed in first..first + SCHEDULES_OF_A_FLOW {
                 match schedule(&pair, seed) {
                     Ok(size) => found.push(size),
@@ -143,24 +147,17 @@ pub(super) fn explore(
     }
 }
 
+/// Schedules that are played in every test.
+pub(super) const SCHEDULES: u64 = 20_000;
+
 fn schedules() -> u64 {
     let asked = std::env::var("TURLOUGH_SCHEDULES").ok();
     asked
         .and_then(|number| number.parse().ok())
-        .unwrap_or(20_000)
-}
-
-/// Schedules before the first on which the machine and the plain reading differ.
-pub(super) const AGREED: u64 = 336;
-
-#[test]
-fn the_first_schedules_do_what_the_rules_say() {
-    let sizes = explore(AGREED, || ()).unwrap_or_else(|(_, error)| panic!("{error}"));
-    assert!(sizes.len() > 100, "{} were valid", sizes.len());
+        .unwrap_or(SCHEDULES)
 }
 
 #[test]
-#[ignore = "the machine and the plain reading still differ on some schedules, the first of them 338"]
 fn any_flow_under_any_schedule_does_what_the_rules_say() {
     let begin = Instant::now();
     let sizes = explore(schedules(), || ()).unwrap_or_else(|(_, error)| panic!("{error}"));
@@ -178,10 +175,7 @@ fn any_flow_under_any_schedule_does_what_the_rules_say() {
         spread(|size| size.steps),
         spread(|size| size.events),
     );
-    assert!(
-        count as u64 > schedules() / 2,
-        "most flows that are drawn are valid: {count}"
-    );
+    assert!(count as u64 >= schedules(), "only {count} were played");
 }
 
 #[test]

@@ -262,11 +262,11 @@ impl World {
 
     /// A machine that was read from a snapshot, and of what was appended after it.
     fn restore(&mut self) -> Execution {
-        let (bytes, _) = self.snapshot.take().unwrap_or_else(|| self.take_snapshot());
+        let (bytes, place) = self.snapshot.take().unwrap_or_else(|| self.take_snapshot());
         let restored = Execution::restore(request(), self.versions.clone(), &bytes);
         let (mut execution, of) = restored.expect("a restored machine");
-        let of: usize = of.to_string().parse().unwrap();
-        for append in &self.log[of..] {
+        assert_eq!(of.to_string(), place.to_string(), "a snapshot's place");
+        for append in &self.log[place..] {
             execution.fold(append);
         }
         execution

@@ -56,6 +56,8 @@ pub(super) struct World {
     /// Variables of the request, as they stood.
     pub(super) stood: Vec<crate::machine::Variables>,
     pub(super) snapshot: Option<(Vec<u8>, usize)>,
+    /// Of 100 attempts, how many find that a value is lost.
+    pub(super) losses: usize,
     pub(super) size: Size,
     /// Whether events are told as they come.
     pub(super) trace: bool,
@@ -135,6 +137,7 @@ impl World {
             called: BTreeMap::new(),
             stood: vec![Arc::default()],
             snapshot: None,
+            losses: 5,
             size: Size::default(),
             trace: std::env::var_os("TURLOUGH_SEED").is_some(),
         };
@@ -150,6 +153,9 @@ impl World {
             deadline_us: 100_000_000,
             at_us: 1,
         });
+        if world.dice.chance(10) {
+            world.losses = 50;
+        }
         world.epoch = 1;
         let claimed = Event::Claimed {
             replica: replica(),

@@ -11,6 +11,7 @@ use super::saved::{
 };
 use super::table::Tables;
 use crate::machine::frame::{Body, Each, Frame, Loop, Owner, State};
+use crate::machine::mutation::{Mutation, planted};
 use crate::machine::timers::Signals;
 use crate::machine::undo::Undo;
 use crate::machine::unwind::Unwinding;
@@ -97,7 +98,7 @@ impl Execution {
         Saved {
             format: FORMAT,
             of,
-            last: *last,
+            last: last.filter(|_| !planted(Mutation::SnapshotWithoutLast)),
             flow: flow.name().to_string(),
             version: flow.version().to_string(),
             generation: *generation,
