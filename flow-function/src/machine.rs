@@ -223,7 +223,7 @@ impl Execution {
     }
 
     /// Whether its end is decided and reached, though it may not be stored yet.
-    #[cfg(test)]
+    #[cfg(any(test, feature = "bench"))]
     pub(crate) const fn is_concluded(&self) -> bool {
         !matches!(self.phase, Phase::New | Phase::Open | Phase::Unwinding(_))
     }
