@@ -14,6 +14,7 @@ mod fold;
 mod frame;
 mod given;
 mod mutation;
+mod per_node;
 mod remake;
 mod reset;
 #[cfg_attr(

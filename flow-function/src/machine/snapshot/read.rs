@@ -227,7 +227,7 @@ fn load_frame(
         root: saved.root,
         input: values.given(saved.input)?,
         states: states.collect::<Result<_, _>>()?,
-        attempts: saved.attempts.into(),
+        attempts: saved.attempts.into_iter().collect(),
         unresolved: saved.unresolved,
         outer_live: saved.outer_live.into(),
         bodies: bodies.collect::<Result<_, RestoreError>>()?,
