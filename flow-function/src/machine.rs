@@ -110,6 +110,8 @@ pub(crate) struct Execution {
     expanded: usize,
     /// Steps whose end was there before they began, in the event that is being applied.
     later: Vec<(StepPath, FrameIx, usize, State)>,
+    /// Room for what follows from an event; empty between events.
+    room: Vec<Consequence>,
 }
 
 /// Where an open attempt stands.
@@ -153,7 +155,11 @@ enum Phase {
 /// Room for steps that became open that is kept: more than most requests ever need.
 const FRESH_KEPT: usize = 1_024;
 
+/// Room for what follows from an event that is kept.
+const ROOM_KEPT: usize = 64;
+
 /// What follows from an event.
+#[derive(Debug)]
 enum Consequence {
     Resolved(FrameIx, usize),
     FrameDone(FrameIx),
@@ -192,6 +198,7 @@ impl Execution {
             handled: 0,
             expanded: 0,
             later: Vec::new(),
+            room: Vec::new(),
         }
     }
 
@@ -294,6 +301,7 @@ impl Execution {
             return actions;
         }
         let mut asked = HashSet::new();
+        actions.reserve(self.fresh.len());
         while let Some(step) = self.fresh.pop_front() {
             match self.tell(step) {
                 // It may have become open twice since the last time.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use turlough_sdk::{Edge, Flow, Graph, NodeId, Operation, Place, Source, StepPath};
 
-pub(super) use super::body::{Body, Each, Loop};
+pub(super) use super::body::{Body, Each, Item, Loop};
 use super::given::Given;
 use super::per_node::PerNode;
 use super::sparse::Sparse;
@@ -206,13 +206,15 @@ impl Frame {
         };
         let waiting = (0..nodes).map(|node| frame.waiting(node, |_| false));
         frame.states = waiting.collect();
-        for node in 0..nodes {
-            let inner = matches!(
-                frame.graph.nodes[node].operation,
-                Operation::ForEach(_) | Operation::Loop(_) | Operation::Expand(_)
-            );
-            if inner && floor > 0 {
-                frame.numbers.insert(node, (floor, floor));
+        if floor > 0 {
+            for node in 0..nodes {
+                let inner = matches!(
+                    frame.graph.nodes[node].operation,
+                    Operation::ForEach(_) | Operation::Loop(_) | Operation::Expand(_)
+                );
+                if inner {
+                    frame.numbers.insert(node, (floor, floor));
+                }
             }
         }
         frame
