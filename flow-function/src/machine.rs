@@ -152,11 +152,9 @@ enum Phase {
     Settled,
 }
 
-/// Room for steps that became open that is kept: more than most requests ever need.
-const FRESH_KEPT: usize = 1_024;
-
-/// Room for what follows from an event that is kept.
-const ROOM_KEPT: usize = 64;
+/// Room that lists keep which are empty between events: where more comes at once, making room anew
+/// costs little for each.
+const ROOM_KEPT: usize = 8;
 
 /// What follows from an event.
 #[derive(Debug)]
@@ -310,7 +308,7 @@ impl Execution {
             }
         }
         // What was wide open once is not kept for what is narrow.
-        if self.fresh.capacity() > FRESH_KEPT {
+        if self.fresh.capacity() > ROOM_KEPT {
             self.fresh = VecDeque::new();
         }
         actions
