@@ -184,6 +184,13 @@ pub enum Place {
     Iteration(u32),
 }
 
+impl NodeId {
+    /// The text of the id, to be shared.
+    pub(crate) const fn text(&self) -> &Arc<str> {
+        &self.0
+    }
+}
+
 impl StepPath {
     /// The path of a node of the flow's own graph: its name, which it shares.
     #[must_use]
