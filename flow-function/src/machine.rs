@@ -14,6 +14,7 @@ mod fold;
 mod frame;
 mod given;
 mod mutation;
+mod per_node;
 mod remake;
 mod reset;
 #[cfg_attr(
@@ -109,6 +110,8 @@ pub(crate) struct Execution {
     expanded: usize,
     /// Steps whose end was there before they began, in the event that is being applied.
     later: Vec<(StepPath, FrameIx, usize, State)>,
+    /// Room for what follows from an event; empty between events.
+    room: Vec<Consequence>,
 }
 
 /// Where an open attempt stands.
@@ -151,10 +154,12 @@ enum Phase {
     Settled,
 }
 
-/// Room for steps that became open that is kept: more than most requests ever need.
-const FRESH_KEPT: usize = 1_024;
+/// Room that lists keep which are empty between events: where more comes at once, making room anew
+/// costs little for each.
+const ROOM_KEPT: usize = 8;
 
 /// What follows from an event.
+#[derive(Debug)]
 enum Consequence {
     Resolved(FrameIx, usize),
     FrameDone(FrameIx),
@@ -193,6 +198,7 @@ impl Execution {
             handled: 0,
             expanded: 0,
             later: Vec::new(),
+            room: Vec::new(),
         }
     }
 
@@ -225,7 +231,7 @@ impl Execution {
     }
 
     /// Whether its end is decided and reached, though it may not be stored yet.
-    #[cfg(test)]
+    #[cfg(any(test, feature = "bench"))]
     pub(crate) const fn is_concluded(&self) -> bool {
         !matches!(self.phase, Phase::New | Phase::Open | Phase::Unwinding(_))
     }
@@ -295,6 +301,7 @@ impl Execution {
             return actions;
         }
         let mut asked = HashSet::new();
+        actions.reserve(self.fresh.len());
         while let Some(step) = self.fresh.pop_front() {
             match self.tell(step) {
                 // It may have become open twice since the last time.
@@ -303,7 +310,7 @@ impl Execution {
             }
         }
         // What was wide open once is not kept for what is narrow.
-        if self.fresh.capacity() > FRESH_KEPT {
+        if self.fresh.capacity() > ROOM_KEPT {
             self.fresh = VecDeque::new();
         }
         actions

@@ -36,7 +36,8 @@ pub struct Expression {
     source: Arc<str>,
     filter: Arc<Filter>,
     uses: Uses,
-    proof: Option<Proof>,
+    /// Shared, as it is large: an expression stands, or could, at every edge of a graph.
+    proof: Option<Arc<Proof>>,
 }
 
 /// Why an expression could not be compiled or run.
@@ -91,7 +92,7 @@ impl Expression {
             source: Arc::from(source),
             filter: Arc::new(filter),
             uses,
-            proof: Proof::of(source),
+            proof: Proof::of(source).map(Arc::new),
         })
     }
 
@@ -117,7 +118,7 @@ impl Expression {
     /// The most that this evaluation takes, where that is known.
     #[must_use]
     pub fn bound(&self, input: &Value, variables: &Variables) -> Option<Bound> {
-        let proof = self.proof?;
+        let proof = self.proof.as_ref()?;
         Some(proof.bound(input, variables.bytes(self.uses)))
     }
 

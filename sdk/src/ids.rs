@@ -184,21 +184,31 @@ pub enum Place {
     Iteration(u32),
 }
 
+impl NodeId {
+    /// The text of the id, to be shared.
+    pub(crate) const fn text(&self) -> &Arc<str> {
+        &self.0
+    }
+}
+
 impl StepPath {
-    /// The path of a node of the flow's own graph.
+    /// The path of a node of the flow's own graph: its name, which it shares.
     #[must_use]
     pub fn root(node: &NodeId) -> Self {
-        Self(Arc::from(node.as_str()))
+        Self(Arc::clone(&node.0))
     }
 
     /// The path of `node` in a body of this step; without a place in a graph made at run time.
     #[must_use]
     pub fn inside(&self, place: Option<Place>, node: &NodeId) -> Self {
-        Self(Arc::from(match place {
-            Some(Place::Item(index)) => format!("{}[{index}]/{node}", self.0),
-            Some(Place::Iteration(number)) => format!("{}#{number}/{node}", self.0),
-            None => format!("{}/{node}", self.0),
-        }))
+        let mut digits = Digits::default();
+        Self(match place {
+            Some(Place::Item(index)) => joined([&self.0, "[", digits.of(index), "]/", &node.0]),
+            Some(Place::Iteration(number)) => {
+                joined([&self.0, "#", digits.of(number), "/", &node.0])
+            }
+            None => joined([&self.0, "/", &node.0, "", ""]),
+        })
     }
 
     /// The path of what undoes this step.
@@ -244,6 +254,41 @@ impl StepPath {
             Ok((text.parse()?, None))
         };
         self.0.split('/').map(segment).collect()
+    }
+}
+
+/// Texts as one. Most fit on the stack: what is allocated then is the whole alone. A machine makes a
+/// path for every item of a `for_each`.
+fn joined(texts: [&str; 5]) -> Arc<str> {
+    let mut room = [0; 128];
+    let mut length = 0;
+    for text in texts {
+        let end = length + text.len();
+        let Some(place) = room.get_mut(length..end) else {
+            return Arc::from(texts.concat());
+        };
+        place.copy_from_slice(text.as_bytes());
+        length = end;
+    }
+    Arc::from(str::from_utf8(&room[..length]).unwrap_or_else(|_| unreachable!("all are texts")))
+}
+
+/// Room for a number in decimal.
+#[derive(Default)]
+struct Digits([u8; 10]);
+
+impl Digits {
+    fn of(&mut self, mut number: u32) -> &str {
+        let mut at = self.0.len();
+        loop {
+            at -= 1;
+            self.0[at] = b'0' + (number % 10) as u8;
+            number /= 10;
+            if number == 0 {
+                break;
+            }
+        }
+        str::from_utf8(&self.0[at..]).unwrap_or_else(|_| unreachable!("digits are text"))
     }
 }
 
@@ -297,6 +342,20 @@ mod tests {
         for bad in ["Resize", "a.b.c", "a.", ".b", "a_b"] {
             assert!(bad.parse::<FunctionName>().is_err(), "{bad:?}");
         }
+    }
+
+    #[test]
+    fn a_path_is_put_together_whatever_its_length() {
+        let node: NodeId = "x".repeat(NAME_BYTES_MAX).parse().unwrap();
+        let (mut path, mut text) = (StepPath::root(&node), node.to_string());
+        for number in [0, 7, 10, 4_294_967_295] {
+            path = path.inside(Some(Place::Item(number)), &node);
+            text = format!("{text}[{number}]/{node}");
+            assert_eq!(path.as_str(), text);
+            let short = StepPath::from("a").inside(Some(Place::Iteration(number)), &node);
+            assert_eq!(short.as_str(), format!("a#{number}/{node}"));
+        }
+        assert_eq!(path.inside(None, &node).as_str(), format!("{text}/{node}"));
     }
 
     #[test]

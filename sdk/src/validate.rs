@@ -174,11 +174,12 @@ impl Check<'_> {
             self.declare(ix, node, depth);
         }
         let lines: Vec<_> = draft.nodes.iter().map(|node| node.line).collect();
-        let nodes: Vec<_> = draft
+        let mut nodes: Vec<_> = draft
             .nodes
             .into_iter()
             .map(|node| self.vertex(node, depth, &mut captures))
             .collect();
+        share_names(&mut nodes);
         let successors = self.successors(&nodes);
         self.refuse_cycles(&nodes, &successors, &lines);
         let output = self.output(draft.output.as_ref(), &successors);
@@ -370,6 +371,21 @@ impl At<'_> {
         self.node
             .parse()
             .unwrap_or_else(|_| "refused".parse().unwrap())
+    }
+}
+
+/// A node's name is one text, wherever it stands: who runs the graph reads it at every edge.
+fn share_names(nodes: &mut [Vertex]) {
+    let names: Vec<_> = nodes
+        .iter()
+        .map(|node| Arc::clone(node.id.text()))
+        .collect();
+    for edge in nodes.iter_mut().flat_map(|node| &mut node.edges) {
+        if let Source::Node(from) = edge.from
+            && edge.name == names[from]
+        {
+            edge.name = Arc::clone(&names[from]);
+        }
     }
 }
 

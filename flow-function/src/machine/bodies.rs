@@ -6,7 +6,7 @@ use turlough_sdk::{Cause, Edge, Graph, Operation, Place, StepPath, ValueRef, rea
 use turlough_statestore::event::Trouble;
 
 use super::action::{Results, trouble};
-use super::frame::{Body, Each, Frame, FrameIx, Loop, Made, Owner, Root, Stage, State};
+use super::frame::{Body, Each, Frame, FrameIx, Item, Loop, Made, Owner, Root, Stage, State};
 use super::given::Given;
 use super::mutation::{Mutation, planted};
 use super::{Consequence, Execution};
@@ -127,31 +127,25 @@ impl Execution {
                 manifest: Arc::clone(&each.manifest),
                 index: item,
             };
-            let sibling = each.running.values().next_back().copied();
             // Taken before its frame is opened: what is skipped through may end at once.
-            each.running.insert(item, FrameIx::MAX);
+            each.set(item, Item::Running(FrameIx::MAX));
+            let shared = each.path.clone();
+            let path = shared.unwrap_or_else(|| frame.path(node));
+            if let Some(Body::Each(each)) = frame.bodies.get_mut(&node) {
+                each.path.get_or_insert_with(|| path.clone());
+            }
             let owner = Owner {
                 frame: ix,
                 node,
                 place: Some(Place::Item(item)),
-                path: self.path_by(sibling, ix, node),
+                path,
             };
             let body = Arc::clone(&operation.body);
             let opened = self.open_body(body, owner, None, input, consequences);
             if let (Some(opened), Some(Body::Each(each))) = (opened, self.body_mut(ix, node)) {
-                each.running.insert(item, opened);
+                each.set(item, Item::Running(opened));
             }
         }
-    }
-
-    /// The path of a node whose body runs, shared with a frame in it.
-    fn path_by(&self, sibling: Option<FrameIx>, ix: FrameIx, node: usize) -> StepPath {
-        let sibling = sibling.and_then(|sibling| self.frame(sibling)?.owner.as_ref());
-        let shared = sibling.map(|owner| owner.path.clone());
-        shared.unwrap_or_else(|| match self.frame(ix) {
-            Some(frame) => frame.path(node),
-            None => StepPath::from(""),
-        })
     }
 
     pub(super) fn gathered(&self, ix: FrameIx, node: usize) -> Option<Arc<Results>> {
@@ -313,12 +307,13 @@ impl Execution {
     pub(super) fn frame_done(&mut self, ix: FrameIx, consequences: &mut Vec<Consequence>) {
         let Some(frame) = self.frame(ix) else { return };
         let output = Self::output(frame);
-        let Some(owner) = frame.owner.clone() else {
+        if frame.owner.is_none() {
             self.root_done(frame.root, output);
             return;
+        }
+        let Some(owner) = self.forget_frame(ix) else {
+            return;
         };
-        self.forget_frame(ix);
-        let path = owner.path.clone();
         match (owner.place, self.body_mut(owner.frame, owner.node)) {
             (Some(Place::Item(item)), Some(Body::Each(each))) => {
                 each.end(item, output);
@@ -330,7 +325,7 @@ impl Execution {
             }
             (None, Some(Body::Expand { .. })) => {
                 self.later
-                    .push((path, owner.frame, owner.node, State::Done(output)));
+                    .push((owner.path, owner.frame, owner.node, State::Done(output)));
             }
             _ => {}
         }

@@ -1,9 +1,8 @@
 //! What nodes with bodies have come to.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use turlough_sdk::ValueRef;
+use turlough_sdk::{StepPath, ValueRef};
 use turlough_statestore::event::Trouble;
 
 use super::action::Results;
@@ -22,12 +21,24 @@ pub(super) enum Body {
 #[derive(Debug)]
 pub(super) struct Each {
     pub(super) manifest: Arc<ValueRef>,
-    pub(super) results: Vec<Option<Given>>,
+    /// That of the node, which all its items share; none until the first starts.
+    pub(super) path: Option<StepPath>,
+    pub(super) items: Vec<Item>,
+    /// How many items run.
+    pub(super) running: usize,
     pub(super) errors: Vec<(u32, Arc<Trouble>)>,
     pub(super) next: u32,
     /// Items that start again.
     pub(super) redo: Vec<u32>,
-    pub(super) running: BTreeMap<u32, FrameIx>,
+}
+
+/// How far an item has come.
+#[derive(Debug, Clone)]
+pub(super) enum Item {
+    /// In this frame.
+    Running(FrameIx),
+    /// It came to this; nothing where it has not begun, or failed.
+    Idle(Option<Given>),
 }
 
 /// A loop in progress.
@@ -43,45 +54,53 @@ impl Each {
     pub(super) fn new(count: u32, manifest: Arc<ValueRef>) -> Self {
         Self {
             manifest,
-            results: vec![None; count as usize],
+            path: None,
+            items: vec![Item::Idle(None); count as usize],
+            running: 0,
             errors: Vec::new(),
             next: 0,
             redo: Vec::new(),
-            running: BTreeMap::new(),
         }
     }
 
     /// The next item to start, if one may.
     pub(super) fn start_next(&mut self, parallel_max: usize) -> Option<u32> {
         let parallel_max = parallel_max + usize::from(planted(Mutation::ParallelOneMore));
-        if self.running.len() >= parallel_max {
+        if self.running >= parallel_max {
             return None;
         }
         if let Some(item) = self.redo.pop() {
             return Some(item);
         }
-        let more = (self.next as usize) < self.results.len();
+        let more = (self.next as usize) < self.items.len();
         more.then(|| {
             self.next += 1;
             self.next - 1
         })
     }
 
+    /// Notes how far an item has come.
+    pub(super) fn set(&mut self, item: u32, now: Item) {
+        let runs = |item: &Item| usize::from(matches!(item, Item::Running(_)));
+        let item = &mut self.items[item as usize];
+        self.running = self.running + runs(&now) - runs(item);
+        *item = now;
+    }
+
     pub(super) fn end(&mut self, item: u32, output: Given) {
-        self.running.remove(&item);
-        self.results[item as usize] = Some(output);
+        self.set(item, Item::Idle(Some(output)));
     }
 
     pub(super) fn fail(&mut self, item: u32, error: Arc<Trouble>) {
-        self.running.remove(&item);
+        self.set(item, Item::Idle(None));
         let at = self.errors.partition_point(|(earlier, _)| *earlier < item);
         self.errors.insert(at, (item, error));
     }
 
     pub(super) fn is_done(&self) -> bool {
-        let forgotten = usize::from(planted(Mutation::ItemForgotten) && self.results.len() > 2);
-        let begun = self.next as usize + forgotten >= self.results.len();
-        self.running.is_empty() && self.redo.is_empty() && begun
+        let forgotten = usize::from(planted(Mutation::ItemForgotten) && self.items.len() > 2);
+        let begun = self.next as usize + forgotten >= self.items.len();
+        self.running == 0 && self.redo.is_empty() && begun
     }
 
     /// An item that had ended runs again.
@@ -89,7 +108,7 @@ impl Each {
         if !self.has_ended(item) {
             return;
         }
-        self.results[item as usize] = None;
+        self.set(item, Item::Idle(None));
         self.errors.retain(|(failed, _)| *failed != item);
         if !self.redo.contains(&item) {
             self.redo.push(item);
@@ -98,16 +117,34 @@ impl Each {
     }
 
     pub(super) fn has_ended(&self, item: u32) -> bool {
-        item < self.next && !self.running.contains_key(&item)
+        item < self.next && self.frame_of(item).is_none()
+    }
+
+    /// The frame in which an item runs.
+    pub(super) fn frame_of(&self, item: u32) -> Option<FrameIx> {
+        match self.items.get(item as usize)? {
+            Item::Running(frame) => Some(*frame),
+            Item::Idle(_) => None,
+        }
+    }
+
+    /// The items that run, each with its frame.
+    pub(super) fn runs(&self) -> impl Iterator<Item = (u32, FrameIx)> {
+        let items = (0..).zip(&self.items);
+        items.filter_map(|(at, item)| match item {
+            Item::Running(frame) => Some((at, *frame)),
+            Item::Idle(_) => None,
+        })
     }
 
     pub(super) fn results(&self) -> Results {
+        let given = self.items.iter().map(Item::result);
         Results {
             manifest: Arc::clone(&self.manifest),
             given: if planted(Mutation::ResultsReversed) {
-                self.results.iter().rev().cloned().collect()
+                given.rev().collect()
             } else {
-                self.results.clone()
+                given.collect()
             },
             errors: self.errors.clone(),
         }
@@ -115,7 +152,17 @@ impl Each {
 
     pub(super) fn ended(&self) -> (usize, usize) {
         let begun = self.next as usize - self.redo.len();
-        (begun - self.running.len(), self.results.len())
+        (begun - self.running, self.items.len())
+    }
+}
+
+impl Item {
+    /// What it came to.
+    pub(super) fn result(&self) -> Option<Given> {
+        match self {
+            Self::Idle(result) => result.clone(),
+            Self::Running(_) => None,
+        }
     }
 }
 
@@ -123,7 +170,7 @@ impl Body {
     /// The frames that run in it.
     pub(super) fn frames(&self) -> Vec<FrameIx> {
         match self {
-            Self::Each(each) => each.running.values().copied().collect(),
+            Self::Each(each) => each.runs().map(|(_, frame)| frame).collect(),
             Self::Loop(Loop { frame, .. }) | Self::Expand { frame } => {
                 frame.iter().copied().collect()
             }

@@ -259,7 +259,8 @@ impl Execution {
                 &frame.states[node],
                 State::Open(attempt) if attempt.stage == Stage::Fallback
             );
-            let output = state.value().filter(|_| !stood_in).cloned();
+            let undone = !stood_in && !self.undo_at.is_empty();
+            let output = state.value().filter(|_| undone).cloned();
             frame.states[node] = state;
             // What items came to is kept: a restart runs again only those that it must.
             if !matches!(frame.bodies.get(&node), Some(Body::Each(_))) {
@@ -276,7 +277,9 @@ impl Execution {
         if !self.made_again(path, ix, node) {
             return;
         }
-        self.follow(vec![Consequence::Resolved(ix, node)]);
+        let mut consequences = std::mem::take(&mut self.room);
+        consequences.push(Consequence::Resolved(ix, node));
+        self.follow(consequences);
     }
 
     fn set_variables(&mut self, set: &[(String, turlough_sdk::ValueRef)]) {

@@ -6,8 +6,9 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use turlough_sdk::{Edge, Flow, Graph, NodeId, Operation, Place, Source, StepPath};
 
-pub(super) use super::body::{Body, Each, Loop};
+pub(super) use super::body::{Body, Each, Item, Loop};
 use super::given::Given;
+use super::per_node::PerNode;
 use super::sparse::Sparse;
 
 pub(crate) type FrameIx = usize;
@@ -20,9 +21,9 @@ pub(super) struct Frame {
     /// What steps' paths begin with, where there is no owner.
     pub(super) root: Root,
     pub(super) input: Given,
-    pub(super) states: Box<[State]>,
+    pub(super) states: PerNode<State>,
     /// By node, the last attempt number that was used.
-    pub(super) attempts: Box<[u32]>,
+    pub(super) attempts: PerNode<u32>,
     /// Nodes that are neither done nor skipped.
     pub(super) unresolved: usize,
     /// For each edge of the owning node, whether it is live; nothing where all are.
@@ -194,8 +195,8 @@ impl Frame {
             owner,
             root,
             input,
-            states: Box::default(),
-            attempts: vec![floor; nodes].into(),
+            states: PerNode::default(),
+            attempts: std::iter::repeat_n(floor, nodes).collect(),
             unresolved: nodes,
             outer_live,
             bodies: Sparse::new(),
@@ -205,13 +206,15 @@ impl Frame {
         };
         let waiting = (0..nodes).map(|node| frame.waiting(node, |_| false));
         frame.states = waiting.collect();
-        for node in 0..nodes {
-            let inner = matches!(
-                frame.graph.nodes[node].operation,
-                Operation::ForEach(_) | Operation::Loop(_) | Operation::Expand(_)
-            );
-            if inner && floor > 0 {
-                frame.numbers.insert(node, (floor, floor));
+        if floor > 0 {
+            for node in 0..nodes {
+                let inner = matches!(
+                    frame.graph.nodes[node].operation,
+                    Operation::ForEach(_) | Operation::Loop(_) | Operation::Expand(_)
+                );
+                if inner {
+                    frame.numbers.insert(node, (floor, floor));
+                }
             }
         }
         frame

@@ -98,9 +98,9 @@ impl Execution {
             .edges
             .iter()
             .filter(|edge| (edge.data || planted(Mutation::OrderGivesData)) && !edge.capture);
-        edges
-            .map(|edge| (Arc::clone(&edge.name), self.given(frame, edge)))
-            .collect()
+        let mut inputs = Vec::with_capacity(vertex.edges.len());
+        inputs.extend(edges.map(|edge| (Arc::clone(&edge.name), self.given(frame, edge))));
+        inputs
     }
 
     /// What an edge brings; while it is made again, what it brought.

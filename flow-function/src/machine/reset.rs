@@ -171,8 +171,8 @@ impl Execution {
                 return Some(Found::Step(ix, node));
             }
             let next = match (frame.bodies.get(&node), place) {
-                (Some(Body::Each(each)), Some(Place::Item(item))) => match each.running.get(item) {
-                    Some(next) => Some(*next),
+                (Some(Body::Each(each)), Some(Place::Item(item))) => match each.frame_of(*item) {
+                    Some(next) => Some(next),
                     None if each.has_ended(*item) => {
                         return Some(Found::Item(ix, node, *item));
                     }

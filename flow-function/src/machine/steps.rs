@@ -9,7 +9,7 @@ use super::action::{Action, Run, Work};
 use super::frame::{Attempt, Begun, FrameIx, Stage, State};
 use super::mutation::{Mutation, planted};
 use super::timers::{after, micros};
-use super::{Consequence, Execution, Phase, Slot};
+use super::{Consequence, Execution, Phase, ROOM_KEPT, Slot};
 
 impl Execution {
     /// Whether nodes that become ready open.
@@ -23,16 +23,19 @@ impl Execution {
 
     /// Works off what follows from what, without recursion: a chain of 10,000 skipped nodes is deep.
     pub(super) fn follow(&mut self, mut consequences: Vec<Consequence>) {
-        while let Some(consequence) = consequences.pop() {
-            if !self.runs() {
-                return;
-            }
+        while self.runs()
+            && let Some(consequence) = consequences.pop()
+        {
             match consequence {
                 Consequence::Resolved(frame, node) => {
                     self.tell_successors(frame, node, &mut consequences);
                 }
                 Consequence::FrameDone(frame) => self.frame_done(frame, &mut consequences),
             }
+        }
+        if consequences.capacity() <= ROOM_KEPT {
+            consequences.clear();
+            self.room = consequences;
         }
     }
 

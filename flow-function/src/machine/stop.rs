@@ -2,7 +2,7 @@
 
 use turlough_sdk::{Cause, StepPath};
 
-use super::frame::{Begun, Body, FrameIx, Stage, State};
+use super::frame::{Begun, Body, FrameIx, Owner, Stage, State};
 use super::mutation::{Mutation, planted};
 use super::steps::{is_once, limit_us};
 use super::{Execution, Slot, Stray};
@@ -107,23 +107,24 @@ impl Execution {
         }
     }
 
-    /// Frees a frame, and keeps the attempt numbers that were used in it.
-    pub(super) fn forget_frame(&mut self, ix: FrameIx) {
-        let Some(frame) = self.frames[ix].take() else {
-            return;
-        };
+    /// Frees a frame, and keeps the attempt numbers that were used in it; returns whose body it was.
+    pub(super) fn forget_frame(&mut self, ix: FrameIx) -> Option<Owner> {
+        let frame = self.frames[ix].take()?;
         self.free.push(ix);
         let inner = frame.numbers.values().map(|(_, high)| *high);
         let high = frame.attempts.iter().copied().chain(inner).max();
         let high = high.unwrap_or(0);
-        match frame.owner {
+        match &frame.owner {
             None => self.handled = self.handled.max(high),
             Some(owner) => {
                 if let Some(outer) = self.frame_mut(owner.frame) {
-                    let numbers = outer.numbers.entry(owner.node).or_default();
-                    numbers.1 = numbers.1.max(high);
+                    match outer.numbers.get_mut(&owner.node) {
+                        Some(numbers) => numbers.1 = numbers.1.max(high),
+                        None => outer.numbers.insert(owner.node, (0, high)),
+                    }
                 }
             }
         }
+        frame.owner
     }
 }

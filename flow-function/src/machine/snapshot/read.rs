@@ -12,7 +12,7 @@ use super::saved::{
 };
 use super::table::Values;
 use crate::machine::action::Conclusion;
-use crate::machine::frame::{Body, Each, Frame, Loop, Owner, State};
+use crate::machine::frame::{Body, Each, Frame, Item, Loop, Owner, State};
 use crate::machine::timers::Signals;
 use crate::machine::undo::Undo;
 use crate::machine::unwind::Unwinding;
@@ -229,7 +229,7 @@ fn load_frame(
         root: saved.root,
         input: values.given(saved.input)?,
         states: states.collect::<Result<_, _>>()?,
-        attempts: saved.attempts.into(),
+        attempts: saved.attempts.into_iter().collect(),
         unresolved: saved.unresolved,
         outer_live: saved.outer_live.into(),
         bodies: bodies.collect::<Result<_, RestoreError>>()?,
@@ -287,18 +287,20 @@ fn load_body(saved: SavedBody, values: &Values) -> Result<Body, RestoreError> {
             redo,
             running,
         } => {
-            let results = results.into_iter().map(|given| values.some(given));
+            let mut each = Each::new(0, values.value(manifest)?);
+            let results = results.into_iter();
+            let items = results.map(|given| Ok(Item::Idle(values.some(given)?)));
+            each.items = items.collect::<Result<_, RestoreError>>()?;
+            for (item, frame) in running {
+                if item as usize >= each.items.len() {
+                    return Err(broken(format!("item {item} runs")));
+                }
+                each.set(item, Item::Running(frame));
+            }
             let errors = errors.into_iter();
-            Body::Each(Box::new(Each {
-                manifest: values.value(manifest)?,
-                results: results.collect::<Result<_, _>>()?,
-                errors: errors
-                    .map(|(item, error)| (item, Arc::new(error)))
-                    .collect(),
-                next,
-                redo,
-                running: running.into_iter().collect(),
-            }))
+            let errors = errors.map(|(item, error)| (item, Arc::new(error)));
+            (each.errors, each.next, each.redo) = (errors.collect(), next, redo);
+            Body::Each(Box::new(each))
         }
         SavedBody::Loop {
             state,

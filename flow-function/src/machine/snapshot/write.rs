@@ -59,6 +59,7 @@ impl Execution {
             expanded,
             // Empty between events.
             later: _,
+            room: _,
         } = self;
         let mut tables = Tables::default();
         let mut heard: Vec<_> = heard.iter().copied().collect();
@@ -282,30 +283,28 @@ fn save_body(body: &Body, tables: &mut Tables) -> SavedBody {
         Body::Each(each) => {
             let Each {
                 manifest,
-                results,
+                // Follows from where it stands.
+                path: _,
+                items,
+                // Counted again.
+                running: _,
                 errors,
                 next,
                 redo,
-                running,
             } = &**each;
-            let mut running: Vec<_> = running
-                .iter()
-                .map(|(item, frame)| (*item, *frame))
-                .collect();
-            running.sort_unstable();
             let errors = errors
                 .iter()
                 .map(|(item, error)| (*item, Trouble::clone(error)));
             SavedBody::Each {
                 manifest: tables.value(manifest),
-                results: results
+                results: items
                     .iter()
-                    .map(|given| given.as_ref().map(|given| tables.given(given)))
+                    .map(|item| item.result().map(|given| tables.given(&given)))
                     .collect(),
                 errors: errors.collect(),
                 next: *next,
                 redo: redo.clone(),
-                running,
+                running: each.runs().collect(),
             }
         }
         Body::Loop(Loop {
