@@ -1,10 +1,13 @@
 //! The engine: which flows there are, which requests are open, and the way in.
 
+mod children;
 mod control;
 mod drive;
 mod folds;
 mod read;
 
+#[cfg(test)]
+pub(crate) use children::child_id;
 pub(crate) use control::{CallbackError, Control, ControlError};
 pub(crate) use folds::Folds;
 pub(crate) use read::{StepValueError, Which, parts};
