@@ -4,6 +4,7 @@
 //! decides it is stored (pure steps may start beside it); a driver whose claim is over stops and
 //! writes nothing; a driver that has nothing to do lets go of its request.
 
+mod attempts;
 mod begin;
 mod commit;
 mod deliver;
@@ -19,7 +20,7 @@ use std::sync::Arc;
 
 use futures_util::FutureExt;
 use tokio::sync::watch;
-use tokio::task::{AbortHandle, Id, JoinError, JoinSet};
+use tokio::task::{Id, JoinSet};
 use tracing::{error, warn};
 use turlough_sdk::{RequestId, StepPath};
 use turlough_statestore::event::Parent;
@@ -29,8 +30,9 @@ use uuid::Uuid;
 use crate::clock::{now_us, until};
 use crate::index::Standing;
 use crate::machine::{Action, Conclusion, Execution, Run};
-use crate::runner::{self, Attempted, Context};
+use crate::runner::{Attempted, Context};
 use crate::shared::Shared;
+use attempts::Running;
 
 /// A driver that has nothing to do stays for as long as it takes to read its log again, about: who
 /// is woken a thousand times, by callbacks say, does not read it a thousand times. Logs of fewer
@@ -53,7 +55,9 @@ pub(crate) struct Driver {
     running: JoinSet<Attempted>,
     /// What runs: by task, and by step with its attempt.
     tasks: HashMap<Id, (StepPath, u32)>,
-    attempts: HashMap<(StepPath, u32), AbortHandle>,
+    attempts: HashMap<(StepPath, u32), Running>,
+    /// Attempts that ended here though each may have begun a sub-flow.
+    given_up: Vec<Parent>,
     /// Attempts whose start is recorded and that were made: never twice by one driver.
     made: HashSet<(StepPath, u32)>,
     /// Attempts that wait for their time, by that.
@@ -220,6 +224,7 @@ impl Driver {
                 continue;
             }
             self.observe(&events[..before]);
+            self.cancel_given_up();
             self.shared
                 .index
                 .stand(self.request, Standing::of(&self.execution));
@@ -343,73 +348,6 @@ impl Driver {
         }
     }
 
-    /// Pure steps start beside the append that releases them: their ends go into the next one.
-    fn speculate(&mut self, actions: &[Action]) {
-        for action in actions {
-            if let Action::Run(run) = action
-                && run.vertex().pure
-            {
-                self.start(run.clone());
-            }
-        }
-    }
-
-    fn act(&mut self, actions: Vec<Action>) {
-        for action in actions {
-            match action {
-                Action::Run(run) => self.start(run),
-                Action::Stop { step, attempt } => self.stop(&step, attempt),
-                Action::Start { .. } | Action::End(_) => {}
-            }
-        }
-    }
-
-    fn stop_all(&mut self, actions: &[Action]) {
-        for action in actions {
-            if let Action::Stop { step, attempt } = action {
-                self.stop(step, *attempt);
-            }
-        }
-    }
-
-    /// Tells whoever works on an attempt that nobody waits for it.
-    fn stop(&mut self, step: &StepPath, attempt: u32) {
-        if let Some(task) = self.attempts.get(&(step.clone(), attempt)) {
-            task.abort();
-            return;
-        }
-        let delayed = self.delayed.len();
-        self.delayed
-            .retain(|_, run| run.step != *step || run.attempt != attempt);
-        if self.delayed.len() < delayed {
-            return;
-        }
-        self.shared.cancel_child(&Parent {
-            request: self.request,
-            generation: self.execution.generation(),
-            step: step.clone(),
-            attempt,
-            depth: 0,
-        });
-    }
-
-    fn start(&mut self, run: Box<Run>) {
-        let key = (run.step.clone(), run.attempt);
-        // After a fold from the start the machine wants again what runs already.
-        if self.attempts.contains_key(&key) {
-            return;
-        }
-        let once = !run.vertex().idempotent;
-        if once && !self.made.insert(key.clone()) {
-            return;
-        }
-        let task = self
-            .running
-            .spawn(runner::run(Arc::clone(&self.context), run));
-        self.tasks.insert(task.id(), key.clone());
-        self.attempts.insert(key, task);
-    }
-
     /// Waits until something happened; what else is there by then comes along.
     async fn wait(&mut self) -> Result<Vec<Attempted>, DriveError> {
         let mut attempted = Vec::new();
@@ -450,35 +388,6 @@ impl Driver {
             attempted.extend(self.ended(ended));
         }
         Ok(attempted)
-    }
-
-    fn start_delayed(&mut self) {
-        while let Some(entry) = self.delayed.first_entry()
-            && entry.key().0 <= now_us()
-        {
-            let run = entry.remove();
-            if self.execution.awaits(&run.step, run.attempt) {
-                self.start(run);
-            }
-        }
-    }
-
-    /// What a task came to; nothing for one that was stopped.
-    fn ended(&mut self, ended: Result<(Id, Attempted), JoinError>) -> Option<Attempted> {
-        let id = ended.as_ref().map_or_else(JoinError::id, |(id, _)| *id);
-        let (step, attempt) = self.tasks.remove(&id)?;
-        self.attempts.remove(&(step.clone(), attempt));
-        match ended {
-            Ok((_, attempted)) => Some(attempted),
-            Err(error) if error.is_cancelled() => None,
-            Err(error) => {
-                let ended = runner::lost(&self.context, step, attempt, &error.to_string());
-                Some(Attempted::Ended {
-                    parts: Vec::new(),
-                    ended,
-                })
-            }
-        }
     }
 }
 

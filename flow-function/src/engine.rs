@@ -1,10 +1,13 @@
 //! The engine: which flows there are, which requests are open, and the way in.
 
+mod children;
 mod control;
 mod drive;
 mod folds;
 mod read;
 
+#[cfg(test)]
+pub(crate) use children::child_id;
 pub(crate) use control::{CallbackError, Control, ControlError};
 pub(crate) use folds::Folds;
 pub(crate) use read::{StepValueError, Which, parts};
@@ -28,7 +31,7 @@ use crate::evaluator::Evaluator;
 use crate::index::Index;
 use crate::keeper::Keeper;
 use crate::metrics::Metrics;
-use crate::outside;
+use crate::outside::{self, Outside};
 use crate::registry::{Put, RegisterError, Registry};
 use crate::settings::{INLINE_BYTES_LIMIT, Settings};
 use crate::shared::{Finished, Room, Shared, Waiting};
@@ -118,7 +121,7 @@ impl Engine {
             abandoned: Abandoned::new(settings.abandoned_max, metrics.closures_abandoned.clone()),
             replica: ReplicaId::from_uuid(Uuid::new_v4()),
             client,
-            outside: outside::client(&settings.http_allow)?,
+            outside: Outside::new(&settings.http_allow)?,
             tokens: Tokens::new(&settings.secrets),
             log: MemoryLog::default(),
             store: Arc::new(MemoryStore::new(boot, settings.data_bytes_max)),

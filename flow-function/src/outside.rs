@@ -1,23 +1,24 @@
-//! Addresses outside the platform: which may be called, and the client that calls no other.
+//! Addresses outside the platform: which may be called, and a client that calls no other.
 //!
 //! Invariants: an address is judged where it is used, as the URL's own literal and as the answer of
 //! the DNS that the connection is made to, so that a name cannot change its meaning in between;
 //! redirects and proxies are not followed.
 //! Absent: which public addresses may be called; that is a network policy's business.
 
+mod client;
+mod https;
+
+pub(crate) use client::{CallError, Outside, chain, without_url};
+
 use std::error::Error;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::str::FromStr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use ipnet::IpNet;
 use reqwest::Url;
-use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 
-/// How long a connection may take to be there.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Most rules: they are read one after the other at each call.
 const RULES_MAX: usize = 1_000;
 
@@ -202,7 +203,7 @@ impl Error for Refused {}
 
 impl Refused {
     /// The refusal that made a call fail, if one did.
-    pub(crate) fn of(error: &reqwest::Error) -> Option<&Self> {
+    pub(crate) fn of(error: &CallError) -> Option<&Self> {
         let mut source = error.source();
         while let Some(cause) = source {
             if let Some(refused) = cause.downcast_ref() {
@@ -246,52 +247,6 @@ pub(crate) fn check_url(text: &str, allow: &HttpAllow) -> Result<Url, String> {
         ));
     }
     Ok(url)
-}
-
-/// A client that connects to public addresses, and to those that are allowed. It does not see
-/// addresses that stand in a URL as such: [`check_url`] does.
-pub(crate) fn client(allow: &HttpAllow) -> Result<reqwest::Client, reqwest::Error> {
-    let resolver = Resolver {
-        allow: allow.clone(),
-    };
-    reqwest::Client::builder()
-        .tcp_nodelay(true)
-        .connect_timeout(CONNECT_TIMEOUT)
-        .redirect(reqwest::redirect::Policy::none())
-        .referer(false)
-        .no_proxy()
-        .dns_resolver(resolver)
-        .build()
-}
-
-/// An error with what it came from, without the address, which may hold a secret.
-pub(crate) fn chain(error: &reqwest::Error) -> String {
-    let mut text = error.to_string();
-    if let Some(url) = error.url() {
-        text = text.replace(&format!(" for url ({url})"), "");
-    }
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(&format!(": {cause}"));
-        source = cause.source();
-    }
-    text
-}
-
-/// Resolves names to addresses that may be called.
-struct Resolver {
-    allow: HttpAllow,
-}
-
-impl Resolve for Resolver {
-    fn resolve(&self, name: Name) -> Resolving {
-        let allow = self.allow.clone();
-        Box::pin(async move {
-            let host = name.as_str();
-            let found: Vec<SocketAddr> = tokio::net::lookup_host((host, 0)).await?.collect();
-            Ok(Box::new(judged(&allow, host, found)?.into_iter()) as Addrs)
-        })
-    }
 }
 
 /// Of the addresses that a name stands for, those that may be called.

@@ -18,6 +18,7 @@ use crate::evaluator::Evaluator;
 use crate::index::Index;
 use crate::keeper::Keeper;
 use crate::metrics::Metrics;
+use crate::outside::Outside;
 use crate::registry::Registry;
 use crate::settings::Settings;
 use crate::tokens::Tokens;
@@ -30,7 +31,7 @@ pub(crate) struct Shared {
     /// Calls the gateway.
     pub(crate) client: reqwest::Client,
     /// Calls everything else.
-    pub(crate) outside: reqwest::Client,
+    pub(crate) outside: Outside,
     pub(crate) tokens: Tokens,
     pub(crate) evaluator: Evaluator,
     pub(crate) abandoned: Abandoned,

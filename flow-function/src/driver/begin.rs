@@ -167,6 +167,7 @@ impl Driver {
             running: JoinSet::new(),
             tasks: HashMap::new(),
             attempts: HashMap::new(),
+            given_up: Vec::new(),
             made: HashSet::new(),
             delayed: BTreeMap::new(),
             delays: 0,

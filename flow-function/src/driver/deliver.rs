@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use reqwest::Method;
 use tracing::warn;
 use turlough_sdk::StepError;
 use turlough_statestore::Event;
@@ -118,19 +119,17 @@ async fn post(shared: &Shared, url: &str, about: &Word, id: u128, finished: &Fin
             ("application/json".to_owned(), text.to_string().into())
         }
     };
-    let sent = shared
+    let call = shared
         .outside
-        .post(url)
+        .request(Method::POST, url)
         .timeout(ANSWER_WAIT_MAX)
         .header("content-type", media)
         .header("x-turlough-request-id", &about.request)
         .header("x-turlough-flow", &about.flow)
         .header("x-turlough-status", finished.outcome.status())
         .header("x-turlough-delivery-id", format!("{id:032x}"))
-        .body(body)
-        .send()
-        .await;
-    match sent {
+        .body(body);
+    match shared.outside.send(call).await {
         Ok(answer) if answer.status().is_success() => Posted::Taken,
         Ok(answer) => {
             let status = answer.status();

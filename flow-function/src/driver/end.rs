@@ -186,6 +186,7 @@ impl Driver {
         if index.reopen(self.request, self.execution.generation()) {
             index.switch(self.request, self.execution.flow().version());
             self.shared.open.fetch_add(1, Ordering::Relaxed);
+            self.shared.cancel_children(self.request);
         }
     }
 
@@ -198,6 +199,7 @@ impl Driver {
             let request = self.request;
             error!(%request, %error, "end of a request could not be recorded");
         }
+        self.shared.cancel_children(self.request);
         let finished = Finished {
             outcome,
             output: None,

@@ -7,7 +7,7 @@ use turlough_statestore::event::{Outcome, StepEnd, StepEnded};
 use turlough_statestore::{Append, AppendId, Kind};
 
 use super::*;
-use crate::engine::{Call, Control, Engine};
+use crate::engine::{Call, Control, Engine, child_id};
 use crate::settings::Settings;
 
 struct Fixture {
@@ -329,4 +329,29 @@ async fn a_request_whose_driver_failed_is_told_so_and_settles() {
     let last = &records.last().unwrap().append.events[..];
     assert!(matches!(last, [Event::Settled { .. }]), "{records:?}");
     assert!(engine.summary(request).unwrap().ended.unwrap().settled);
+}
+
+#[tokio::test]
+async fn a_request_whose_driver_failed_leaves_no_sub_flow_behind() {
+    let Fixture {
+        engine,
+        mut driver,
+        request,
+    } = fixture().await;
+    let text = "flow: waits\nnodes: { ask: { wait: { signal: go } } }";
+    engine.register(read_yaml(text).unwrap()).unwrap();
+    let parent = Parent {
+        request,
+        generation: 0,
+        step: "a".into(),
+        attempt: 1,
+        depth: 1,
+    };
+    let input = Value::new(ContentType::JSON, Producer::Caller, b"1");
+    let (shared, child) = (&engine.shared, child_id(&parent));
+    let flow = "waits".parse().unwrap();
+    shared.start_child(&flow, input, parent).await.unwrap();
+    let receiver = shared.finished(child).await;
+    driver.give_up("for a test").await;
+    assert_eq!(soon(receiver).await.unwrap().outcome, Outcome::Cancelled);
 }

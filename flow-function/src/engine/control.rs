@@ -1,28 +1,22 @@
-//! What others append to a request's log: control, signals, callbacks, the ends of sub-flows.
+//! What others append to a request's log: control, signals, callbacks, the ends of attempts that they
+//! complete.
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use turlough_sdk::{Cause, Digest, RequestId, StepError, StepPath, Value, ValueRef};
-use turlough_statestore::event::{Outcome, Parent, StepEnd, StepEnded};
+use turlough_sdk::{Cause, Digest, RequestId, StepPath, Value, ValueRef};
+use turlough_statestore::event::{StepEnd, StepEnded};
 use turlough_statestore::{Append, AppendError, AppendId, Envelope, Event, Kind, Record, Seq};
 use uuid::Uuid;
 
-use super::{Call, Engine, StartError, keyed};
+use super::Engine;
 use crate::clock::now_us;
 use crate::driver::parts_of;
 use crate::machine::{Execution, Refusal};
-use crate::shared::{Finished, Shared};
-use turlough_sdk::FlowName;
+use crate::shared::Shared;
 
 /// How often an external append that meets another is tried again: each try means that somebody
 /// else got through, so a request that is this busy is not stuck.
 const EXTERNAL_TRIES_MAX: usize = 100;
-/// First and longest wait for a sub-flow that is to be cancelled, and may be beginning.
-const CHILD_WAIT_MIN: Duration = Duration::from_millis(10);
-const CHILD_WAIT_MAX: Duration = Duration::from_secs(2);
-/// Flows that stand in one another, at most.
-const FLOW_DEPTH_MAX: u32 = 16;
 
 /// What may be asked of a request.
 #[derive(Debug, Clone)]
@@ -159,7 +153,10 @@ fn empty() -> ValueRef {
 
 impl Shared {
     /// A value that comes from outside, as the log keeps it.
-    fn external_value(&self, value: &Value) -> Result<(Vec<Event>, ValueRef), ControlError> {
+    pub(super) fn external_value(
+        &self,
+        value: &Value,
+    ) -> Result<(Vec<Event>, ValueRef), ControlError> {
         let (size, limit) = (value.body().len(), self.settings.durable_bytes_max);
         if size > limit {
             return Err(ControlError::TooLarge { size, limit });
@@ -283,124 +280,4 @@ impl Shared {
         }
         Ok((execution, last))
     }
-
-    /// Starts a sub-flow, or finds it started: one of an attempt.
-    pub(crate) async fn start_child(
-        self: &Arc<Self>,
-        flow: &FlowName,
-        input: Value,
-        parent: Parent,
-    ) -> Result<(), StepError> {
-        if parent.depth > FLOW_DEPTH_MAX {
-            let text = format!(
-                "flow {flow} would stand {} deep in others, limit {FLOW_DEPTH_MAX}; end the recursion earlier",
-                parent.depth
-            );
-            return Err(StepError::permanent(text));
-        }
-        let known = self.registry.current(flow).ok_or_else(|| {
-            let text = format!("no flow {flow} here; a sub-flow is served by the same function");
-            StepError::permanent(text)
-        })?;
-        let request = child_id(&parent);
-        let started = self
-            .begin(request, known, input, Call::default(), Some(parent), true)
-            .await;
-        match started {
-            Ok(_) => Ok(()),
-            Err(error @ (StartError::InputTooLarge { .. } | StartError::KeyReused { .. })) => {
-                Err(StepError::permanent(format!("flow {flow}: {error}")))
-            }
-            Err(error) => Err(StepError::transient(format!("flow {flow}: {error}"))),
-        }
-    }
-
-    /// Cancels a sub-flow whose step nobody waits for any more, if it is open.
-    pub(crate) fn cancel_child(self: &Arc<Self>, parent: &Parent) {
-        let request = child_id(parent);
-        let engine = Engine {
-            shared: Arc::clone(self),
-        };
-        tokio::spawn(async move {
-            let mut wait = CHILD_WAIT_MIN;
-            // One that has ended needs nothing; one that is not there may be about to begin.
-            while let Err(ControlError::Unknown(_)) =
-                engine.control(request, Control::Cancel, None).await
-            {
-                if wait > CHILD_WAIT_MAX {
-                    return;
-                }
-                tokio::time::sleep(wait).await;
-                wait *= 2;
-            }
-        });
-    }
-
-    /// Tells a parent how its sub-flow ended. Errors are those that trying again may mend.
-    pub(crate) async fn tell_parent(
-        self: &Arc<Self>,
-        parent: &Parent,
-        finished: &Finished,
-    ) -> Result<(), ControlError> {
-        let failed = |message: String, cause| StepEnd::Failed { message, cause };
-        let (mut before, end) = match (&finished.outcome, &finished.output) {
-            (Outcome::Succeeded { .. }, Some(value)) => {
-                let (parts, at) = self.external_value(value)?;
-                (parts, StepEnd::Succeeded { value: at })
-            }
-            (Outcome::Succeeded { size, .. }, None) => {
-                let text = format!(
-                    "the sub-flow's output, {size} bytes, was too large to keep; raise TURLOUGH_DURABLE_BYTES_MAX"
-                );
-                (Vec::new(), failed(text, Cause::Permanent))
-            }
-            (
-                Outcome::Failed {
-                    step,
-                    message,
-                    cause,
-                },
-                _,
-            ) => {
-                let cause = if cause.may_retry() {
-                    Cause::Transient
-                } else {
-                    *cause
-                };
-                (
-                    Vec::new(),
-                    failed(format!("the sub-flow's step {step}: {message}"), cause),
-                )
-            }
-            (Outcome::TimedOut, _) => {
-                let text = "the sub-flow took longer than its timeout".to_owned();
-                (Vec::new(), failed(text, Cause::Timeout))
-            }
-            (Outcome::Cancelled, _) => (
-                Vec::new(),
-                failed("the sub-flow was cancelled".to_owned(), Cause::Permanent),
-            ),
-        };
-        let at = (parent.generation, parent.step.clone(), parent.attempt);
-        let told = self
-            .complete_step(parent.request, at, std::mem::take(&mut before), end)
-            .await;
-        match told {
-            // One that went on, ended or is gone needs no word any more.
-            Err(ControlError::Refused { .. } | ControlError::Unknown(_)) => Ok(()),
-            told => told,
-        }
-    }
-}
-
-/// The request that an attempt of a `flow` step starts.
-pub(crate) fn child_id(parent: &Parent) -> RequestId {
-    let Parent {
-        request,
-        generation,
-        step,
-        attempt,
-        ..
-    } = parent;
-    keyed(&format!("{request}/{generation}/{step}/{attempt}"))
 }

@@ -25,6 +25,7 @@ impl Shared {
         self.keep();
         let (request, flow) = (begin.request, Arc::clone(&begin.flow));
         let deadline_us = begin.accepted.deadline_us;
+        let parent = begin.accepted.parent.clone();
         let Woken::Queued(go) = self.keeper.wake(request) else {
             // It stands under its id already, and somebody drives it.
             self.leave();
@@ -35,7 +36,11 @@ impl Shared {
         if permit.is_some() {
             self.keeper.driven(request);
         }
-        match Driver::begin(&self, begin, permit.is_some()).await {
+        let begun = Driver::begin(&self, begin, permit.is_some()).await;
+        if let (Ok(_), Some(parent)) = (&begun, &parent) {
+            self.cancel_unless_awaited(request, parent).await;
+        }
+        match begun {
             Err(error) => {
                 self.leave();
                 self.keeper.released(request, None);

@@ -1,3 +1,5 @@
+use reqwest::Method;
+
 use super::*;
 
 fn allow(text: &str) -> HttpAllow {
@@ -169,23 +171,20 @@ async fn a_name_that_stands_for_this_machine_is_refused_when_it_is_called() {
         listener.local_addr().unwrap().port()
     );
     assert!(check_url(&url, &allow("")).is_ok());
-    let error = client(&allow(""))
-        .unwrap()
-        .get(&url)
-        .send()
-        .await
-        .unwrap_err();
+    let get = async |allow| {
+        let outside = Outside::new(&allow).unwrap();
+        outside.send(outside.request(Method::GET, &url)).await
+    };
+    let error = get(allow("")).await.unwrap_err();
     let refused = Refused::of(&error).unwrap();
     assert_eq!(
         refused.to_string(),
         "address localhost is this machine's own; allow it by TURLOUGH_HTTP_ALLOW"
     );
     // Allowed, the call arrives.
-    let calling = client(&allow("localhost")).unwrap().get(&url).send();
-    let calling = tokio::spawn(calling);
-    let (connection, _) = listener.accept().await.unwrap();
-    drop(connection);
-    let error = calling.await.unwrap().unwrap_err();
+    let accepting = async { drop(listener.accept().await.unwrap()) };
+    let (called, ()) = tokio::join!(get(allow("localhost")), accepting);
+    let error = called.unwrap_err();
     assert!(Refused::of(&error).is_none(), "{error:?}");
     let told = chain(&error);
     assert!(told.contains(": ") && !told.contains("localhost"), "{told}");

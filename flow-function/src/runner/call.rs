@@ -5,8 +5,8 @@
 
 use bytes::Bytes;
 use futures_util::TryStreamExt;
-use reqwest::Method;
 use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use reqwest::{Method, RequestBuilder};
 use turlough_sdk::value::ValueWriter;
 use turlough_sdk::{Apply, Cause, ContentType, Digest, Http, Producer, StepError, Text, Value};
 
@@ -14,7 +14,7 @@ use super::scope::Scope;
 use super::text::{Hidden, Texts, clean_path, with_query};
 use super::{Failure, INLINE_WORK_BYTES_MAX, blocking, cut};
 use crate::machine::Work;
-use crate::outside::{self, Refused};
+use crate::outside::{self, CallError, Outside, Refused};
 
 /// How much of an error answer is quoted, in bytes.
 const QUOTE_BYTES_MAX: usize = 300;
@@ -23,7 +23,7 @@ const CALLBACK_URL: HeaderName = HeaderName::from_static("x-callback-url");
 /// A call that is about to be made.
 #[derive(Debug)]
 pub(super) struct Outgoing {
-    client: reqwest::Client,
+    way: Way,
     method: Method,
     url: String,
     headers: HeaderMap,
@@ -31,6 +31,29 @@ pub(super) struct Outgoing {
     /// Who is called, for people.
     what: String,
     hidden: Hidden,
+}
+
+/// Who makes a call.
+#[derive(Debug)]
+enum Way {
+    Gateway(reqwest::Client),
+    Outside(Outside),
+}
+
+impl Way {
+    fn request(&self, method: Method, url: &str) -> RequestBuilder {
+        match self {
+            Self::Gateway(client) => client.request(method, url),
+            Self::Outside(outside) => outside.request(method, url),
+        }
+    }
+
+    async fn send(&self, call: RequestBuilder) -> Result<reqwest::Response, CallError> {
+        match self {
+            Self::Gateway(_) => Ok(call.send().await?),
+            Self::Outside(outside) => outside.send(call).await,
+        }
+    }
 }
 
 impl Outgoing {
@@ -60,7 +83,7 @@ impl Outgoing {
             &apply.method
         };
         Ok(Self {
-            client: shared.client.clone(),
+            way: Way::Gateway(shared.client.clone()),
             method: method.parse().map_err(StepError::permanent)?,
             url: with_query(format!("{gateway}/{route}/{function}{path}"), &query),
             headers,
@@ -98,7 +121,7 @@ impl Outgoing {
         url.set_fragment(None);
         let query = query(&mut texts, &http.query).await?;
         Ok(Self {
-            client: shared.outside.clone(),
+            way: Way::Outside(shared.outside.clone()),
             method: http.method.parse().map_err(StepError::permanent)?,
             url: with_query(url.into(), &query),
             headers: headers(&mut texts, &http.headers).await?,
@@ -144,7 +167,7 @@ impl Outgoing {
         let (run, context) = (scope.run(), scope.context());
         let key = idempotency_key(scope, &body);
         let mut call = self
-            .client
+            .way
             .request(self.method.clone(), &self.url)
             .headers(self.headers.clone())
             .header("x-turlough-request-id", context.request.to_string())
@@ -163,21 +186,23 @@ impl Outgoing {
             }
             call = call.body(body);
         }
-        Ok(call.send().await.map_err(|error| self.unsent(error))?)
+        let answer = self.way.send(call).await;
+        Ok(answer.map_err(|error| self.unsent(&error))?)
     }
 
     /// Why there is no answer.
-    fn unsent(&self, error: reqwest::Error) -> StepError {
-        let told = outside::chain(&error);
-        let (cause, reason) = if let Some(refused) = Refused::of(&error) {
+    fn unsent(&self, error: &CallError) -> StepError {
+        let told = outside::chain(error);
+        let (cause, reason) = if let Some(refused) = Refused::of(error) {
             (Cause::Permanent, refused.to_string())
         } else if told.contains("scheme is not http") {
             // The HTTP client's own words where it was built without TLS.
-            let reason = "https is not spoken here; call it through a proxy that does";
+            let reason =
+                "https to the gateway is not spoken here; write TURLOUGH_GATEWAY_URL with http";
             (Cause::Permanent, reason.to_owned())
-        } else if error.is_builder() {
+        } else if error.is_malformed() {
             (Cause::Permanent, told)
-        } else if error.is_connect() {
+        } else if error.is_unmade() {
             (Cause::Transient, told)
         } else {
             (Cause::Unanswered, told)
@@ -252,7 +277,7 @@ impl Outgoing {
             let chunk = chunks.try_next().await.map_err(|error| StepError {
                 message: self.hidden.clean(format!(
                     "answer of {what} broke off: {}",
-                    outside::chain(&error)
+                    outside::without_url(&error)
                 )),
                 cause: Cause::Unanswered,
             })?;

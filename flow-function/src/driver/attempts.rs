@@ -1,0 +1,146 @@
+//! Attempts that a driver runs: their starts, what stops them, and what they came to.
+
+use std::sync::Arc;
+
+use tokio::task::{AbortHandle, Id, JoinError};
+use turlough_sdk::{Operation, StepPath};
+use turlough_statestore::event::Parent;
+
+use super::Driver;
+use crate::clock::now_us;
+use crate::machine::{Action, Run, Work};
+use crate::runner::{self, Attempted};
+
+/// An attempt that runs.
+#[derive(Debug)]
+pub(super) struct Running {
+    task: AbortHandle,
+    /// Whether it begins a sub-flow, which then goes on without it.
+    begins_child: bool,
+}
+
+impl Driver {
+    /// Pure steps start beside the append that releases them: their ends go into the next one.
+    pub(super) fn speculate(&mut self, actions: &[Action]) {
+        for action in actions {
+            if let Action::Run(run) = action
+                && run.vertex().pure
+            {
+                self.start(run.clone());
+            }
+        }
+    }
+
+    pub(super) fn act(&mut self, actions: Vec<Action>) {
+        for action in actions {
+            match action {
+                Action::Run(run) => self.start(run),
+                Action::Stop { step, attempt } => self.stop(&step, attempt),
+                Action::Start { .. } | Action::End(_) => {}
+            }
+        }
+    }
+
+    pub(super) fn stop_all(&mut self, actions: &[Action]) {
+        for action in actions {
+            if let Action::Stop { step, attempt } = action {
+                self.stop(step, *attempt);
+            }
+        }
+    }
+
+    /// Tells whoever works on an attempt that nobody waits for it.
+    fn stop(&mut self, step: &StepPath, attempt: u32) {
+        if let Some(running) = self.attempts.get(&(step.clone(), attempt)) {
+            running.task.abort();
+            if !running.begins_child {
+                return;
+            }
+        }
+        let delayed = self.delayed.len();
+        self.delayed
+            .retain(|_, run| run.step != *step || run.attempt != attempt);
+        if self.delayed.len() == delayed {
+            let generation = self.execution.generation();
+            let parent = self.as_parent(generation, step.clone(), attempt);
+            self.shared.cancel_child(&parent);
+        }
+    }
+
+    /// After a commit: sub-flows whose attempts ended without them, by a timeout say, are not waited
+    /// for.
+    pub(super) fn cancel_given_up(&mut self) {
+        let generation = self.execution.generation();
+        for parent in std::mem::take(&mut self.given_up) {
+            let awaits = self.execution.awaits(&parent.step, parent.attempt);
+            if !awaits || parent.generation != generation {
+                self.shared.cancel_child(&parent);
+            }
+        }
+    }
+
+    fn as_parent(&self, generation: u32, step: StepPath, attempt: u32) -> Parent {
+        Parent {
+            request: self.request,
+            generation,
+            step,
+            attempt,
+            depth: 0,
+        }
+    }
+
+    fn start(&mut self, run: Box<Run>) {
+        let key = (run.step.clone(), run.attempt);
+        // After a fold from the start the machine wants again what runs already.
+        if self.attempts.contains_key(&key) {
+            return;
+        }
+        let once = !run.vertex().idempotent;
+        if once && !self.made.insert(key.clone()) {
+            return;
+        }
+        let is_flow = matches!(run.vertex().operation, Operation::Flow(_));
+        let begins_child = is_flow && matches!(run.work, Work::Operation);
+        let task = self
+            .running
+            .spawn(runner::run(Arc::clone(&self.context), run));
+        self.tasks.insert(task.id(), key.clone());
+        let running = Running { task, begins_child };
+        self.attempts.insert(key, running);
+    }
+
+    pub(super) fn start_delayed(&mut self) {
+        while let Some(entry) = self.delayed.first_entry()
+            && entry.key().0 <= now_us()
+        {
+            let run = entry.remove();
+            if self.execution.awaits(&run.step, run.attempt) {
+                self.start(run);
+            }
+        }
+    }
+
+    /// What a task came to; nothing for one that was stopped.
+    pub(super) fn ended(&mut self, ended: Result<(Id, Attempted), JoinError>) -> Option<Attempted> {
+        let id = ended.as_ref().map_or_else(JoinError::id, |(id, _)| *id);
+        let (step, attempt) = self.tasks.remove(&id)?;
+        let running = self.attempts.remove(&(step.clone(), attempt));
+        let begins_child = running.is_some_and(|running| running.begins_child);
+        let attempted = match ended {
+            Ok((_, attempted)) => attempted,
+            Err(error) if error.is_cancelled() => return None,
+            Err(error) => {
+                let (step, why) = (step.clone(), error.to_string());
+                Attempted::Ended {
+                    parts: Vec::new(),
+                    ended: runner::lost(&self.context, step, attempt, &why),
+                }
+            }
+        };
+        if begins_child && let Attempted::Ended { ended, .. } = &attempted {
+            let parent = self.as_parent(ended.generation, step, attempt);
+            self.given_up.push(parent);
+        }
+        Some(attempted)
+    }
+}

@@ -1,0 +1,206 @@
+//! Sub-flows: how they begin, what becomes of those that nobody waits for, and word of their ends.
+//!
+//! Invariant: no sub-flow runs on that its parent does not wait for. A parent appends that it waits no
+//! longer, and then looks for the sub-flow; a sub-flow appends that it began, and then looks at its
+//! parent. Whichever append comes second, its look finds the first.
+
+use std::sync::Arc;
+
+use tracing::warn;
+use turlough_sdk::{Cause, FlowName, RequestId, StepError, Value};
+use turlough_statestore::event::{Outcome, Parent, StepEnd};
+use turlough_statestore::{Event, Seq};
+
+use super::{Call, Control, ControlError, Engine, StartError, keyed};
+use crate::index::Filter;
+use crate::shared::{Finished, Shared};
+
+/// Flows that stand in one another, at most.
+const FLOW_DEPTH_MAX: u32 = 16;
+
+impl Shared {
+    /// Starts a sub-flow, or finds it started: one of an attempt.
+    pub(crate) async fn start_child(
+        self: &Arc<Self>,
+        flow: &FlowName,
+        input: Value,
+        parent: Parent,
+    ) -> Result<(), StepError> {
+        if parent.depth > FLOW_DEPTH_MAX {
+            let text = format!(
+                "flow {flow} would stand {} deep in others, limit {FLOW_DEPTH_MAX}; end the recursion earlier",
+                parent.depth
+            );
+            return Err(StepError::permanent(text));
+        }
+        let known = self.registry.current(flow).ok_or_else(|| {
+            let text = format!("no flow {flow} here; a sub-flow is served by the same function");
+            StepError::permanent(text)
+        })?;
+        let request = child_id(&parent);
+        let started = self
+            .begin(request, known, input, Call::default(), Some(parent), true)
+            .await;
+        match started {
+            Ok(_) => Ok(()),
+            Err(error @ (StartError::InputTooLarge { .. } | StartError::KeyReused { .. })) => {
+                Err(StepError::permanent(format!("flow {flow}: {error}")))
+            }
+            Err(error) => Err(StepError::transient(format!("flow {flow}: {error}"))),
+        }
+    }
+
+    /// Cancels the sub-flow of an attempt that, as its log says, nobody waits for any more. One that
+    /// is not there yet finds out by itself when it begins.
+    pub(crate) fn cancel_child(self: &Arc<Self>, parent: &Parent) {
+        let (shared, child) = (Arc::clone(self), child_id(parent));
+        let task = self.tasks.token();
+        tokio::spawn(async move {
+            shared.cancel(child).await;
+            drop(task);
+        });
+    }
+
+    /// Cancels what is open of the sub-flows of a request that was given up or restarted.
+    pub(crate) fn cancel_children(self: &Arc<Self>, parent: RequestId) {
+        let children = self.index.list(&Filter {
+            parent: Some(parent),
+            limit: usize::MAX,
+            ..Filter::default()
+        });
+        let open = children
+            .into_iter()
+            .filter(|(_, about)| about.ended.is_none());
+        let open: Vec<_> = open.map(|(child, _)| child).collect();
+        let shared = Arc::clone(self);
+        let task = self.tasks.token();
+        tokio::spawn(async move {
+            for child in open {
+                if let Some(parent) = shared.parent_of(child).await {
+                    shared.cancel_unless_awaited(child, &parent).await;
+                }
+            }
+            drop(task);
+        });
+    }
+
+    /// The attempt that began a sub-flow.
+    async fn parent_of(&self, child: RequestId) -> Option<Parent> {
+        let records = self.log.read(child, Seq::START).await.ok()?;
+        let mut events = records.iter().flat_map(|record| &record.append.events);
+        events.find_map(|event| match event {
+            Event::Accepted(accepted) => accepted.parent.clone(),
+            _ => None,
+        })
+    }
+
+    async fn cancel(self: &Arc<Self>, child: RequestId) {
+        let engine = Engine {
+            shared: Arc::clone(self),
+        };
+        match engine.control(child, Control::Cancel, None).await {
+            // One that has ended, or never began, needs nothing.
+            Ok(()) | Err(ControlError::Refused { .. } | ControlError::Unknown(_)) => {}
+            Err(error) => warn!(request = %child, %error, "sub-flow could not be cancelled"),
+        }
+    }
+
+    /// Cancels a sub-flow that stands in the log by now, if nobody waits for it.
+    pub(super) async fn cancel_unless_awaited(self: &Arc<Self>, child: RequestId, parent: &Parent) {
+        if !self.awaits(parent).await {
+            self.cancel(child).await;
+        }
+    }
+
+    /// Whether an attempt is still waited for.
+    async fn awaits(&self, parent: &Parent) -> bool {
+        let mut turn = self.folds.turn(parent.request).await;
+        let kept = turn.take();
+        match self.fold_on(parent.request, kept).await {
+            Ok(fold) => {
+                let execution = &fold.execution;
+                let awaits = execution.generation() == parent.generation
+                    && execution.awaits(&parent.step, parent.attempt);
+                self.folds.keep(&mut turn, fold);
+                awaits
+            }
+            Err(ControlError::Unknown(_)) => false,
+            Err(error) => {
+                // Its own timeout ends it at the latest.
+                warn!(request = %parent.request, %error, "parent of a sub-flow could not be read");
+                true
+            }
+        }
+    }
+
+    /// Tells a parent how its sub-flow ended. Errors are those that trying again may mend.
+    pub(crate) async fn tell_parent(
+        self: &Arc<Self>,
+        parent: &Parent,
+        finished: &Finished,
+    ) -> Result<(), ControlError> {
+        let failed = |message: String, cause| StepEnd::Failed { message, cause };
+        let (mut before, end) = match (&finished.outcome, &finished.output) {
+            (Outcome::Succeeded { .. }, Some(value)) => {
+                let (parts, at) = self.external_value(value)?;
+                (parts, StepEnd::Succeeded { value: at })
+            }
+            (Outcome::Succeeded { size, .. }, None) => {
+                let text = format!(
+                    "the sub-flow's output, {size} bytes, was too large to keep; raise TURLOUGH_DURABLE_BYTES_MAX"
+                );
+                (Vec::new(), failed(text, Cause::Permanent))
+            }
+            (
+                Outcome::Failed {
+                    step,
+                    message,
+                    cause,
+                },
+                _,
+            ) => {
+                let cause = if cause.may_retry() {
+                    Cause::Transient
+                } else {
+                    *cause
+                };
+                (
+                    Vec::new(),
+                    failed(format!("the sub-flow's step {step}: {message}"), cause),
+                )
+            }
+            (Outcome::TimedOut, _) => {
+                let text = "the sub-flow took longer than its timeout".to_owned();
+                (Vec::new(), failed(text, Cause::Timeout))
+            }
+            (Outcome::Cancelled, _) => (
+                Vec::new(),
+                failed("the sub-flow was cancelled".to_owned(), Cause::Permanent),
+            ),
+        };
+        let at = (parent.generation, parent.step.clone(), parent.attempt);
+        let told = self
+            .complete_step(parent.request, at, std::mem::take(&mut before), end)
+            .await;
+        match told {
+            // One that went on, ended or is gone needs no word any more.
+            Err(ControlError::Refused { .. } | ControlError::Unknown(_)) => Ok(()),
+            told => told,
+        }
+    }
+}
+
+/// The request that an attempt of a `flow` step starts.
+pub(crate) fn child_id(parent: &Parent) -> RequestId {
+    let Parent {
+        request,
+        generation,
+        step,
+        attempt,
+        ..
+    } = parent;
+    keyed(&format!("{request}/{generation}/{step}/{attempt}"))
+}
+
+#[cfg(test)]
+mod tests;
