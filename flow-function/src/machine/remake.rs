@@ -44,8 +44,10 @@ impl Execution {
         }
         let mut left = vec![(ix, node)];
         let mut waits = Vec::new();
-        while let Some((ix, node)) = left.pop() {
-            match self.makers(ix, node, at) {
+        while let Some(reader) = left.pop() {
+            match self.makers(reader.0, reader.1, at) {
+                // What a wait passes on was made again before.
+                Makers::Whole(ix, node) if waits.contains(&(ix, node)) => {}
                 Makers::Input => {
                     let text = "the request's input is lost, and cannot be made again";
                     self.not_waited(&waits);

@@ -36,6 +36,8 @@ impl Plain {
                     self.gives_up_waits(&waited);
                     return self.gives_up(path);
                 }
+                // What a wait passes on was made again before.
+                Makers::Whole(owner) if waited.contains(&owner) => {}
                 Makers::Whole(owner) => {
                     if !self.may_make_again(&owner) {
                         return self.gives_up(&owner);
