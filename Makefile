@@ -38,6 +38,7 @@ bench: build data ## Benchmarks, side by side with their peers; raw figures go t
 
 soak: build ## Long campaigns
 	loadtest/fizz-buzz.sh --requests 200000 --concurrency 100
+	TURLOUGH_SCHEDULES=1000000 $(CARGO) test --release -p turlough-flow-function --lib any_flow_under -- --nocapture
 
 build:
 	$(CARGO) build --release --workspace

@@ -38,7 +38,7 @@ impl Execution {
     /// Whether an end is that of the open attempt: under the newest claim, or, where its start is
     /// recorded and somebody else may know how it ended, from whoever holds the answer.
     fn counts(&self, ended: &StepEnded, slot: Slot, kind: Kind) -> bool {
-        if ended.generation != self.generation && !planted(Mutation::GenerationUnchecked) {
+        if ended.generation != self.generation {
             return false;
         }
         let same = self.attempt_number(slot) == Some(ended.attempt);
@@ -164,10 +164,15 @@ impl Execution {
             return;
         };
         let (stage, failures) = (attempt.stage, attempt.failures + 1);
+        let retry = &part(vertex, stage).retry;
+        let again = retry.applies(failures, cause)
+            || planted(Mutation::UnknownRetried) && cause == Cause::Unknown
+            || planted(Mutation::RetryOneMore) && retry.applies(failures - 1, cause);
+        let again = again && stage != Stage::Sleep && self.runs();
         let own = match stage {
             Stage::Run | Stage::Sleep => true,
-            // Nothing of the loop was done before its first iteration.
-            Stage::Ask => self.loop_state(ix, node).is_none(),
+            // Nothing of the loop was done before its first iteration; asked again, it begins still.
+            Stage::Ask => !again && self.loop_state(ix, node).is_none(),
             _ => false,
         };
         if own {
@@ -176,11 +181,7 @@ impl Execution {
         if attempt.begun == Begun::Called {
             self.stopped.push((step.clone(), attempt.number));
         }
-        let retry = &part(vertex, stage).retry;
-        let again = retry.applies(failures, cause)
-            || planted(Mutation::UnknownRetried) && cause == Cause::Unknown
-            || planted(Mutation::RetryOneMore) && retry.applies(failures - 1, cause);
-        if stage != Stage::Sleep && again && self.runs() {
+        if again {
             let wait = retry.wait_after(failures, jitter(step, failures));
             let from_us = after(self.now_us, wait);
             self.open_again(ix, node, failures, from_us);

@@ -53,7 +53,11 @@ impl Execution {
                     self.not_waited(&waits);
                     return self.give_up((ix, None), trouble(step, text, Cause::Permanent));
                 }
-                Makers::Whole(ix, node) => return self.make_whole(ix, node),
+                Makers::Whole(ix, node) => {
+                    // They stand in its body.
+                    self.not_waited(&waits);
+                    return self.make_whole(ix, node);
+                }
                 Makers::Nodes(ix, makers) => {
                     for maker in makers {
                         match self.make_again(ix, maker) {

@@ -37,7 +37,11 @@ impl Plain {
         if let Some(path) = from {
             reset_at(&mut self.root, path, true);
         }
-        self.undo.retain(|group| !group.undone);
+        // What is known to have come to nothing is no input that it was done on.
+        self.undo.retain(|group| {
+            let mut attempts = group.attempts.iter();
+            !group.undone && attempts.any(|attempt| attempt.came_to != CameTo::Nothing)
+        });
         for group in &mut self.undo {
             if group.stuck {
                 // Nobody knows how far it came.

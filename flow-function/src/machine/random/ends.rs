@@ -197,10 +197,11 @@ impl Plain {
             };
             let graph = Arc::clone(&scope.graph);
             let first_ask = stage == Stage::Ask && scope.steps[node].turn.is_none();
-            let own = matches!(stage, Stage::Run | Stage::Sleep) || first_ask;
             let step = &mut scope.steps[node];
             step.failures += 1;
             let again = runs && again(&graph.nodes[node], stage, step.failures, cause);
+            // Nothing of a loop was done before its first iteration; asked again, it begins still.
+            let own = matches!(stage, Stage::Run | Stage::Sleep) || first_ask && !again;
             if again {
                 step.anew();
             }

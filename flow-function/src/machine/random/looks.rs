@@ -94,7 +94,10 @@ impl Plain {
         due.retain(|group| group.started() == last);
         assert!(
             due.iter().any(|group| open(&group.path)),
-            "one of {due:?} is undone next"
+            "one of {:?} is undone next",
+            due.iter()
+                .map(|group| (&group.path, &group.inputs, &group.attempts))
+                .collect::<Vec<_>>()
         );
         if let Some(group) = due.into_iter().rfind(|group| open(&group.path)) {
             (group.open, group.failures, group.begun, group.due) = (true, 0, Begun::No, 0);

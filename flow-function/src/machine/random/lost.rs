@@ -40,6 +40,7 @@ impl Plain {
                 Makers::Whole(owner) if waited.contains(&owner) => {}
                 Makers::Whole(owner) => {
                     if !self.may_make_again(&owner) {
+                        self.gives_up_waits(&waited);
                         return self.gives_up(&owner);
                     }
                     self.make_anew(&owner, false);
