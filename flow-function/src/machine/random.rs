@@ -17,6 +17,7 @@ mod lost;
 mod plain;
 mod play;
 mod proof;
+mod rules;
 mod settle;
 mod undo;
 mod world;

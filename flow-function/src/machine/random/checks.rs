@@ -1,6 +1,7 @@
 //! What the machine wants, held against the rules.
 
-use super::plain::{Begun, How, Stage, commits, once};
+use super::plain::{Begun, How, Stage};
+use super::rules::{commits, once};
 use super::undo::Unwound;
 use super::world::{Want, World};
 use crate::machine::{Action, Conclusion, Run, Work};

@@ -2,7 +2,8 @@
 
 use turlough_sdk::Cause;
 
-use super::plain::{Begun, End, How, Plain, Stage, join, limit, once};
+use super::plain::{Begun, End, How, Plain, Stage};
+use super::rules::{join, limit, once};
 use super::undo::Unwound;
 use crate::machine::timers::HALF_HEARTBEAT_US;
 

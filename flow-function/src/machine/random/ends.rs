@@ -7,9 +7,8 @@ use turlough_statestore::event::StepEnd;
 
 use super::failing::Failing;
 use super::lost::owner_of;
-use super::plain::{
-    Begun, End, How, Item, Leaf, Plain, Scope, Seen, Stage, Step, Turn, again, join, limit, once,
-};
+use super::plain::{Begun, End, How, Item, Leaf, Plain, Scope, Seen, Stage, Step, Turn};
+use super::rules::{again, join, limit, once};
 use super::settle::News;
 use super::undo::Unwound;
 use crate::machine::given::Given;

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use turlough_sdk::{Operation, ValueRef, Wait};
 
 use super::ends::split;
-use super::plain::{Begun, End, Item, Plain, Stage, once};
+use super::plain::{Begun, End, Item, Plain, Stage};
+use super::rules::once;
 use super::settle::same;
 use super::undo::Unwound;
 use crate::machine::given::Given;

@@ -2,7 +2,8 @@
 
 use turlough_sdk::{Cause, Operation, Source, ValueRef, Wait};
 
-use super::plain::{Begun, End, How, Leaf, Plain, Scope, Seen, Stage, Step, once};
+use super::plain::{Begun, End, How, Leaf, Plain, Scope, Seen, Stage, Step};
+use super::rules::once;
 use super::undo::{Unwound, dropped};
 use crate::machine::given::Given;
 

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use turlough_sdk::{Cause, Operation, Wait};
 
-use super::plain::{End, How, Item, Plain, Scope, Seen, Stage, join};
+use super::plain::{End, How, Item, Plain, Scope, Seen, Stage};
+use super::rules::join;
 use super::undo::Unwound;
 use crate::machine::given::Given;
 

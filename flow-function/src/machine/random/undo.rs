@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use turlough_sdk::{Cause, Graph};
 
-use super::plain::{Begun, How, Leaf, Plain, Scope, Seen, Stage, Stray, limit, once};
+use super::plain::{Begun, How, Leaf, Plain, Scope, Seen, Stage, Stray};
+use super::rules::{limit, once};
 use super::settle::same;
 use crate::machine::given::Given;
 

@@ -1,0 +1,123 @@
+//! What may be asked of a request's state.
+
+use std::sync::Arc;
+
+use turlough_sdk::{Flow, StepPath};
+use turlough_statestore::AppendId;
+use turlough_statestore::event::{Accepted, Delivery, Trouble};
+
+use super::frame::{Frame, StepState};
+use super::given::Given;
+use super::{Execution, Phase};
+
+impl Execution {
+    /// The flow, in the version on which it runs now.
+    pub(crate) const fn flow(&self) -> &Arc<Flow> {
+        &self.flow
+    }
+
+    pub(crate) const fn generation(&self) -> u32 {
+        self.generation
+    }
+
+    /// Epoch of the newest claim that counted.
+    pub(crate) const fn epoch(&self) -> u64 {
+        self.epoch
+    }
+
+    /// The last append that counted.
+    pub(crate) const fn last(&self) -> Option<AppendId> {
+        self.last
+    }
+
+    /// How it began.
+    pub(crate) fn accepted(&self) -> Option<&Accepted> {
+        self.accepted.as_deref()
+    }
+
+    pub(crate) const fn deadline_us(&self) -> u64 {
+        self.deadline_us
+    }
+
+    /// Whether its end is decided and reached, though it may not be stored yet.
+    #[cfg(any(test, feature = "bench"))]
+    pub(crate) const fn is_concluded(&self) -> bool {
+        !matches!(self.phase, Phase::New | Phase::Open | Phase::Unwinding(_))
+    }
+
+    pub(crate) const fn is_ended(&self) -> bool {
+        matches!(
+            self.phase,
+            Phase::Ended { .. } | Phase::Closing | Phase::Settled
+        )
+    }
+
+    /// Whether it ended so that it may be restarted.
+    pub(crate) const fn is_restartable(&self) -> bool {
+        matches!(
+            self.phase,
+            Phase::Ended {
+                restartable: true,
+                ..
+            }
+        )
+    }
+
+    /// Whether its data may go.
+    pub(crate) const fn is_closing(&self) -> bool {
+        matches!(self.phase, Phase::Closing | Phase::Settled)
+    }
+
+    /// What went wrong while it was unwound.
+    pub(crate) fn trouble(&self) -> &[Trouble] {
+        &self.trouble
+    }
+
+    /// Word of its end that is still owed.
+    pub(crate) fn owed(&self) -> &[Delivery] {
+        match &self.phase {
+            Phase::Ended { owed, .. } => owed,
+            _ => &[],
+        }
+    }
+
+    /// How it stands, as the API names it.
+    pub(crate) const fn status(&self) -> &'static str {
+        match &self.phase {
+            Phase::New | Phase::Open if self.paused => "paused",
+            Phase::New | Phase::Open => "running",
+            Phase::Unwinding(_) | Phase::Ending { .. } => "unwinding",
+            Phase::Ended { .. } | Phase::Closing | Phase::Settled => "ended",
+        }
+    }
+
+    /// Whether an attempt is still waited for.
+    pub(crate) fn awaits(&self, step: &StepPath, attempt: u32) -> bool {
+        self.open
+            .get(step)
+            .is_some_and(|slot| self.attempt_number(*slot) == Some(attempt))
+    }
+
+    /// The state of each node of the flow's own graph, for pictures of an open request.
+    pub(crate) fn root_states(&self) -> Vec<StepState> {
+        self.frame(0).map(Frame::step_states).unwrap_or_default()
+    }
+
+    /// Where the value of a step lies, while its frame is there.
+    pub(crate) fn value_at(&self, step: &StepPath) -> Option<Given> {
+        let (frame, node) = self.find(step)?;
+        Self::value_of(self.frame(frame)?, node)
+    }
+
+    /// What a step is given, while its frame is there.
+    pub(crate) fn inputs_at(&self, step: &StepPath) -> Option<Given> {
+        let (ix, node) = self.find(step)?;
+        let frame = self.frame(ix)?;
+        Some(Given::join(self.inputs(frame, &frame.graph.nodes[node])))
+    }
+
+    /// Whether a step stands in a graph that is there.
+    pub(crate) fn knows(&self, step: &StepPath) -> bool {
+        self.find(step).is_some()
+    }
+}
