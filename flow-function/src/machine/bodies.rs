@@ -9,6 +9,7 @@ use super::action::{Results, trouble};
 use super::frame::{Body, Each, Frame, FrameIx, Item, Loop, Made, Owner, Root, Stage, State};
 use super::given::Given;
 use super::mutation::{Mutation, planted};
+use super::sparse::Sparse;
 use super::{Consequence, Execution};
 
 /// Graphs made at run time within one another, at most.
@@ -21,7 +22,7 @@ impl Execution {
     pub(super) fn open_root(&mut self, graph: Arc<Graph>, root: Root, input: Given) -> FrameIx {
         // A handler that runs again after a restart uses no number twice.
         let floor = if root == Root::Flow { 0 } else { self.handled };
-        let frame = Frame::new(graph, (None, root), input, Box::default(), (floor, None));
+        let frame = Frame::new(graph, (None, root), input, Sparse::new(), (floor, None));
         let mut consequences = Vec::new();
         let ix = self.add_frame(frame, &mut consequences);
         self.follow(consequences);
@@ -40,10 +41,8 @@ impl Execution {
         let outer = self.frame(owner.frame)?;
         let edges = &outer.graph.nodes[owner.node].edges;
         let live = |edge: &Edge| outer.is_live(edge) || self.was_live(outer, edge);
-        let outer_live = match edges.iter().all(live) {
-            true => Box::default(),
-            false => edges.iter().map(live).collect(),
-        };
+        let dead = edges.iter().enumerate().filter(|(_, edge)| !live(edge));
+        let outer_dead = dead.map(|(at, _)| (at, ())).collect();
         let (floor, _) = outer.numbers.get(&owner.node).copied().unwrap_or_default();
         let floor = if planted(Mutation::PathsShared) {
             0
@@ -52,7 +51,7 @@ impl Execution {
         };
         let made = made.or_else(|| outer.made.clone());
         let root = outer.root;
-        let frame = Frame::new(graph, (Some(owner), root), input, outer_live, (floor, made));
+        let frame = Frame::new(graph, (Some(owner), root), input, outer_dead, (floor, made));
         Some(self.add_frame(frame, consequences))
     }
 

@@ -163,7 +163,7 @@ impl Execution {
         let State::Open(attempt) = frame.states[node].clone() else {
             return;
         };
-        let (stage, failures) = (attempt.stage, attempt.failures + 1);
+        let (stage, failures) = (attempt.stage, attempt.failures() + 1);
         let retry = &part(vertex, stage).retry;
         let again = retry.applies(failures, cause)
             || planted(Mutation::UnknownRetried) && cause == Cause::Unknown

@@ -25,9 +25,9 @@ pub(super) struct Frame {
     /// By node, the last attempt number that was used.
     pub(super) attempts: PerNode<u32>,
     /// Nodes that are neither done nor skipped.
-    pub(super) unresolved: usize,
-    /// For each edge of the owning node, whether it is live; nothing where all are.
-    pub(super) outer_live: Box<[bool]>,
+    pub(super) unresolved: u32,
+    /// Edges of the owning node that are dead.
+    pub(super) outer_dead: Sparse<()>,
     /// What nodes with bodies have come to.
     pub(super) bodies: Sparse<Body>,
     /// For nodes with bodies: after which attempt number those in the body begin, and the highest
@@ -91,8 +91,8 @@ pub(super) enum State {
 pub(super) struct Attempt {
     pub(super) stage: Stage,
     pub(super) number: u32,
-    /// Failures of this stage so far.
-    pub(super) failures: u32,
+    /// Failures of this stage so far: at most as many as `retry` allows attempts.
+    pub(super) failures: u16,
     pub(super) not_before_us: u64,
     pub(super) begun: Begun,
     /// When a `wait` is over; 0 where it does not know.
@@ -167,6 +167,14 @@ impl State {
 }
 
 impl Attempt {
+    pub(super) fn failures(&self) -> u32 {
+        u32::from(self.failures)
+    }
+
+    pub(super) fn fail(&mut self, failures: u32) {
+        self.failures = u16::try_from(failures).unwrap_or(u16::MAX);
+    }
+
     pub(super) const fn new(stage: Stage, number: u32) -> Self {
         Self {
             stage,
@@ -181,12 +189,17 @@ impl Attempt {
     }
 }
 
+/// Nodes of a graph are far fewer.
+fn count(nodes: usize) -> u32 {
+    u32::try_from(nodes).unwrap_or(u32::MAX)
+}
+
 impl Frame {
     pub(super) fn new(
         graph: Arc<Graph>,
         (owner, root): (Option<Owner>, Root),
         input: Given,
-        outer_live: Box<[bool]>,
+        outer_dead: Sparse<()>,
         (floor, made): (u32, Option<Arc<Made>>),
     ) -> Self {
         let nodes = graph.nodes.len();
@@ -197,8 +210,8 @@ impl Frame {
             input,
             states: PerNode::default(),
             attempts: std::iter::repeat_n(floor, nodes).collect(),
-            unresolved: nodes,
-            outer_live,
+            unresolved: count(nodes),
+            outer_dead,
             bodies: Sparse::new(),
             numbers: Sparse::new(),
             once: Sparse::new(),
@@ -236,8 +249,8 @@ impl Frame {
     /// others are not told yet.
     pub(super) fn recount(&mut self, told: Option<usize>) {
         let resolved: Vec<_> = self.states.iter().map(Self::is_resolved).collect();
-        self.unresolved = resolved.iter().filter(|resolved| !**resolved).count();
-        self.unresolved += usize::from(told.is_some());
+        self.unresolved = count(resolved.iter().filter(|resolved| !**resolved).count());
+        self.unresolved += u32::from(told.is_some());
         for at in 0..resolved.len() {
             if matches!(self.states[at], State::Waiting { .. }) {
                 self.states[at] = self.waiting(at, |from| resolved[from] && Some(from) != told);
@@ -288,7 +301,7 @@ impl Frame {
     pub(super) fn is_live(&self, edge: &Edge) -> bool {
         match edge.from {
             Source::Input => true,
-            Source::Outer(edge) => self.outer_live.get(edge).copied().unwrap_or(true),
+            Source::Outer(edge) => !self.outer_dead.contains_key(&edge),
             Source::Node(node) => match self.states.get(node) {
                 Some(state) => state.lights(edge.case),
                 None => false,

@@ -76,7 +76,7 @@ impl Execution {
             }
         }
         let failures = match self.state_mut(ix, node) {
-            Some(State::Open(attempt)) => attempt.failures,
+            Some(State::Open(attempt)) => attempt.failures(),
             _ => return,
         };
         self.open_again(ix, node, failures, 0);

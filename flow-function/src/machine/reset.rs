@@ -8,6 +8,7 @@ use turlough_sdk::{Flow, NodeIx, Place, StepPath};
 
 use super::frame::{Begun, Body, Frame, FrameIx, Root, Stage, State};
 use super::mutation::{Mutation, planted};
+use super::sparse::Sparse;
 use super::undo::{Done, Undo};
 use super::{Consequence, Execution, HashMap, Phase};
 
@@ -314,7 +315,7 @@ impl Execution {
             Arc::clone(&new),
             (None, Root::Flow),
             before.input.clone(),
-            Box::default(),
+            Sparse::new(),
             (0, None),
         );
         for (from, to) in &kept {

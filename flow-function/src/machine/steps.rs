@@ -145,7 +145,7 @@ impl Execution {
         if let State::Open(attempt) = &mut frame.states[node] {
             let stage = attempt.stage;
             *attempt = Attempt::new(stage, number);
-            attempt.failures = failures;
+            attempt.fail(failures);
             attempt.not_before_us = from_us;
             self.fresh.push_back(frame.path(node));
         }

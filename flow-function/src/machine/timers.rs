@@ -206,7 +206,22 @@ impl Execution {
         for step in recorded {
             self.run_recorded(step);
         }
-        self.fresh = steps.into();
+        self.fresh = steps.iter().cloned().collect();
+        if !self.runs() {
+            self.not_awaited(steps);
+        }
+    }
+
+    /// Calls that would be made again, but for a value that nobody makes again any more.
+    fn not_awaited(&mut self, steps: Vec<StepPath>) {
+        for step in steps {
+            if let Some(Slot::Node(ix, node)) = self.open.get(&step).copied()
+                && !self.must_end(ix, node)
+            {
+                self.let_go(step, ix, node);
+            }
+        }
+        self.awaited();
     }
 
     /// What was open under an earlier claim: whether its start is recorded, and it is called again.

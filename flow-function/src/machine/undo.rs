@@ -71,7 +71,7 @@ impl Execution {
         let newest = self.undo_at.get(&self.undo[at].step).copied().unwrap_or(at);
         self.undo[newest].number += 1;
         let mut attempt = Attempt::new(Stage::Run, self.undo[newest].number);
-        attempt.failures = failures;
+        attempt.fail(failures);
         attempt.not_before_us = not_before_us;
         self.undo[at].attempt = Some(attempt);
         self.open.insert(path.clone(), Slot::Undo(at));
@@ -236,7 +236,7 @@ impl Execution {
         let failures = record
             .attempt
             .take()
-            .map_or(1, |attempt| attempt.failures + 1);
+            .map_or(1, |attempt| attempt.failures() + 1);
         let part = record.graph.nodes[record.node].compensate.as_deref();
         if let Some(retry) = part.map(|part| &part.retry)
             && retry.applies(failures, cause)

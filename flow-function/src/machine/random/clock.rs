@@ -44,6 +44,9 @@ impl Plain {
                 group.due = unknown(limit(part, Stage::Run));
             }
         }
+        if self.phase == Unwound::Awaiting {
+            self.unwind();
+        }
     }
 
     pub(super) fn ticked(&mut self, at: u64) {

@@ -231,7 +231,11 @@ fn load_frame(
         states: states.collect::<Result<_, _>>()?,
         attempts: saved.attempts.into_iter().collect(),
         unresolved: saved.unresolved,
-        outer_live: saved.outer_live.into(),
+        outer_dead: saved
+            .outer_dead
+            .into_iter()
+            .map(|edge| (edge, ()))
+            .collect(),
         bodies: bodies.collect::<Result<_, RestoreError>>()?,
         numbers: numbers
             .map(|(node, low, high)| (node, (low, high)))

@@ -88,9 +88,9 @@ pub(super) struct SavedFrame {
     pub(super) input: SavedGiven,
     pub(super) states: Vec<SavedState>,
     pub(super) attempts: Vec<u32>,
-    pub(super) unresolved: usize,
+    pub(super) unresolved: u32,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub(super) outer_live: Vec<bool>,
+    pub(super) outer_dead: Vec<usize>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(super) bodies: Vec<(usize, SavedBody)>,
     /// By node: the floor and the highest number.
@@ -131,8 +131,8 @@ pub(super) struct SavedAttempt {
     number: u32,
     begun: Begun,
     told: bool,
-    #[serde(default, skip_serializing_if = "is_zero_u32")]
-    failures: u32,
+    #[serde(default, skip_serializing_if = "is_zero_u16")]
+    failures: u16,
     #[serde(default, skip_serializing_if = "is_zero")]
     not_before_us: u64,
     #[serde(default, skip_serializing_if = "is_zero")]
@@ -279,6 +279,6 @@ const fn is_zero(number: &u64) -> bool {
     *number == 0
 }
 
-const fn is_zero_u32(number: &u32) -> bool {
+const fn is_zero_u16(number: &u16) -> bool {
     *number == 0
 }

@@ -205,7 +205,7 @@ fn save_frame(frame: &Frame, tables: &mut Tables) -> SavedFrame {
         states,
         attempts,
         unresolved,
-        outer_live,
+        outer_dead,
         bodies,
         numbers,
         once,
@@ -228,7 +228,7 @@ fn save_frame(frame: &Frame, tables: &mut Tables) -> SavedFrame {
             .collect(),
         attempts: attempts.to_vec(),
         unresolved: *unresolved,
-        outer_live: outer_live.to_vec(),
+        outer_dead: outer_dead.iter().map(|(edge, ())| *edge).collect(),
         bodies: bodies
             .into_iter()
             .map(|(node, body)| (*node, save_body(body, tables)))
