@@ -200,3 +200,86 @@ fn an_input_that_is_lost_fails_the_request() {
     };
     assert!(error.message.contains("input is lost"), "{}", error.message);
 }
+
+#[test]
+fn items_that_are_listed_while_an_outer_value_is_made_again_wait_for_it() {
+    let mut bench = Bench::new(
+        "
+flow: outside
+nodes:
+  a: { apply: f }
+  b: { after: [a], apply: f }
+  all: { after: [input], for_each: { body: { nodes: { one: { after: [a], apply: f } } } } }
+",
+    );
+    let a = put(&mut bench, "a", 1);
+    lose(&mut bench, "b", &a);
+    bench.split("all", 1);
+    assert_eq!(bench.names(), ["a"], "the item is neither skipped nor run");
+    put(&mut bench, "a", 1);
+    assert_eq!(bench.names(), ["all[0]/one", "b"]);
+}
+
+#[test]
+fn a_value_that_was_made_again_already_reaches_a_reader_behind_a_wait() {
+    let mut bench = Bench::new(
+        "
+flow: nap
+nodes:
+  a: { apply: f }
+  nap: { after: [a], wait: 5s }
+  b: { after: [a], apply: f }
+  c: { after: [nap], apply: f }
+",
+    );
+    let a = put(&mut bench, "a", 1);
+    bench.tick(5 * SECOND);
+    lose(&mut bench, "b", &a);
+    let again = put(&mut bench, "a", 1);
+    lose(&mut bench, "c", &a);
+    assert_eq!(bench.run("c").inputs[0].1, at(&again));
+}
+
+#[test]
+fn a_body_that_runs_anew_waits_anew() {
+    let mut bench = Bench::new(
+        "
+flow: nap
+nodes:
+  all: { for_each: { body: { nodes: { nap: { wait: 5s }, one: { after: [nap], apply: f } } } } }
+",
+    );
+    let manifest = stored(50, 1);
+    let split = |manifest| StepEnd::Split { items: 1, manifest };
+    bench.end("all", split(manifest));
+    bench.tick(5 * SECOND);
+    lose(&mut bench, "all[0]/one", &stored(51, 1));
+    bench.end("all", split(stored(52, 1)));
+    assert_eq!(bench.names(), Vec::<String>::new(), "it waits");
+    bench.tick(10 * SECOND);
+    assert_eq!(bench.names(), ["all[0]/one"]);
+}
+
+#[test]
+fn a_take_over_does_not_wait_for_a_value_that_nobody_makes_again() {
+    let mut bench = Bench::new(
+        "
+flow: gone
+nodes:
+  a: { apply: f }
+  b: { after: [a], apply: f }
+  c: { after: [a], apply: f, compensate: { apply: f } }
+  d: { apply: f }
+",
+    );
+    let a = put(&mut bench, "a", 1);
+    bench.start("c");
+    lose(&mut bench, "b", &a);
+    bench.fail("d", Cause::Permanent);
+    bench.take_over();
+    assert_eq!(
+        bench.names(),
+        ["c/~compensate"],
+        "nobody knows whether it was done"
+    );
+}

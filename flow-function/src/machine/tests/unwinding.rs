@@ -236,3 +236,52 @@ nodes:
     assert_eq!(bench.execution.trouble()[0].cause, Cause::Unknown);
     assert_eq!(bench.failure(), "end");
 }
+
+#[test]
+fn a_loop_that_asked_twice_before_it_began_is_undone() {
+    let mut bench = Bench::new(
+        "
+flow: begins
+nodes:
+  turn:
+    loop: { while: '.', max_iterations: 3, body: { nodes: { one: { apply: f } } } }
+    retry: { attempts: 2, backoff: 1ms..1ms }
+    compensate: { apply: f }
+",
+    );
+    bench.fail("turn", Cause::Transient);
+    let (again, input) = (true, None);
+    bench.end("turn", StepEnd::Asked { again, input });
+    bench.fail("turn#1/one", Cause::Permanent);
+    assert_eq!(bench.names(), ["turn/~compensate"]);
+}
+
+#[test]
+fn a_compensation_is_not_given_what_another_graph_in_its_place_gave() {
+    let mut bench = Bench::new(
+        "
+flow: made
+nodes:
+  all: { expand: { apply: f } }
+  last: { after: [all], apply: f }
+",
+    );
+    let expanded = |graph: &str| StepEnd::Expanded {
+        graph: graph.to_owned(),
+        input: Some(stored(1, 1)),
+    };
+    let first = "{ nodes: { x: { apply: f, compensate: { apply: f } }, y: { apply: f } } }";
+    bench.end("all", expanded(first));
+    bench.start("all/x");
+    bench.succeed("all/x", 1);
+    let value = stored(1, 1);
+    bench.end("all/y", StepEnd::Lost { value });
+    bench.end("all", expanded("{ nodes: { x: { apply: f } } }"));
+    bench.succeed("all/x", 5);
+    bench.fail("last", Cause::Permanent);
+    let run = bench.run("all/x/~compensate");
+    let Work::Compensate(output) = &run.work else {
+        panic!("{:?}", run.work)
+    };
+    assert_eq!(*output, Some(given(&1_u32)));
+}
