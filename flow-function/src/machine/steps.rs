@@ -226,7 +226,7 @@ impl Execution {
             Some(Slot::Undo(at)) => return self.undo_started(step, at, number),
             Some(Slot::Stray(_)) | None => return,
         };
-        let (epoch, deadline_us) = (self.epoch, self.deadline_us);
+        let (epoch, bound_us) = (self.epoch, self.bound_us());
         let Some(frame) = self.frames[ix].as_mut() else {
             return;
         };
@@ -242,9 +242,7 @@ impl Execution {
         attempt.begun = Begun::Started(epoch);
         if vertex.operation.is_remote() && stage == Stage::Run {
             // A lost callback is a timeout.
-            let due_us = vertex
-                .timeout
-                .map_or(deadline_us, |limit| after(at_us, limit));
+            let due_us = vertex.timeout.map_or(bound_us, |limit| after(at_us, limit));
             attempt.due_us = due_us;
             self.timers.insert((due_us, step.clone()));
         }

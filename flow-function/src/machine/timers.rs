@@ -117,6 +117,14 @@ impl Execution {
         self.signals.count
     }
 
+    /// When what runs now is over at the latest.
+    pub(super) const fn bound_us(&self) -> u64 {
+        match &self.phase {
+            Phase::Unwinding(unwinding) => unwinding.until_us,
+            _ => self.deadline_us,
+        }
+    }
+
     pub(super) fn ticked(&mut self, at_us: u64) {
         self.see(at_us);
         match &self.phase {
@@ -174,7 +182,10 @@ impl Execution {
                     }
                 }
             }
-            Some(Slot::Stray(stray)) if stray.due_us == due_us => self.stray_ended(step, None),
+            Some(Slot::Stray(stray)) if stray.due_us == due_us => {
+                self.stopped.push((step.clone(), stray.attempt));
+                self.stray_ended(step, None);
+            }
             Some(Slot::Undo(at)) => {
                 let attempt = self.undo[at].attempt.as_ref();
                 if attempt.is_some_and(|attempt| attempt.due_us == due_us) {
@@ -226,9 +237,9 @@ impl Execution {
 
     /// What was open under an earlier claim: whether its start is recorded, and it is called again.
     fn taken_over(&mut self, step: &StepPath) -> bool {
-        let (now_us, deadline_us) = (self.now_us, self.deadline_us);
+        let (now_us, bound_us) = (self.now_us, self.bound_us());
         let unknown_us = |limit_us: u64| match limit_us {
-            0 => deadline_us.max(now_us.saturating_add(HALF_HEARTBEAT_US)),
+            0 => bound_us.max(now_us.saturating_add(HALF_HEARTBEAT_US)),
             limit_us => now_us
                 .saturating_add(HALF_HEARTBEAT_US)
                 .saturating_add(limit_us),

@@ -12,7 +12,7 @@ impl Plain {
     pub(super) fn claimed(&mut self, epoch: u64, at: u64) {
         self.now = self.now.max(at);
         self.epoch = epoch;
-        let (now, deadline) = (self.now, self.deadline);
+        let (now, deadline) = (self.now, self.bound());
         let unknown = |limit: u64| match limit {
             0 => deadline.max(now + HALF_HEARTBEAT_US),
             limit => now + HALF_HEARTBEAT_US + limit,
@@ -46,6 +46,14 @@ impl Plain {
         }
         if self.phase == Unwound::Awaiting {
             self.unwind();
+        }
+    }
+
+    /// When what runs now is over at the latest.
+    pub(super) fn bound(&self) -> u64 {
+        match self.phase {
+            Unwound::Open => self.deadline,
+            _ => self.until,
         }
     }
 

@@ -118,7 +118,7 @@ impl Plain {
 
     pub(super) fn started(&mut self, path: &str, attempt: u32, at: u64) {
         self.now = self.now.max(at);
-        let (epoch, deadline) = (self.epoch, self.deadline);
+        let (epoch, deadline) = (self.epoch, self.bound());
         let found = self.at(path, |scope, outer, node| {
             let (stage, inputs) = (scope.stage(node)?, scope.inputs(outer, node));
             let held = scope.seen(outer, node).iter().any(|seen| seen.remaking);

@@ -285,3 +285,20 @@ nodes:
     };
     assert_eq!(*output, Some(given(&1_u32)));
 }
+
+#[test]
+fn a_handler_that_somebody_else_completes_has_its_own_time_after_a_timeout() {
+    let mut bench = Bench::new(
+        "
+flow: late
+timeout: 600s
+nodes: { one: { apply: f } }
+on_failure: { nodes: { tell: { apply: f, mode: async } } }
+",
+    );
+    bench.tick(600 * SECOND);
+    bench.start("~on_failure/tell");
+    let attempt = bench.run("~on_failure/tell").attempt;
+    bench.tick(601 * SECOND);
+    assert!(bench.callback("~on_failure/tell", attempt, done(1)));
+}
