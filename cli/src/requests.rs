@@ -87,7 +87,8 @@ pub(crate) struct ShowArguments {
     at: Option<u64>,
 }
 
-/// Merges what the functions say; ids sort by time.
+/// Merges what the functions say, by the time at which each request was accepted: ids that come from a
+/// key do not sort by it.
 pub(crate) async fn list(
     platform: &Platform,
     terminal: Terminal,
@@ -99,7 +100,7 @@ pub(crate) async fn list(
         .iter()
         .map(|function| of_function(platform, function, arguments));
     let mut requests: Vec<Json> = try_join_all(pages).await?.into_iter().flatten().collect();
-    requests.sort_by(|a, b| b["id"].as_str().cmp(&a["id"].as_str()));
+    requests.sort_by(|a, b| b["accepted_at"].as_str().cmp(&a["accepted_at"].as_str()));
     requests.truncate(limit);
     if functions.is_empty() {
         terminal.note(&format!(
