@@ -80,31 +80,43 @@ impl Engine {
         if let Some(given) = given {
             return data.resolve(&given).map_err(gone);
         }
-        // A body that has ended is known by its events alone.
-        let mut ends = records
-            .iter()
-            .rev()
-            .flat_map(|record| record.append.events.iter().rev());
-        let end = ends.find_map(|event| match event {
-            Event::StepEnded(ended) if ended.step == *step => Some(&ended.end),
-            _ => None,
-        });
-        match (end, which) {
-            (Some(StepEnd::Succeeded { value }), Which::Output) => data.load(value).map_err(gone),
-            (Some(_), _) => Err(StepValueError::NotYet {
-                request,
-                step: step.clone(),
-            }),
-            (None, _) if execution.knows(step) => Err(StepValueError::NotYet {
-                request,
-                step: step.clone(),
-            }),
-            (None, _) => Err(StepValueError::NoStep {
-                request,
-                step: step.clone(),
-            }),
-        }
+        let step = step.clone();
+        let Some((at, place)) = end_of(&records, &step) else {
+            return Err(if execution.knows(&step) {
+                StepValueError::NotYet { request, step }
+            } else {
+                StepValueError::NoStep { request, step }
+            });
+        };
+        // A body that has ended is as it was when the step ended.
+        let (end, before) = (
+            &records[at].append.events[place],
+            &records[at].append.events[..place],
+        );
+        let given = match (end, which) {
+            (Event::StepEnded(ended), Which::Output) => match &ended.end {
+                StepEnd::Succeeded { value } => return data.load(value).map_err(gone),
+                _ => None,
+            },
+            _ => {
+                let (mut execution, _) = self.shared.fold(request, &records[..at])?;
+                before.iter().for_each(|event| execution.apply(event));
+                execution.inputs_at(&step)
+            }
+        };
+        let given = given.ok_or(StepValueError::NotYet { request, step })?;
+        data.resolve(&given).map_err(gone)
     }
+}
+
+/// The newest end of a step: which record, and which event of it.
+fn end_of(records: &[Record], step: &StepPath) -> Option<(usize, usize)> {
+    let mut records = records.iter().enumerate().rev();
+    records.find_map(|(at, record)| {
+        let ends = |event: &Event| matches!(event, Event::StepEnded(it) if it.step == *step);
+        let place = record.append.events.iter().rposition(ends)?;
+        Some((at, place))
+    })
 }
 
 impl Shared {
