@@ -43,8 +43,11 @@ pub(super) enum Done {
     Yes,
     No,
     Undone,
-    /// Its compensation is out of attempts.
-    Stuck,
+    /// Its compensation is out of attempts, or was not come to. `unsure`: it was done, or nobody knows
+    /// how an attempt ended.
+    Stuck {
+        unsure: bool,
+    },
 }
 
 impl Execution {
@@ -245,7 +248,7 @@ impl Execution {
             self.open_undo(at, failures, after(now_us, wait));
             return;
         }
-        record.done = Done::Stuck;
+        record.give_up();
         let error = trouble(step, message, cause);
         self.trouble.push(Trouble::clone(&error));
         self.unwind();
@@ -267,9 +270,15 @@ impl Undo {
         match self.done {
             Done::Undone if planted(Mutation::UndoneTwice) => self.done = Done::Yes,
             Done::Undone => self.done = Done::No,
-            Done::Stuck => self.done = Done::Perhaps { unsure: true },
+            Done::Stuck { .. } => self.done = Done::Perhaps { unsure: true },
             Done::Perhaps { .. } | Done::Yes | Done::No => {}
         }
+    }
+
+    /// It could not be undone.
+    pub(super) const fn give_up(&mut self) {
+        let unsure = !matches!(self.done, Done::Perhaps { unsure: false });
+        self.done = Done::Stuck { unsure };
     }
 
     pub(super) const fn is_due(&self) -> bool {
@@ -289,7 +298,9 @@ impl Undo {
     fn learn(&mut self, output: Option<&Given>, cause: Option<Cause>) {
         self.done = match (self.done, cause) {
             (Done::Yes | Done::Perhaps { .. }, None) => Done::Yes,
-            (Done::Stuck, None) => Done::Stuck,
+            (Done::Stuck { .. }, None) => Done::Stuck { unsure: true },
+            (Done::Stuck { unsure: false }, Some(cause)) if cause.is_known() => Done::No,
+            (Done::Stuck { .. }, Some(_)) => Done::Stuck { unsure: true },
             // One attempt that may have been made is enough.
             (Done::Perhaps { unsure: false }, Some(cause))
                 if cause.is_known() && !planted(Mutation::UndoKnownFailed)

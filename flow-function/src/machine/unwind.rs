@@ -12,7 +12,6 @@ use super::frame::{FrameIx, Root};
 use super::given::Given;
 use super::mutation::{Mutation, planted};
 use super::timers::after;
-use super::undo::Done;
 use super::{Execution, Phase, Slot, Stray};
 
 #[derive(Debug, Clone)]
@@ -238,7 +237,7 @@ impl Execution {
         let text = "it was not come to, since unwinding took longer than the flow's timeout";
         for record in &mut self.undo {
             if record.is_due() {
-                record.done = Done::Stuck;
+                record.give_up();
                 let step = record.step.compensation();
                 if let Some(attempt) = record.attempt.take() {
                     self.stopped.push((step.clone(), attempt.number));
