@@ -93,13 +93,16 @@ fn reset_at(scope: &mut Scope, path: &str, named: bool) -> u32 {
     else {
         return 0;
     };
-    let place = head[name.len()..]
-        .trim_matches(['[', ']', '#'])
-        .parse::<usize>()
-        .ok();
+    let suffix = &head[name.len()..];
+    let number = |text: &str| text.parse::<usize>().ok();
+    let item = suffix.strip_prefix('[').and_then(|it| it.strip_suffix(']'));
+    let (item, turn) = (
+        item.and_then(number),
+        suffix.strip_prefix('#').and_then(number),
+    );
     let step = &mut scope.steps[node];
     let mut itself = true;
-    if let (Some((_, items)), Some(place), Some(rest)) = (&mut step.items, place, rest) {
+    if let (Some((_, items)), Some(place), Some(rest)) = (&mut step.items, item, rest) {
         match items.get_mut(place) {
             Some(Item::Runs(inner)) => {
                 let void = reset_at(inner, rest, named);
@@ -110,20 +113,20 @@ fn reset_at(scope: &mut Scope, path: &str, named: bool) -> u32 {
             Some(Item::Fresh) | None => return 0,
         }
         (itself, step.end) = (false, None);
-    } else if let (Some(turn), Some(rest)) = (&mut step.turn, rest)
-        && let Some(inner) = turn
+    } else if let (Some(looped), Some(rest)) = (&mut step.turn, rest)
+        && let Some(inner) = looped
             .body
             .as_mut()
-            .filter(|_| place == Some(turn.number as usize))
+            .filter(|_| turn == Some(looped.number as usize))
     {
         let void = reset_at(inner, rest, named);
         step.once -= void;
         return void;
-    } else if let (Some(inner), Some(rest)) = (&mut step.made, rest) {
+    } else if let (Some(inner), Some(rest), "") = (&mut step.made, rest, suffix) {
         let void = reset_at(inner, rest, named);
         step.once -= void;
         return void;
-    } else if let (Some((_, items)), true) = (&mut step.items, named) {
+    } else if let (Some((_, items)), true, None) = (&mut step.items, named, rest) {
         let failed = items.iter_mut().filter(|item| matches!(item, Item::Failed));
         if failed.map(|item| *item = Item::Fresh).count() > 0 {
             (itself, step.end) = (false, None);
