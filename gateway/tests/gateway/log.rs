@@ -1,42 +1,42 @@
 //! What a gateway logs, for what shows nowhere else.
 
+use std::cell::RefCell;
 use std::io::Write;
-use std::sync::{Arc, Mutex};
+use std::sync::Once;
 
-use tracing::subscriber::DefaultGuard;
-
-/// What is logged on this thread, which is all of a test's.
-pub(crate) struct Log {
-    written: Written,
-    _logged: DefaultGuard,
+thread_local! {
+    static WRITTEN: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
 
-#[derive(Clone, Default)]
-struct Written(Arc<Mutex<Vec<u8>>>);
+/// What is logged on this thread, which is all of a test's.
+pub(crate) struct Log;
+
+struct ToThread;
 
 impl Log {
     pub(crate) fn of_this_thread() -> Self {
-        let written = Written::default();
-        let writer = written.clone();
-        let subscriber = tracing_subscriber::fmt()
-            .with_ansi(false)
-            .with_max_level(tracing::Level::DEBUG)
-            .with_writer(move || writer.clone());
-        Self {
-            written,
-            _logged: tracing::subscriber::set_default(subscriber.finish()),
-        }
+        // One for the process: subscribers that come and go with tests beside this one may leave an
+        // event switched off.
+        static LISTENS: Once = Once::new();
+        LISTENS.call_once(|| {
+            let subscriber = tracing_subscriber::fmt()
+                .with_ansi(false)
+                .with_max_level(tracing::Level::DEBUG)
+                .with_writer(|| ToThread);
+            tracing::subscriber::set_global_default(subscriber.finish()).unwrap();
+        });
+        Self
     }
 
+    #[allow(clippy::unused_self, reason = "who reads has begun to listen")]
     pub(crate) fn text(&self) -> String {
-        let written = self.written.0.lock().unwrap();
-        String::from_utf8_lossy(&written).into_owned()
+        WRITTEN.with_borrow(|written| String::from_utf8_lossy(written).into_owned())
     }
 }
 
-impl Write for Written {
+impl Write for ToThread {
     fn write(&mut self, text: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap().extend_from_slice(text);
+        WRITTEN.with_borrow_mut(|written| written.extend_from_slice(text));
         Ok(text.len())
     }
 
