@@ -5,6 +5,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use turlough_sdk::{FunctionName, ReplicaId, RequestId};
 
+use crate::error::StateError;
 use crate::event::Event;
 
 /// Largest append, encoded: what NATS servers take by default, with room for headers.
@@ -20,6 +21,18 @@ pub struct Seq(pub(crate) u64);
 impl Seq {
     /// Before the first append of a log.
     pub const START: Self = Self(0);
+
+    /// The number, for whoever keeps a place outside.
+    #[must_use]
+    pub const fn get(self) -> u64 {
+        self.0
+    }
+
+    /// A place that was kept outside.
+    #[must_use]
+    pub const fn new(number: u64) -> Self {
+        Self(number)
+    }
 }
 
 impl fmt::Display for Seq {
@@ -98,41 +111,12 @@ pub struct Record {
     pub append: Append,
 }
 
-/// Why an append was not stored, or a log not read.
-#[derive(Debug, thiserror::Error)]
-pub enum AppendError {
-    /// The log does not end where the append expects it to. Read on before anything else.
-    #[error(
-        "append to the log of request {request} expects to follow {expected}, but it ends at {last}"
-    )]
-    Conflict {
-        /// The request.
-        request: RequestId,
-        /// What the append named.
-        expected: Seq,
-        /// Where the log ends.
-        last: Seq,
-    },
-    /// It does not fit; split it, or put its values into the store.
-    #[error(
-        "append of {size} bytes to the log of request {request}, limit {APPEND_BYTES_MAX}; split it"
-    )]
-    TooLarge {
-        /// The request.
-        request: RequestId,
-        /// Its encoded size in bytes.
-        size: usize,
-    },
-    /// What is stored cannot be read by this version.
-    #[error("log of request {request} cannot be read at {seq}: {reason}")]
-    Unreadable {
-        /// The request.
-        request: RequestId,
-        /// Where.
-        seq: Seq,
-        /// Why.
-        reason: String,
-    },
+impl Record {
+    /// Reads a stored append at its place.
+    pub(crate) fn decode(request: RequestId, seq: Seq, bytes: &[u8]) -> Result<Self, StateError> {
+        let append = Append::decode(request, seq, bytes)?;
+        Ok(Self { seq, append })
+    }
 }
 
 impl Append {
@@ -150,10 +134,10 @@ impl Append {
     ///
     /// # Errors
     /// What does not fit.
-    pub fn encode(&self, request: RequestId) -> Result<Vec<u8>, AppendError> {
+    pub fn encode(&self, request: RequestId) -> Result<Vec<u8>, StateError> {
         let encoded = rmp_serde::to_vec_named(self).map_err(|error| {
             let reason = error.to_string();
-            AppendError::Unreadable {
+            StateError::Unreadable {
                 request,
                 seq: Seq::START,
                 reason,
@@ -161,7 +145,7 @@ impl Append {
         })?;
         let size = encoded.len();
         if size > APPEND_BYTES_MAX {
-            return Err(AppendError::TooLarge { request, size });
+            return Err(StateError::TooLarge { request, size });
         }
         Ok(encoded)
     }
@@ -170,8 +154,8 @@ impl Append {
     ///
     /// # Errors
     /// Bytes that are no append, or of a newer version.
-    pub fn decode(request: RequestId, seq: Seq, bytes: &[u8]) -> Result<Self, AppendError> {
-        let unreadable = |reason| AppendError::Unreadable {
+    pub fn decode(request: RequestId, seq: Seq, bytes: &[u8]) -> Result<Self, StateError> {
+        let unreadable = |reason| StateError::Unreadable {
             request,
             seq,
             reason,
@@ -186,5 +170,46 @@ impl Append {
                 _ => error.to_string(),
             })),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request(number: u128) -> RequestId {
+        RequestId::from_uuid(uuid::Uuid::from_u128(number))
+    }
+
+    fn append(id: u128) -> Append {
+        let envelope = Envelope {
+            id: AppendId(id),
+            after: None,
+            kind: Kind::External,
+            epoch: 0,
+            replica: ReplicaId::from_uuid(uuid::Uuid::from_u128(1)),
+            function: "flows".parse().unwrap(),
+            generation: 0,
+            deadline_us: None,
+            wake_at_us: Some(5),
+        };
+        Append::new(envelope, vec![Event::CancelAsked { at_us: 7 }])
+    }
+
+    #[test]
+    fn a_log_of_a_newer_version_is_refused_by_name() {
+        let mut bytes = append(1).encode(request(1)).unwrap();
+        let at = bytes
+            .windows(6)
+            .position(|window| window == b"format")
+            .unwrap();
+        bytes[at + 6] = 9;
+        let error = Append::decode(request(1), Seq(1), &bytes).unwrap_err();
+        assert!(
+            error
+                .to_string()
+                .contains("format 9, this version reads up to 1"),
+            "{error}"
+        );
     }
 }

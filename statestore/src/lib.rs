@@ -1,14 +1,28 @@
-//! The event log of a request: what stands in it, and where it is kept.
+//! The state of requests: the log of each, and beside it a work queue, words between processes and
+//! small tables. The contract, and the backends that keep it.
 //!
 //! Invariants: a request's state is the fold of its log; an append names the sequence that it
 //! follows, and of two appenders at one sequence exactly one wins; sequences are opaque, increasing,
 //! with gaps.
-//! Absent for now: the durable backends and the work queue.
 
 mod append;
+mod bus;
+mod error;
 pub mod event;
+mod log;
 mod memory;
+mod queue;
+mod state;
+mod table;
+mod url;
 
-pub use append::{APPEND_BYTES_MAX, Append, AppendError, AppendId, Envelope, Kind, Record, Seq};
+pub use append::{APPEND_BYTES_MAX, Append, AppendId, Envelope, Kind, Record, Seq};
+pub use bus::{Bus, Channel, Listener};
+pub use error::StateError;
 pub use event::Event;
-pub use memory::MemoryLog;
+pub use log::{Follow, Followed, Log, Usage};
+pub use memory::{MemoryBus, MemoryLog, MemoryQueue, MemoryTable};
+pub use queue::{Queue, Taken};
+pub use state::{Link, Options, State, Storage, Sync};
+pub use table::Table;
+pub use url::{StateUrl, StateUrlError};

@@ -1,0 +1,104 @@
+//! Where the state is kept, as `TURLOUGH_STATE` says it.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use crate::error::StateError;
+use crate::state::{Options, State};
+
+/// Where the state is kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum StateUrl {
+    /// In this process: `memory:`.
+    Memory,
+    /// In a folder of this machine, for one process at a time: `file:<dir>`.
+    File(PathBuf),
+    /// In NATS JetStream: `nats://host:port`, several separated by commas.
+    Nats(String),
+    /// In Redis: `redis://host:port`.
+    Redis(String),
+}
+
+/// Why a text does not say where the state is kept.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "state {found:?} is not known; write memory:, file:<dir>, nats://host:port or redis://host:port"
+)]
+pub struct StateUrlError {
+    found: String,
+}
+
+impl FromStr for StateUrl {
+    type Err = StateUrlError;
+
+    fn from_str(text: &str) -> Result<Self, StateUrlError> {
+        let is = |schemes: &[&str]| schemes.iter().any(|scheme| text.starts_with(scheme));
+        if text == "memory:" {
+            return Ok(Self::Memory);
+        }
+        match text.strip_prefix("file:") {
+            Some(dir) if !dir.is_empty() => return Ok(Self::File(dir.into())),
+            _ => {}
+        }
+        if is(&["nats://", "tls://"]) {
+            return Ok(Self::Nats(text.to_owned()));
+        }
+        if is(&["redis://", "rediss://"]) {
+            return Ok(Self::Redis(text.to_owned()));
+        }
+        let found = text.chars().take(200).collect();
+        Err(StateUrlError { found })
+    }
+}
+
+impl fmt::Display for StateUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Memory => f.write_str("memory:"),
+            Self::File(dir) => write!(f, "file:{}", dir.display()),
+            Self::Nats(url) | Self::Redis(url) => f.write_str(url),
+        }
+    }
+}
+
+impl State {
+    /// Opens the state of a tenant, and makes what is not there yet.
+    ///
+    /// # Errors
+    /// A server that is away, too old or set otherwise; a folder that another process uses.
+    pub async fn open(url: &StateUrl, options: &Options) -> Result<Self, StateError> {
+        match url {
+            StateUrl::Memory => Ok(Self::in_memory(options)),
+            StateUrl::File(_) | StateUrl::Nats(_) | StateUrl::Redis(_) => {
+                Err(StateError::Refused {
+                    attempted: format!("opening the state at {url}"),
+                    reason: "it is not supported yet".to_owned(),
+                })
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_what_it_writes_and_names_what_it_does_not_know() {
+        for text in [
+            "memory:",
+            "file:/var/lib/turlough",
+            "file:state",
+            "nats://10.0.0.1:4222,10.0.0.2:4222",
+            "tls://nats.example.com",
+            "redis://127.0.0.1:6379/2",
+        ] {
+            assert_eq!(text.parse::<StateUrl>().unwrap().to_string(), text);
+        }
+        for text in ["", "file:", "memory", "http://a", "/var/lib"] {
+            let error = text.parse::<StateUrl>().unwrap_err().to_string();
+            assert!(error.contains(&format!("{text:?}")), "{error}");
+        }
+    }
+}
