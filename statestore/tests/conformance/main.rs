@@ -3,6 +3,8 @@
 //! A property is a function of a server that was just started; `suite!` makes a test of each for a
 //! backend.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by it")]
+
 mod bus;
 mod log;
 mod memory;
