@@ -83,6 +83,44 @@ pub struct Envelope {
     pub deadline_us: Option<u64>,
     /// When a released request wants a driver again, Unix time in µs.
     pub wake_at_us: Option<u64>,
+    /// How the request stands once this counts, as its driver sees it.
+    #[serde(default, skip_serializing_if = "Standing::is_running")]
+    pub standing: Standing,
+}
+
+/// How a request stands that has not ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Standing {
+    /// Steps run, or may.
+    #[default]
+    Running,
+    /// It waits for a time or for somebody, and nobody drives it.
+    Sleeping,
+    /// Somebody asked that no further step starts.
+    Paused,
+    /// How it ends is decided; what must be awaited or undone first is under way.
+    Unwinding,
+}
+
+impl Standing {
+    /// The status that it gives the request, as the API names it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Running => "running",
+            Self::Sleeping => "sleeping",
+            Self::Paused => "paused",
+            Self::Unwinding => "unwinding",
+        }
+    }
+
+    /// Whether steps run, or may.
+    #[must_use]
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks so")]
+    pub const fn is_running(&self) -> bool {
+        matches!(self, Self::Running)
+    }
 }
 
 /// Events that were decided together, and are stored together or not at all.
@@ -192,6 +230,7 @@ mod tests {
             generation: 0,
             deadline_us: None,
             wake_at_us: Some(5),
+            standing: Standing::Running,
         };
         Append::new(envelope, vec![Event::CancelAsked { at_us: 7 }])
     }

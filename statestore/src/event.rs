@@ -340,6 +340,11 @@ pub enum Outcome {
     },
     /// It took longer than the flow's timeout.
     TimedOut,
+    /// It cannot be driven: it took its replicas down with it, or its log is not whole.
+    Dead {
+        /// What was found.
+        message: String,
+    },
     /// Somebody cancelled it.
     Cancelled,
 }
@@ -352,6 +357,7 @@ impl Outcome {
             Self::Succeeded { .. } => "succeeded",
             Self::Failed { .. } => "failed",
             Self::TimedOut => "timed_out",
+            Self::Dead { .. } => "dead",
             Self::Cancelled => "cancelled",
         }
     }

@@ -15,8 +15,9 @@ mod queue;
 mod state;
 mod table;
 mod url;
+mod word;
 
-pub use append::{APPEND_BYTES_MAX, Append, AppendId, Envelope, Kind, Record, Seq};
+pub use append::{APPEND_BYTES_MAX, Append, AppendId, Envelope, Kind, Record, Seq, Standing};
 pub use bus::{Bus, Channel, Listener};
 pub use error::StateError;
 pub use event::Event;
@@ -26,3 +27,4 @@ pub use queue::{Queue, Taken};
 pub use state::{Link, Options, State, Storage, Sync};
 pub use table::Table;
 pub use url::{StateUrl, StateUrlError};
+pub use word::{ASKED_MAX, Beat, Hint, Why, Word};

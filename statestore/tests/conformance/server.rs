@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use turlough_sdk::{ReplicaId, RequestId};
-use turlough_statestore::{Append, AppendId, Envelope, Event, Kind, Options, Seq, State};
+use turlough_statestore::{Append, AppendId, Envelope, Event, Kind, Options, Seq, Standing, State};
 use uuid::Uuid;
 
 /// A backend with nothing in it.
@@ -66,6 +66,7 @@ fn append_of(id: u128, events: Vec<Event>) -> Append {
         generation: 0,
         deadline_us: None,
         wake_at_us: Some(5),
+        standing: Standing::Sleeping,
     };
     Append::new(envelope, events)
 }

@@ -6,7 +6,7 @@ use turlough_statestore::event::{
     Accepted, Callback, Delivery, Moved, Outcome, Parent, Recipient, Snapshot, StepEnd, StepEnded,
     Trouble,
 };
-use turlough_statestore::{Append, AppendId, Envelope, Event, Kind, Seq};
+use turlough_statestore::{Append, AppendId, Envelope, Event, Kind, Seq, Standing};
 use uuid::Uuid;
 
 /// Names and values of a type's variants. The patterns stand in a match without a rest: a variant
@@ -95,6 +95,7 @@ samples!(outcomes, outcome_name: Outcome {
     },
     "timed_out": Outcome::TimedOut => Outcome::TimedOut,
     "cancelled": Outcome::Cancelled => Outcome::Cancelled,
+    "dead": Outcome::Dead { .. } => Outcome::Dead { message: "took down three replicas".to_owned() },
 });
 
 samples!(values, value_name: ValueRef {
@@ -169,6 +170,11 @@ pub(crate) fn every_sample() -> Vec<(String, Append)> {
     first.envelope.deadline_us = None;
     first.envelope.wake_at_us = None;
     all.push(("envelope-least".to_owned(), first));
+    for standing in [Standing::Sleeping, Standing::Paused, Standing::Unwinding] {
+        let mut sample = append(Event::Ticked { at_us: AT });
+        sample.envelope.standing = standing;
+        all.push((format!("envelope-{}", standing.name()), sample));
+    }
     all
 }
 
@@ -244,6 +250,7 @@ pub(crate) fn append(event: Event) -> Append {
         generation: 1,
         deadline_us: Some(AT + 600_000_000),
         wake_at_us: Some(AT + 5),
+        standing: Standing::Running,
     };
     Append::new(envelope, vec![event])
 }
