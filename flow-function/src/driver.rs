@@ -19,17 +19,17 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
 use futures_util::FutureExt;
-use tokio::sync::watch;
 use tokio::task::{Id, JoinSet};
 use tracing::{error, warn};
 use turlough_sdk::{RequestId, StepPath};
 use turlough_statestore::event::Parent;
-use turlough_statestore::{AppendError, Event, Seq};
+use turlough_statestore::{Event, Seq, Standing, StateError, Why};
 use uuid::Uuid;
 
 use crate::clock::{now_us, until};
-use crate::index::Standing;
-use crate::machine::{Action, Conclusion, Execution, Run};
+use crate::desk::Pokes;
+use crate::engine::FoldError;
+use crate::machine::{Action, Conclusion, Execution, Holder, Run};
 use crate::runner::{Attempted, Context};
 use crate::shared::Shared;
 use attempts::Running;
@@ -69,16 +69,26 @@ pub(crate) struct Driver {
     appends: usize,
     /// Until when it stays though it has nothing to do; 0 where it has.
     lingers_until_us: u64,
-    tail: watch::Receiver<Seq>,
+    pokes: Pokes,
+    /// How often it was poked when it last read what others appended.
+    heard: u64,
+    /// The connection on which its log was last seen to be as this driver knows it.
+    era: u64,
+    /// The newest epoch that it met, whether it stands or was lost.
+    epoch_seen: u64,
+    /// What it was woken for.
+    asked: Option<Why>,
 }
 
 /// Why a driver let go of its request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Rest {
-    /// Nothing is to be done before this time; it had read the log up to this place.
-    Until { due_us: u64, seq: Seq },
-    /// Nothing will be done any more, or by another.
+    /// Nothing is to be done before this time.
+    Until { due_us: u64 },
+    /// Nothing will be done any more.
     Over,
+    /// Another drives it, or is to.
+    Elsewhere,
 }
 
 /// Why a driver stops before its request's end.
@@ -86,10 +96,21 @@ pub(crate) enum Rest {
 pub(crate) enum DriveError {
     #[error("a newer claim counts")]
     Superseded,
+    #[error("replica {} holds it", .0.replica)]
+    Held(Holder),
+    #[error(transparent)]
+    Fold(#[from] FoldError),
     #[error("its log is gone")]
     Gone,
     #[error(transparent)]
-    Log(#[from] AppendError),
+    Log(#[from] StateError),
+}
+
+impl DriveError {
+    /// Whether it is the request that cannot go on, and not this replica that cannot drive it.
+    const fn is_of_the_request(&self) -> bool {
+        matches!(self, Self::Log(StateError::TooLarge { .. }))
+    }
 }
 
 /// What was decided and is stored.
@@ -104,38 +125,44 @@ impl Driver {
         self.request
     }
 
-    /// Drives until the request rests. Whatever goes wrong here is logged, and is no other request's
-    /// concern.
-    pub(crate) async fn run(mut self) -> Rest {
+    /// Drives until the request rests, and tells how often it was poked as far as it looked. Whatever
+    /// goes wrong here is logged, and is no other request's concern.
+    pub(crate) async fn run(mut self) -> (Rest, u64) {
         let (shared, request) = (Arc::clone(&self.shared), self.request);
         shared.metrics.driving.inc();
         let driven = AssertUnwindSafe(self.drive()).catch_unwind().await;
-        let why = match driven {
-            Ok(Ok(rest)) => {
-                shared.metrics.driving.dec();
-                return rest;
+        let rest = match driven {
+            Ok(Ok(rest)) => rest,
+            Ok(Err(DriveError::Superseded)) => {
+                self.outlive();
+                Rest::Elsewhere
             }
-            Ok(Err(DriveError::Superseded)) => None,
+            Ok(Err(error @ DriveError::Gone)) => {
+                warn!(%request, %error, "driver stopped before the request's end");
+                self.lose(&error.to_string());
+                Rest::Over
+            }
+            Ok(Err(error)) if error.is_of_the_request() => {
+                warn!(%request, %error, "request cannot be driven; it fails");
+                self.give_up(&error.to_string()).await;
+                Rest::Over
+            }
             Ok(Err(error)) => {
                 warn!(%request, %error, "driver stopped before the request's end");
-                Some(error.to_string())
+                self.outlive();
+                Rest::Elsewhere
             }
             Err(_) => {
                 error!(%request, "driver panicked; its request fails");
-                Some("its driver panicked".to_owned())
+                self.give_up("its driver panicked").await;
+                Rest::Over
             }
         };
-        if let Some(why) = why {
-            self.give_up(&why).await;
-        }
         shared.metrics.driving.dec();
-        Rest::Over
+        (rest, self.heard)
     }
 
     async fn drive(&mut self) -> Result<Rest, DriveError> {
-        if !self.owned {
-            self.claim().await?;
-        }
         let mut attempted = Vec::new();
         loop {
             if self.execution.is_ended() {
@@ -152,10 +179,7 @@ impl Driver {
                 Decided::Released => {
                     self.shared.index.stand(self.request, self.standing());
                     let due_us = self.due_us();
-                    return Ok(Rest::Until {
-                        due_us,
-                        seq: self.seq,
-                    });
+                    return Ok(Rest::Until { due_us });
                 }
                 Decided::Ended(finished) => {
                     self.running.abort_all();
@@ -172,7 +196,7 @@ impl Driver {
 
     /// How the request stands while nobody drives it.
     fn standing(&self) -> Standing {
-        match Standing::of(&self.execution) {
+        match self.execution.standing() {
             Standing::Running => Standing::Sleeping,
             standing => standing,
         }
@@ -185,8 +209,7 @@ impl Driver {
         // in between. Those of other processes may, and then the append conflicts.
         let shared = Arc::clone(&self.shared);
         let _turn = shared.folds.turn(self.request).await;
-        let tail = *self.tail.borrow();
-        if tail > self.seq {
+        if self.pokes.has_changed().unwrap_or(false) {
             self.read_external().await?;
         }
         loop {
@@ -219,7 +242,11 @@ impl Driver {
                 events.push(Event::Released { at_us: now_us() });
             }
             self.speculate(&actions);
-            if !events.is_empty() && !self.commit(events.clone(), rests).await? {
+            if !events.is_empty()
+                && !self
+                    .commit(events.clone(), rests.then(|| self.due_us()))
+                    .await?
+            {
                 self.refold().await?;
                 continue;
             }
@@ -227,7 +254,7 @@ impl Driver {
             self.cancel_given_up();
             self.shared
                 .index
-                .stand(self.request, Standing::of(&self.execution));
+                .stand(self.request, self.execution.standing());
             return Ok(match finished {
                 Some(finished) => {
                     self.stop_all(&actions);
@@ -352,12 +379,6 @@ impl Driver {
     async fn wait(&mut self) -> Result<Vec<Attempted>, DriveError> {
         let mut attempted = Vec::new();
         loop {
-            // Another's append may have come beside our own: its place tells, not the wake-up.
-            let tail = *self.tail.borrow_and_update();
-            if tail > self.seq && self.read_external().await? {
-                self.lingers_until_us = 0;
-                break;
-            }
             let mut due_us = self.due_us();
             if self.lingers_until_us > 0 {
                 due_us = due_us.min(self.lingers_until_us);
@@ -377,9 +398,11 @@ impl Driver {
                         break;
                     }
                 }
-                changed = self.tail.changed() => {
-                    if changed.is_err() {
-                        return Err(DriveError::Gone);
+                Ok(()) = self.pokes.changed() => {
+                    // Reading marks the place up to which others were heard.
+                    if self.read_external().await? {
+                        self.lingers_until_us = 0;
+                        break;
                     }
                 }
             }

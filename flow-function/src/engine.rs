@@ -4,13 +4,14 @@ mod children;
 mod control;
 mod drive;
 mod folds;
+mod presence;
 mod read;
 
 #[cfg(test)]
 pub(crate) use children::child_id;
 pub(crate) use control::{CallbackError, Control, ControlError};
-pub(crate) use folds::Folds;
-pub(crate) use read::{StepValueError, Which, parts};
+pub(crate) use folds::{FoldError, Folds};
+pub(crate) use read::{StepValueError, Which, is_open, parts};
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,15 +22,15 @@ use tokio_util::task::TaskTracker;
 use turlough_datastore::MemoryStore;
 use turlough_sdk::{Digest, Flow, FlowName, ReplicaId, RequestId, Value};
 use turlough_statestore::event::{Accepted, Callback, Parent};
-use turlough_statestore::{AppendError, Event, MemoryLog, Seq};
+use turlough_statestore::{Event, Seq, State, StateError};
 use uuid::Uuid;
 
 use crate::abandoned::Abandoned;
 use crate::clock::now_us;
+use crate::desk::Desk;
 use crate::driver::{Begin, BeginError};
 use crate::evaluator::Evaluator;
 use crate::index::Index;
-use crate::keeper::Keeper;
 use crate::metrics::Metrics;
 use crate::outside::{self, Outside};
 use crate::registry::{Put, RegisterError, Registry};
@@ -73,7 +74,7 @@ pub(crate) enum StartError {
     #[error("the function is shutting down; try again")]
     Draining,
     #[error("request could not be recorded")]
-    Log(#[from] AppendError),
+    Log(#[from] StateError),
     #[error("the request's task was lost while it was recorded")]
     Lost,
 }
@@ -101,11 +102,20 @@ pub(crate) struct Started {
 }
 
 impl Engine {
-    /// An engine without flows.
+    /// An engine without flows, whose requests end with the process.
     ///
     /// # Errors
     /// An HTTP client that cannot be made.
-    pub fn new(mut settings: Settings) -> Result<Self, reqwest::Error> {
+    pub fn new(settings: Settings) -> Result<Self, reqwest::Error> {
+        let state = State::in_memory(&settings.state_options());
+        Self::with_state(settings, state)
+    }
+
+    /// An engine without flows, whose requests are kept in a state that others may share.
+    ///
+    /// # Errors
+    /// An HTTP client that cannot be made.
+    pub fn with_state(mut settings: Settings, state: State) -> Result<Self, reqwest::Error> {
         settings.inline_bytes_max = settings.inline_bytes_max.min(INLINE_BYTES_LIMIT);
         let client = reqwest::Client::builder()
             .tcp_nodelay(true)
@@ -123,11 +133,12 @@ impl Engine {
             client,
             outside: Outside::new(&settings.http_allow)?,
             tokens: Tokens::new(&settings.secrets),
-            log: MemoryLog::default(),
+            log: Arc::clone(&state.log),
+            state,
             store: Arc::new(MemoryStore::new(boot, settings.data_bytes_max)),
             index: Index::new(settings.ended_max, settings.ended_bytes_max),
             metrics,
-            keeper: Keeper::default(),
+            desk: Desk::default(),
             registry: Registry::default(),
             room: Room::new(settings.capacity),
             draining: CancellationToken::new(),
@@ -137,6 +148,7 @@ impl Engine {
             waiting: Waiting::default(),
             folds: folds::Folds::default(),
             keeping: std::sync::Once::new(),
+            attending: tokio::sync::OnceCell::new(),
             settings,
         };
         Ok(Self {
@@ -253,6 +265,7 @@ impl Shared {
             return Err(StartError::Draining);
         }
         self.refuse_abandoned()?;
+        self.attend().await?;
         let (size, limit) = (input.body().len(), self.settings.durable_bytes_max);
         if size > limit {
             return Err(StartError::InputTooLarge { size, limit });
@@ -260,8 +273,9 @@ impl Shared {
         if keyed && let Some(found) = self.attach(request, &input).await? {
             return Ok(found);
         }
-        let (held, limit) = (self.log.held(), self.settings.state_bytes_max);
-        if held > limit / 5 * 4 {
+        let usage = self.log.usage().await?;
+        if usage.is_nearly_full() {
+            let (held, limit) = (usage.bytes, usage.bytes_max);
             return Err(StartError::LogFull { held, limit });
         }
         self.admit(self.settings.requests_max)
@@ -283,7 +297,7 @@ impl Shared {
                 finished,
             }),
             // Another with the same key came first.
-            Err(BeginError::Log(AppendError::Conflict { .. })) if keyed => {
+            Err(BeginError::Log(StateError::Conflict { .. })) if keyed => {
                 self.attach(request, &input).await?.ok_or(StartError::Lost)
             }
             Err(BeginError::Log(error)) => Err(error.into()),

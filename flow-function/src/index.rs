@@ -8,10 +8,9 @@ use std::ops::Bound;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use turlough_sdk::{FlowName, FlowVersion, RequestId};
+use turlough_statestore::Standing;
 use turlough_statestore::event::Outcome;
 use uuid::Uuid;
-
-use crate::machine::Execution;
 
 /// What a list says of a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,15 +30,6 @@ pub(crate) struct Summary {
     pub(crate) kept_until_us: Option<u64>,
 }
 
-/// How a request stands that has not ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Standing {
-    Running,
-    Sleeping,
-    Paused,
-    Unwinding,
-}
-
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Ended {
     pub(crate) status: &'static str,
@@ -49,7 +39,7 @@ pub(crate) struct Ended {
 }
 
 /// What a request's status may be, as the API names it.
-pub(crate) const STATUSES: [&str; 8] = [
+pub(crate) const STATUSES: [&str; 9] = [
     "running",
     "sleeping",
     "paused",
@@ -58,27 +48,8 @@ pub(crate) const STATUSES: [&str; 8] = [
     "failed",
     "timed_out",
     "cancelled",
+    "dead",
 ];
-
-impl Standing {
-    /// How a request stands that is driven.
-    pub(crate) fn of(execution: &Execution) -> Self {
-        match execution.status() {
-            "paused" => Self::Paused,
-            "unwinding" => Self::Unwinding,
-            _ => Self::Running,
-        }
-    }
-
-    pub(crate) const fn name(self) -> &'static str {
-        match self {
-            Self::Running => "running",
-            Self::Sleeping => "sleeping",
-            Self::Paused => "paused",
-            Self::Unwinding => "unwinding",
-        }
-    }
-}
 
 impl Summary {
     pub(crate) fn accepted(
@@ -113,6 +84,7 @@ impl Ended {
     pub(crate) fn new(outcome: &Outcome, at_us: u64) -> Self {
         let error = match outcome {
             Outcome::Failed { step, message, .. } => Some(format!("step {step}: {message}")),
+            Outcome::Dead { message } => Some(message.clone()),
             Outcome::TimedOut => Some("took longer than the flow's timeout".to_owned()),
             Outcome::Succeeded { .. } | Outcome::Cancelled => None,
         };
@@ -188,10 +160,14 @@ impl Index {
         self.change(request, |summary| summary.state = standing);
     }
 
-    pub(crate) fn end(&self, request: RequestId, outcome: &Outcome, at_us: u64) {
-        self.change(request, |summary| {
-            summary.ended = Some(Ended::new(outcome, at_us));
-        });
+    /// True where it had not ended before.
+    pub(crate) fn end(&self, request: RequestId, outcome: &Outcome, at_us: u64) -> bool {
+        let mut state = self.state();
+        let Some(summary) = state.requests.get_mut(&request) else {
+            return false;
+        };
+        let ended = Ended::new(outcome, at_us);
+        summary.ended.replace(ended).is_none()
     }
 
     /// It has ended, and can be restarted until then, or until the time that it was given before.

@@ -13,15 +13,12 @@ mod ends;
 mod fold;
 mod frame;
 mod given;
+mod holder;
 mod looks;
 mod mutation;
 mod per_node;
 mod remake;
 mod reset;
-#[cfg_attr(
-    not(test),
-    allow(dead_code, reason = "logs in memory never lose their heads")
-)]
 mod snapshot;
 mod sparse;
 mod steps;
@@ -34,6 +31,8 @@ pub(crate) use action::{Action, Conclusion, Results, Run, Variables, Work};
 pub(crate) use control::Refusal;
 pub(crate) use frame::StepState;
 pub(crate) use given::Given;
+pub(crate) use holder::Holder;
+pub(crate) use snapshot::RestoreError;
 
 use std::collections::{BTreeSet, HashSet, VecDeque};
 use std::fmt;
@@ -74,6 +73,9 @@ pub(crate) struct Execution {
     paused: bool,
     generation: u32,
     epoch: u64,
+    holder: Option<Holder>,
+    /// Take-overs without progress between them.
+    take_overs: u32,
     last: Option<AppendId>,
     /// External appends that counted: none counts twice.
     heard: HashSet<AppendId>,
@@ -176,6 +178,8 @@ impl Execution {
             paused: false,
             generation: 0,
             epoch: 0,
+            holder: None,
+            take_overs: 0,
             last: None,
             heard: HashSet::new(),
             accepted: None,

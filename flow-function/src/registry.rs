@@ -145,6 +145,16 @@ impl Registry {
         self.state().known.get(name)?.get(version).cloned()
     }
 
+    /// Every version of every flow, for a machine whose flow only its snapshot tells.
+    pub(crate) fn all_versions(&self) -> Versions {
+        let state = Arc::clone(&self.state);
+        Versions(Arc::new(move |version| {
+            let state = state.read().unwrap_or_else(PoisonError::into_inner);
+            let mut flows = state.known.values();
+            flows.find_map(|versions| versions.get(version).cloned())
+        }))
+    }
+
     /// The versions of one flow, for a machine.
     pub(crate) fn versions(&self, name: &FlowName) -> Versions {
         let (state, name) = (Arc::clone(&self.state), name.clone());

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use turlough_sdk::{FunctionName, TenantId, parse_duration};
+use turlough_statestore::{Options, StateUrl};
 
 use crate::outside::HttpAllow;
 
@@ -67,6 +68,14 @@ pub struct Settings {
     /// What the in-memory store may hold, in bytes
     #[arg(long, env = "TURLOUGH_DATA_BYTES_MAX", default_value_t = 4 << 30)]
     pub data_bytes_max: u64,
+
+    /// Where requests are kept: `memory:`, `file:<dir>`, `nats://host:port` or `redis://host:port`
+    #[arg(long, env = "TURLOUGH_STATE", default_value = "memory:")]
+    pub state: StateUrl,
+
+    /// How long a replica counts as alive after its last heartbeat
+    #[arg(long, env = "TURLOUGH_HEARTBEAT", default_value = "10s", value_parser = parse_duration)]
+    pub heartbeat: Duration,
 
     /// Bytes that all logs may take; from 80 % of it on no request is accepted, and open ones go on
     #[arg(long, env = "TURLOUGH_STATE_BYTES_MAX", default_value_t = 1 << 30)]
@@ -136,6 +145,16 @@ impl Settings {
             settings: Settings,
         }
         <Defaults as clap::Parser>::parse_from(["flow-function"]).settings
+    }
+
+    /// How the state is kept.
+    #[must_use]
+    pub fn state_options(&self) -> Options {
+        Options {
+            bytes_max: self.state_bytes_max,
+            heartbeat: self.heartbeat,
+            ..Options::new(self.tenant.clone(), self.function.clone())
+        }
     }
 
     /// Address and port to listen on.

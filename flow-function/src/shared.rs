@@ -2,21 +2,21 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::sync::{OnceCell, OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use turlough_datastore::MemoryStore;
 use turlough_sdk::{Flow, FlowName, ReplicaId, RequestId, Value};
-use turlough_statestore::MemoryLog;
 use turlough_statestore::event::Outcome;
+use turlough_statestore::{Log, State};
 
 use crate::abandoned::Abandoned;
+use crate::desk::Desk;
 use crate::engine::Folds;
 use crate::evaluator::Evaluator;
 use crate::index::Index;
-use crate::keeper::Keeper;
 use crate::metrics::Metrics;
 use crate::outside::Outside;
 use crate::registry::Registry;
@@ -35,11 +35,12 @@ pub(crate) struct Shared {
     pub(crate) tokens: Tokens,
     pub(crate) evaluator: Evaluator,
     pub(crate) abandoned: Abandoned,
-    pub(crate) log: MemoryLog,
+    pub(crate) state: State,
+    pub(crate) log: Arc<dyn Log>,
     pub(crate) store: Arc<MemoryStore>,
     pub(crate) index: Index,
     pub(crate) metrics: Metrics,
-    pub(crate) keeper: Keeper,
+    pub(crate) desk: Desk,
     pub(crate) registry: Registry,
     pub(crate) room: Room,
     pub(crate) draining: CancellationToken,
@@ -51,6 +52,8 @@ pub(crate) struct Shared {
     pub(crate) folds: Folds,
     /// What wakes requests is started once.
     pub(crate) keeping: std::sync::Once,
+    /// Others are told once that this replica is there.
+    pub(crate) attending: OnceCell<()>,
 }
 
 /// The end of a request, for the caller who waits.
@@ -63,27 +66,59 @@ pub(crate) struct Finished {
 
 /// Who waits for the ends of requests.
 #[derive(Debug, Default)]
-pub(crate) struct Waiting(Mutex<HashMap<RequestId, Vec<oneshot::Sender<Finished>>>>);
+pub(crate) struct Waiting(Mutex<Waiters>);
+
+#[derive(Debug, Default)]
+struct Waiters {
+    callers: HashMap<RequestId, Vec<oneshot::Sender<Finished>>>,
+    /// Requests that others drive, and whose ends somebody here looks out for.
+    watched: HashSet<RequestId>,
+}
 
 impl Waiting {
     pub(crate) fn register(&self, request: RequestId) -> oneshot::Receiver<Finished> {
         let (sender, receiver) = oneshot::channel();
-        let mut waiting = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let list = waiting.entry(request).or_default();
+        let mut waiting = self.waiters();
+        let list = waiting.callers.entry(request).or_default();
         list.retain(|sender| !sender.is_closed());
         list.push(sender);
         receiver
     }
 
     pub(crate) fn tell(&self, request: RequestId, finished: &Finished) {
-        let list = {
-            let mut waiting = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-            waiting.remove(&request)
-        };
+        let list = self.waiters().callers.remove(&request);
         for sender in list.into_iter().flatten() {
             // A caller who went away needs no answer.
             drop(sender.send(finished.clone()));
         }
+    }
+
+    /// Whether somebody waits for a request.
+    pub(crate) fn is_waited_for(&self, request: RequestId) -> bool {
+        let mut waiting = self.waiters();
+        let Some(list) = waiting.callers.get_mut(&request) else {
+            return false;
+        };
+        list.retain(|sender| !sender.is_closed());
+        let waited_for = !list.is_empty();
+        if !waited_for {
+            waiting.callers.remove(&request);
+        }
+        waited_for
+    }
+
+    /// True where somebody waits for the request and nobody looks out for its end yet: now the caller
+    /// does.
+    pub(crate) fn watch(&self, request: RequestId) -> bool {
+        self.is_waited_for(request) && self.waiters().watched.insert(request)
+    }
+
+    pub(crate) fn unwatch(&self, request: RequestId) {
+        self.waiters().watched.remove(&request);
+    }
+
+    fn waiters(&self) -> MutexGuard<'_, Waiters> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -103,7 +138,7 @@ pub(crate) struct Permit {
 
 impl Room {
     pub(crate) fn new(capacity: usize) -> Self {
-        let capacity = capacity.clamp(1, Semaphore::MAX_PERMITS);
+        let capacity = capacity.clamp(1, u32::MAX as usize >> 3);
         Self {
             all: Arc::new(Semaphore::new(capacity)),
             flows: Mutex::default(),
@@ -135,6 +170,16 @@ impl Room {
             _all: all,
             _flow: of_flow,
         })
+    }
+
+    /// Requests that could be driven beside those that are.
+    pub(crate) fn free(&self) -> usize {
+        self.all.available_permits()
+    }
+
+    /// Waits until there is room for one request.
+    pub(crate) async fn some(&self) {
+        drop(self.all.acquire().await);
     }
 
     /// The newest version's bound counts for all.
@@ -173,10 +218,10 @@ impl Shared {
     }
 
     /// A request is settled: what is oldest of the ended ones is forgotten past the bounds.
-    pub(crate) fn forget_oldest(&self) {
+    pub(crate) async fn forget_oldest(&self) {
         let forgotten: HashSet<RequestId> = self.index.take_excess();
         for request in forgotten {
-            self.log.expire(request);
+            drop(self.log.delete(request).await);
         }
     }
 }

@@ -6,6 +6,8 @@ use tokio::task::{AbortHandle, Id, JoinError};
 use turlough_sdk::{Operation, StepPath};
 use turlough_statestore::event::Parent;
 
+use tracing::debug;
+
 use super::Driver;
 use crate::clock::now_us;
 use crate::machine::{Action, Run, Work};
@@ -17,6 +19,8 @@ pub(super) struct Running {
     task: AbortHandle,
     /// Whether it begins a sub-flow, which then goes on without it.
     begins_child: bool,
+    /// Whether it must not be made twice.
+    is_once: bool,
 }
 
 impl Driver {
@@ -29,6 +33,34 @@ impl Driver {
                 self.start(run.clone());
             }
         }
+    }
+
+    /// This driver is done, its request is not. Calls that must not be made twice go on, and whoever
+    /// holds their answers says so in the log; all others are stopped, and made again by the next one.
+    pub(super) fn outlive(&mut self) {
+        let mut rest = std::mem::take(&mut self.running);
+        let mut held = 0;
+        for (key, running) in &self.attempts {
+            if running.is_once {
+                held += 1;
+            } else {
+                running.task.abort();
+                debug!(request = %self.request, step = %key.0, "attempt is left to the next driver");
+            }
+        }
+        if held == 0 {
+            return;
+        }
+        let (shared, request) = (Arc::clone(&self.shared), self.request);
+        let task = shared.tasks.token();
+        tokio::spawn(async move {
+            while let Some(ended) = rest.join_next().await {
+                if let Ok(Attempted::Ended { parts, ended }) = ended {
+                    shared.report(request, parts, ended).await;
+                }
+            }
+            drop(task);
+        });
     }
 
     pub(super) fn act(&mut self, actions: Vec<Action>) {
@@ -96,6 +128,7 @@ impl Driver {
             return;
         }
         let once = !run.vertex().idempotent;
+        let is_once = once || run.vertex().compensate.is_some();
         if once && !self.made.insert(key.clone()) {
             return;
         }
@@ -105,7 +138,11 @@ impl Driver {
             .running
             .spawn(runner::run(Arc::clone(&self.context), run));
         self.tasks.insert(task.id(), key.clone());
-        let running = Running { task, begins_child };
+        let running = Running {
+            task,
+            begins_child,
+            is_once,
+        };
         self.attempts.insert(key, running);
     }
 

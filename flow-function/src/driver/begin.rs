@@ -2,13 +2,16 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::task::JoinSet;
 use turlough_datastore::PutError;
 use turlough_sdk::{Flow, RequestId, Value, ValueRef};
 use turlough_statestore::event::Accepted;
-use turlough_statestore::{Append, AppendError, AppendId, Envelope, Event, Kind, Seq};
+use turlough_statestore::{
+    Append, AppendId, Envelope, Event, Kind, Record, Seq, Standing, StateError, Why,
+};
 
 use super::pieces::parts_of;
 use super::{DriveError, Driver, random};
@@ -20,6 +23,9 @@ use crate::machine::Execution;
 use crate::runner::Context;
 use crate::shared::Shared;
 
+/// The waits between tries of an append that was not answered.
+const AGAIN_MIN: Duration = Duration::from_millis(20);
+const AGAIN_MAX: Duration = Duration::from_secs(2);
 /// The claim of whoever accepts.
 pub(super) const FIRST_EPOCH: u64 = 1;
 
@@ -37,7 +43,7 @@ pub(crate) struct Begin {
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum BeginError {
     #[error(transparent)]
-    Log(#[from] AppendError),
+    Log(#[from] StateError),
     #[error(transparent)]
     Store(#[from] PutError),
 }
@@ -46,7 +52,7 @@ impl BeginError {
     /// Another request stands under the id.
     pub(crate) const fn stands(request: RequestId) -> Self {
         let (expected, last) = (Seq::START, Seq::START);
-        Self::Log(AppendError::Conflict {
+        Self::Log(StateError::Conflict {
             request,
             expected,
             last,
@@ -77,6 +83,7 @@ impl Driver {
             input,
             accepted,
         } = begin;
+        let era = shared.state.link.borrow().era;
         let mut log = Beginning {
             shared,
             request,
@@ -88,9 +95,9 @@ impl Driver {
         let (parts, accepted) = match log.begin(&input, accepted, claim).await {
             Ok(begun) => begun,
             Err(error) => {
-                if log.seq > Seq::START {
-                    // Parts that nothing names.
-                    shared.log.expire(request);
+                if log.seq > Seq::START && !shared.state.is_shared {
+                    // Parts that nothing names; where others write, they expire.
+                    drop(shared.log.delete(request).await);
                 }
                 return Err(error);
             }
@@ -103,65 +110,57 @@ impl Driver {
             return Ok(None);
         }
         let versions = shared.registry.versions(flow.name());
-        let mut execution = Execution::new(request, Arc::clone(&flow), versions);
+        let mut execution = Execution::new(request, flow, versions);
         for append in &appends {
             execution.fold(append);
         }
-        let driver = Self::new(
+        let known = (seq, era, accepted, parts);
+        Ok(Some(Self::new(
             shared,
             request,
-            flow,
             execution,
-            (seq, accepted, parts),
+            known,
             (true, 1),
-        );
-        let gone = AppendError::Conflict {
-            request,
-            expected: seq,
-            last: Seq::START,
-        };
-        Ok(Some(driver.ok_or(gone)?))
+        )))
     }
 
-    /// Reads what stands in a request's log.
+    /// Reads what stands in a request's log, and claims it where that may be done.
     pub(crate) async fn resume(
         shared: &Arc<Shared>,
         request: RequestId,
-        flow: Arc<Flow>,
-    ) -> Result<Self, DriveError> {
+        (why, condemned): (Why, Option<AppendId>),
+    ) -> Result<Option<Self>, DriveError> {
+        let era = shared.state.link.borrow().era;
         let records = shared.log.read(request, Seq::START).await?;
-        let last = records.last().ok_or(DriveError::Gone)?.seq;
-        let versions = shared.registry.versions(flow.name());
-        let mut execution = Execution::new(request, Arc::clone(&flow), versions);
-        for record in &records {
-            execution.fold(&record.append);
+        let last = records.last().ok_or(DriveError::Gone)?;
+        let execution = shared.execution(request, &records)?;
+        let asked = matches!(why, Why::LetGo | Why::Snapshot);
+        if execution.is_settled() || !asked && rests(&execution, last) {
+            return Ok(None);
         }
         let accepted = execution.accepted().cloned().ok_or(DriveError::Gone)?;
-        let known = (last, Arc::new(accepted), parts(&records));
-        Self::new(
-            shared,
-            request,
-            flow,
-            execution,
-            known,
-            (false, records.len()),
-        )
-        .ok_or(DriveError::Gone)
+        let known = (last.seq, era, Arc::new(accepted), parts(&records));
+        let appends = (false, records.len());
+        let mut driver = Self::new(shared, request, execution, known, appends);
+        driver.asked = Some(why);
+        driver.may_claim(condemned).await?;
+        driver.claim().await?;
+        Ok(Some(driver))
     }
 
     fn new(
         shared: &Arc<Shared>,
         request: RequestId,
-        flow: Arc<Flow>,
         execution: Execution,
-        (seq, accepted, parts): (Seq, Arc<Accepted>, HashMap<u128, Bytes>),
+        (seq, era, accepted, parts): (Seq, u64, Arc<Accepted>, HashMap<u128, Bytes>),
         (owned, appends): (bool, usize),
-    ) -> Option<Self> {
-        let tail = shared.log.tail(request)?;
-        let mut driver = Self {
+    ) -> Self {
+        let flow = Arc::clone(execution.flow());
+        Self {
             shared: Arc::clone(shared),
             request,
             context: Self::context(shared, request, flow, &execution, (accepted, parts)),
+            epoch_seen: execution.epoch(),
             execution,
             seq,
             running: JoinSet::new(),
@@ -174,10 +173,11 @@ impl Driver {
             owned,
             appends,
             lingers_until_us: 0,
-            tail,
-        };
-        driver.tail.mark_unchanged();
-        Some(driver)
+            pokes: shared.desk.driven(request),
+            heard: 0,
+            era,
+            asked: None,
+        }
     }
 
     /// What attempts under the present claim, generation and version share.
@@ -205,7 +205,7 @@ impl Driver {
 
     /// After a claim or a restart: attempts run under the new epoch and generation.
     pub(super) async fn renew_context(&mut self) -> Result<(), DriveError> {
-        let records = self.shared.log.read(self.request, Seq::START).await?;
+        let records = self.read_log(Seq::START).await?;
         let accepted = Arc::clone(&self.context.accepted);
         let flow = Arc::clone(self.execution.flow());
         let known = (accepted, parts(&records));
@@ -261,28 +261,73 @@ impl Beginning<'_> {
         Ok(at)
     }
 
-    async fn append(&mut self, epoch: u64, events: Vec<Event>) -> Result<(), AppendError> {
-        let envelope = Envelope {
-            id: AppendId(random()),
-            after: self.after,
-            kind: Kind::Driver,
-            epoch,
-            replica: self.shared.replica,
-            function: self.shared.settings.function.clone(),
-            generation: 0,
-            deadline_us: Some(self.deadline_us),
-            wake_at_us: None,
-        };
-        let append = Append::new(envelope, events);
-        self.seq = self
-            .shared
-            .log
-            .append(self.request, self.seq, &append)
-            .await?;
-        self.after = Some(append.envelope.id);
-        self.appends.push(append);
-        Ok(())
+    /// One append. Where nobody answers it is tried again: under its own id it stands once. Where
+    /// another with the same key writes its parts, it comes after them.
+    async fn append(&mut self, epoch: u64, events: Vec<Event>) -> Result<(), StateError> {
+        let (shared, request) = (self.shared, self.request);
+        let mut wait = AGAIN_MIN;
+        let id = AppendId(random());
+        loop {
+            let envelope = Envelope {
+                id,
+                after: self.after,
+                kind: Kind::Driver,
+                epoch,
+                replica: shared.replica,
+                function: shared.settings.function.clone(),
+                generation: 0,
+                deadline_us: Some(self.deadline_us),
+                wake_at_us: None,
+                standing: Standing::Running,
+            };
+            let append = Append::new(envelope, events.clone());
+            let stored = shared.log.append(request, self.seq, &append).await;
+            let conflict = match stored {
+                Ok(seq) => {
+                    self.seq = seq;
+                    self.after = Some(id);
+                    self.appends.push(append);
+                    return Ok(());
+                }
+                Err(error @ StateError::Conflict { .. }) => error,
+                Err(error @ StateError::Full { .. }) => return Err(error),
+                Err(error) if error.passes() => {
+                    tokio::time::sleep(wait).await;
+                    wait = (wait * 2).min(AGAIN_MAX);
+                    continue;
+                }
+                Err(error) => return Err(error),
+            };
+            let records = shared.log.read(request, Seq::START).await?;
+            if let Some(own) = records.iter().find(|r| r.append.envelope.id == id) {
+                self.seq = own.seq;
+                self.after = Some(id);
+                self.appends.push(append);
+                return Ok(());
+            }
+            let mut all = records.iter().flat_map(|record| &record.append.events);
+            if records.is_empty() || !all.all(|event| matches!(event, Event::Part { .. })) {
+                return Err(conflict);
+            }
+            let known = self.seq;
+            for record in records.into_iter().filter(|record| record.seq > known) {
+                self.seq = record.seq;
+                if record.append.envelope.after == self.after {
+                    self.after = Some(record.append.envelope.id);
+                    self.appends.push(record.append);
+                }
+            }
+        }
     }
+}
+
+/// Whether nobody needs to drive a request that was released: nothing came after that, and its time
+/// has not come.
+fn rests(execution: &Execution, last: &Record) -> bool {
+    let envelope = &last.append.envelope;
+    let released = matches!(last.append.events.last(), Some(Event::Released { .. }));
+    let later = envelope.wake_at_us.is_some_and(|at_us| at_us > now_us());
+    released && later && execution.last() == Some(envelope.id)
 }
 
 pub(super) fn claimed(shared: &Shared, epoch: u64) -> Event {

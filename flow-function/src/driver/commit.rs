@@ -1,18 +1,27 @@
-//! Appends of a driver: how they are made, and what a conflict means.
+//! Appends of a driver: how they are made, what a conflict means, and what an answer that never came.
+//!
+//! Invariants: until the fate of an append is known nothing else is appended, and the request stays
+//! this driver's; after a connection was lost the log is read before anything else is done; a claim
+//! that is not in the log any more is none.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use tracing::debug;
+use tracing::{debug, warn};
 use turlough_sdk::{Value, ValueRef};
-use turlough_statestore::{Append, AppendError, AppendId, Envelope, Event, Kind, Record, Seq};
+use turlough_statestore::{
+    Append, AppendId, Envelope, Event, Kind, Record, Seq, Standing, StateError,
+};
 
 use super::begin::claimed;
 use super::pieces::{parts_of, split};
 use super::{DriveError, Driver, random};
 use crate::clock::now_us;
 use crate::engine::parts;
-use crate::machine::Execution;
 use crate::runner::Attempted;
+
+/// The waits between tries of an append that was not answered or had no room.
+const AGAIN_MIN: Duration = Duration::from_millis(20);
+const AGAIN_MAX: Duration = Duration::from_secs(2);
 
 /// Where a request's output is kept.
 #[derive(Debug)]
@@ -32,7 +41,11 @@ impl Kept {
 }
 
 impl Driver {
-    fn envelope(&self, wake_at_us: Option<u64>) -> Envelope {
+    fn envelope(&self, released_until_us: Option<u64>) -> Envelope {
+        let standing = match self.execution.standing() {
+            Standing::Running if released_until_us.is_some() => Standing::Sleeping,
+            standing => standing,
+        };
         Envelope {
             id: AppendId(random()),
             after: self.execution.last(),
@@ -42,14 +55,16 @@ impl Driver {
             function: self.shared.settings.function.clone(),
             generation: self.execution.generation(),
             deadline_us: Some(self.execution.deadline_us()),
-            wake_at_us,
+            wake_at_us: released_until_us,
+            standing,
         }
     }
 
-    /// Claims a log that nobody drives.
+    /// Claims a log that nobody drives, above every epoch that was met. Whether somebody does is looked
+    /// at again where the append meets another.
     pub(super) async fn claim(&mut self) -> Result<(), DriveError> {
         loop {
-            let epoch = self.execution.epoch() + 1;
+            let epoch = self.epoch_seen.max(self.execution.epoch()) + 1;
             let envelope = Envelope {
                 epoch,
                 ..self.envelope(None)
@@ -57,10 +72,25 @@ impl Driver {
             let append = Append::new(envelope, vec![claimed(&self.shared, epoch)]);
             if self.store(&append).await? {
                 self.execution.fold(&append);
+                self.epoch_seen = epoch;
                 self.owned = true;
                 return self.renew_context().await;
             }
             self.fold_log().await?;
+            self.may_claim(None).await?;
+        }
+    }
+
+    /// Whether the log may be claimed as it stands.
+    pub(super) async fn may_claim(&self, condemned: Option<AppendId>) -> Result<(), DriveError> {
+        if self.execution.is_settled() {
+            return Err(DriveError::Gone);
+        }
+        match self.execution.holder() {
+            Some(holder) if !self.shared.is_dead(holder, condemned).await? => {
+                Err(DriveError::Held(holder))
+            }
+            _ => Ok(()),
         }
     }
 
@@ -69,11 +99,10 @@ impl Driver {
     pub(super) async fn commit(
         &mut self,
         events: Vec<Event>,
-        rests: bool,
+        released_until_us: Option<u64>,
     ) -> Result<bool, DriveError> {
-        let wake_at_us = rests.then(|| self.due_us());
         for events in split(events) {
-            let append = Append::new(self.envelope(wake_at_us), events);
+            let append = Append::new(self.envelope(released_until_us), events);
             if !self.store(&append).await? {
                 return Ok(false);
             }
@@ -92,7 +121,7 @@ impl Driver {
                 continue;
             };
             for part in parts {
-                if !self.commit(vec![part.clone()], false).await? {
+                if !self.commit(vec![part.clone()], None).await? {
                     return Ok(false);
                 }
             }
@@ -100,35 +129,82 @@ impl Driver {
         Ok(true)
     }
 
-    /// One append. An answer that is lost looks like a conflict with itself: its own id in the log
-    /// means that it was stored.
+    /// One append. False where somebody else came first, or where the log is not as this driver knew
+    /// it: then it is to be folded anew. While nobody answers or there is no room, it is tried again:
+    /// under its own id it can be stored once.
     pub(super) async fn store(&mut self, append: &Append) -> Result<bool, DriveError> {
         let begin = Instant::now();
-        let stored = self.shared.log.append(self.request, self.seq, append).await;
-        self.shared.metrics.append(begin.elapsed());
-        match stored {
-            Ok(seq) => {
-                self.seq = seq;
-                self.appends += 1;
-                Ok(true)
+        let mut wait = AGAIN_MIN;
+        loop {
+            if self.is_cut_off() {
+                return self.look_for(append).await;
             }
-            Err(AppendError::Conflict { .. }) => {
-                let records = self.shared.log.read(self.request, self.seq).await?;
-                let is_own = |record: &&Record| record.append.envelope.id == append.envelope.id;
-                let own = records.iter().find(is_own);
-                if let Some(record) = own {
-                    // What others appended after it is read when it is looked for.
-                    self.seq = record.seq;
+            let stored = self.shared.log.append(self.request, self.seq, append).await;
+            self.shared.metrics.append(begin.elapsed());
+            match stored {
+                Ok(seq) => {
+                    self.seq = seq;
+                    self.appends += 1;
+                    return Ok(true);
                 }
-                Ok(own.is_some())
+                Err(StateError::Conflict { .. }) => return self.look_for(append).await,
+                Err(error) if error.passes() => {
+                    warn!(request = %self.request, %error, "append was not stored yet; it is tried again");
+                    tokio::time::sleep(wait).await;
+                    wait = (wait * 2).min(AGAIN_MAX);
+                }
+                Err(error) => return Err(error.into()),
             }
-            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Whether the connection was lost since the log was last seen to be as this driver knows it.
+    pub(super) fn is_cut_off(&self) -> bool {
+        self.shared.state.link.borrow().era != self.era
+    }
+
+    /// Whether an append whose fate is unknown stands in the log. False too where the log is not as
+    /// this driver knew it.
+    async fn look_for(&mut self, append: &Append) -> Result<bool, DriveError> {
+        let cut_off = self.is_cut_off();
+        let records = self.read_log(self.seq).await?;
+        let is_own = |record: &&Record| record.append.envelope.id == append.envelope.id;
+        let own = records.iter().find(is_own);
+        if let Some(record) = own
+            && !cut_off
+        {
+            // What others appended after it is read when it is looked for.
+            self.seq = record.seq;
+            self.appends += 1;
+            return Ok(true);
+        }
+        Ok(false)
+    }
+
+    /// Reads the log, as soon as it answers.
+    pub(super) async fn read_log(&self, after: Seq) -> Result<Vec<Record>, DriveError> {
+        let mut wait = AGAIN_MIN;
+        loop {
+            match self.shared.log.read(self.request, after).await {
+                Ok(records) => return Ok(records),
+                Err(error) if error.passes() => {
+                    debug!(request = %self.request, %error, "log was not read yet; it is tried again");
+                    tokio::time::sleep(wait).await;
+                    wait = (wait * 2).min(AGAIN_MAX);
+                }
+                Err(error) => return Err(error.into()),
+            }
         }
     }
 
     /// Reads what others appended. True where there was something.
     pub(super) async fn read_external(&mut self) -> Result<bool, DriveError> {
-        let records = self.shared.log.read(self.request, self.seq).await?;
+        self.heard = *self.pokes.borrow_and_update();
+        if self.is_cut_off() {
+            self.refold().await?;
+            return Ok(true);
+        }
+        let records = self.read_log(self.seq).await?;
         let (epoch, generation) = (self.execution.epoch(), self.execution.generation());
         for record in &records {
             if self.execution.fold(&record.append) {
@@ -154,19 +230,33 @@ impl Driver {
             return Ok(());
         }
         // What is new may be the last part of a value that began earlier.
-        let all = self.shared.log.read(self.request, Seq::START).await?;
+        let all = self.read_log(Seq::START).await?;
         for (upload, envelope) in parts(&all) {
             self.context.data.learn(upload, envelope);
         }
         Ok(())
     }
 
-    /// Folds the log from its start; a newer claim means that this driver is done.
+    /// Folds the log from its start. A newer claim means that this driver is done; where its own is
+    /// gone, with the tail of the log, it claims anew.
     pub(super) async fn refold(&mut self) -> Result<(), DriveError> {
         let (epoch, generation) = (self.execution.epoch(), self.execution.generation());
         self.fold_log().await?;
+        if self.execution.is_settled() {
+            return Ok(());
+        }
+        self.epoch_seen = self.epoch_seen.max(self.execution.epoch());
         if self.execution.epoch() > epoch {
             return Err(DriveError::Superseded);
+        }
+        let own = self
+            .execution
+            .holder()
+            .is_some_and(|holder| holder.replica == self.shared.replica);
+        if self.execution.epoch() < epoch || !own {
+            warn!(request = %self.request, "the log lost its tail, and the claim with it");
+            self.may_claim(None).await?;
+            return self.claim().await;
         }
         if self.execution.generation() != generation {
             self.renew_context().await?;
@@ -176,26 +266,19 @@ impl Driver {
 
     /// Folds the log from its start.
     pub(super) async fn fold_log(&mut self) -> Result<(), DriveError> {
-        debug!(request = %self.request, "somebody else appended; its log is folded anew");
-        let records = self.shared.log.read(self.request, Seq::START).await?;
+        debug!(request = %self.request, "its log is folded anew");
+        let era = self.shared.state.link.borrow().era;
+        let records = self.read_log(Seq::START).await?;
         let Some(last) = records.last() else {
             return Err(DriveError::Gone);
         };
-        let flow = self
-            .shared
-            .flow_of(self.request)
-            .await
-            .ok_or(DriveError::Gone)?;
-        let versions = self.shared.registry.versions(flow.name());
-        let mut execution = Execution::new(self.request, flow, versions);
-        for record in &records {
-            execution.fold(&record.append);
-        }
+        let execution = self.shared.execution(self.request, &records)?;
         self.learn_parts(&records).await?;
         // The machine tells of everything anew.
         self.delayed.clear();
         self.seq = last.seq;
         self.execution = execution;
+        self.era = era;
         Ok(())
     }
 
@@ -210,7 +293,7 @@ impl Driver {
         }
         let (at, parts) = parts_of(value);
         for part in parts {
-            if !self.commit(vec![part], false).await? {
+            if !self.commit(vec![part], None).await? {
                 return Ok(None);
             }
         }
@@ -220,9 +303,10 @@ impl Driver {
     /// Appends `settled`, after whatever others appended meanwhile, which counts for nothing.
     pub(super) async fn settle(&mut self) -> Result<(), DriveError> {
         let settled = vec![Event::Settled { at_us: now_us() }];
-        while !self.commit(settled.clone(), false).await? {
-            if !self.read_external().await? {
-                return Err(DriveError::Gone);
+        while !self.commit(settled.clone(), None).await? {
+            self.refold().await?;
+            if self.execution.is_settled() {
+                break;
             }
         }
         Ok(())

@@ -50,7 +50,7 @@ impl Driver {
                 at_us: now_us(),
             };
             self.execution.apply(&delivered);
-            while !self.commit(vec![delivered.clone()], false).await? {
+            while !self.commit(vec![delivered.clone()], None).await? {
                 self.refold().await?;
                 self.execution.apply(&delivered);
             }

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use tracing::{error, warn};
 use turlough_sdk::{Cause, StepPath};
-use turlough_statestore::Event;
 use turlough_statestore::event::{Callback, Delivery, Outcome, Recipient};
+use turlough_statestore::{Event, Record, Seq, Why};
 
 use super::{Conclusion, DriveError, Driver, Rest, random};
 use crate::clock::now_us;
@@ -104,41 +104,37 @@ impl Driver {
         &mut self,
         finished: Option<Finished>,
     ) -> Result<Option<Rest>, DriveError> {
-        let finished = match finished {
+        let (finished, ended_us) = match finished {
             Some(finished) => {
-                self.tell(&finished);
-                finished
+                let now_us = now_us();
+                let took_us = now_us.saturating_sub(self.context.accepted.at_us);
+                let (flow, outcome) = (self.execution.flow(), finished.outcome.status());
+                let metrics = &self.shared.metrics;
+                metrics.request(flow, outcome, Duration::from_micros(took_us));
+                (finished, now_us)
             }
             None => {
-                let records = self
-                    .shared
-                    .log
-                    .read(self.request, turlough_statestore::Seq::START)
-                    .await?;
-                self.shared
-                    .end_in_log(self.request, &records)
-                    .ok_or(DriveError::Gone)?
+                let records = self.read_log(Seq::START).await?;
+                let finished = self.shared.end_in_log(self.request, &records);
+                (finished.ok_or(DriveError::Gone)?, ended_at(&records))
             }
         };
+        self.tell(&finished, ended_us);
         self.deliver_all(&finished).await?;
         if self.execution.is_restartable() && self.keeps(&finished.outcome) {
-            let kept_until_us = self.keep();
-            if kept_until_us > now_us() {
+            let due_us = self.keep(ended_us);
+            if due_us > now_us() {
                 let released = vec![Event::Released { at_us: now_us() }];
-                if !self.commit(released, false).await? {
+                if !self.commit(released, Some(due_us)).await? {
                     self.refold().await?;
                     return Ok(None);
                 }
-                let seq = self.seq;
-                return Ok(Some(Rest::Until {
-                    due_us: kept_until_us,
-                    seq,
-                }));
+                return Ok(Some(Rest::Until { due_us }));
             }
         }
         while !self.execution.is_closing() {
             let closing = vec![Event::Closing { at_us: now_us() }];
-            if !self.commit(closing, false).await? {
+            if !self.commit(closing, None).await? {
                 self.refold().await?;
                 if !self.execution.is_ended() {
                     return Ok(None);
@@ -147,37 +143,35 @@ impl Driver {
         }
         self.context.data.close();
         let settled = self.settle().await;
-        let log_bytes = self.shared.log.bytes(self.request);
-        self.shared.index.settle(self.request, log_bytes);
-        self.shared.forget_oldest();
+        self.shared.index.settle(self.request, 0);
+        self.shared.forget_oldest().await;
         settled.map(|()| Some(Rest::Over))
     }
 
     /// Until when the request is kept; the oldest of those that are too many are let go.
-    fn keep(&self) -> u64 {
+    fn keep(&self, ended_us: u64) -> u64 {
         let settings = &self.shared.settings;
         let keep_us = u64::try_from(settings.keep_failed.as_micros()).unwrap_or(u64::MAX);
-        let until_us = now_us().saturating_add(keep_us);
+        let until_us = match self.asked {
+            Some(Why::LetGo) => 0,
+            _ => ended_us.saturating_add(keep_us),
+        };
         let index = &self.shared.index;
         let (until_us, excess) = index.keep(self.request, until_us, settings.keep_failed_max);
         for request in excess {
-            self.shared.wake(request);
+            self.shared.wake_for(request, Why::LetGo, None);
         }
         until_us
     }
 
     /// Shows the end, and tells the callers.
-    fn tell(&mut self, finished: &Finished) {
-        let (index, ended_us) = (&self.shared.index, now_us());
-        index.end(self.request, &finished.outcome, ended_us);
-        let accepted_us = self.context.accepted.at_us;
-        let took = Duration::from_micros(ended_us.saturating_sub(accepted_us));
-        let outcome = finished.outcome.status();
-        self.shared
-            .metrics
-            .request(self.execution.flow(), outcome, took);
-        self.shared.leave();
+    fn tell(&self, finished: &Finished, ended_us: u64) {
+        let index = &self.shared.index;
+        if index.end(self.request, &finished.outcome, ended_us) && !self.shared.state.is_shared {
+            self.shared.leave();
+        }
         self.shared.waiting.tell(self.request, finished);
+        self.shared.tell_others(self.request);
     }
 
     /// A restarted request is open again.
@@ -185,7 +179,9 @@ impl Driver {
         let index = &self.shared.index;
         if index.reopen(self.request, self.execution.generation()) {
             index.switch(self.request, self.execution.flow().version());
-            self.shared.open.fetch_add(1, Ordering::Relaxed);
+            if !self.shared.state.is_shared {
+                self.shared.open.fetch_add(1, Ordering::Relaxed);
+            }
             self.shared.cancel_children(self.request);
         }
     }
@@ -198,20 +194,23 @@ impl Driver {
         if let Err(error) = self.record_failure(&outcome).await {
             let request = self.request;
             error!(%request, %error, "end of a request could not be recorded");
+            return;
         }
         self.shared.cancel_children(self.request);
-        let finished = Finished {
-            outcome,
-            output: None,
-        };
-        self.tell(&finished);
-        self.context.data.close();
-        if let Err(error) = self.settle().await {
+        if let Err(error) = self.after_end(None).await {
             warn!(request = %self.request, %error, "request could not be settled");
         }
-        let log_bytes = self.shared.log.bytes(self.request);
-        self.shared.index.settle(self.request, log_bytes);
-        self.shared.forget_oldest();
+    }
+
+    /// There is no request any more: what is held of it is let go, and whoever waits is told.
+    pub(super) fn lose(&mut self, why: &str) {
+        self.outlive();
+        self.context.data.close();
+        let finished = Finished {
+            outcome: failure(why),
+            output: None,
+        };
+        self.tell(&finished, now_us());
     }
 
     async fn record_failure(&mut self, outcome: &Outcome) -> Result<(), DriveError> {
@@ -220,21 +219,24 @@ impl Driver {
             if self.execution.is_ended() {
                 return Ok(());
             }
-            let at_us = now_us();
-            let ended = Event::Ended {
-                outcome: outcome.clone(),
-                trouble: Vec::new(),
-                owed: Vec::new(),
-                at_us,
-            };
-            if self
-                .commit(vec![ended, Event::Closing { at_us }], false)
-                .await?
-            {
+            let mut events = Vec::new();
+            self.push_end(outcome, &mut events);
+            if self.commit(events, None).await? {
                 return Ok(());
             }
         }
     }
+}
+
+/// When a request ended, as its log says.
+fn ended_at(records: &[Record]) -> u64 {
+    let newest = records.iter().rev();
+    let mut newest = newest.flat_map(|record| record.append.events.iter().rev());
+    let ended = newest.find_map(|event| match event {
+        Event::Ended { at_us, .. } => Some(*at_us),
+        _ => None,
+    });
+    ended.unwrap_or_else(now_us)
 }
 
 /// How a request ends that could not be driven.

@@ -9,10 +9,9 @@ use std::sync::Arc;
 use tracing::warn;
 use turlough_sdk::{Cause, FlowName, RequestId, StepError, Value};
 use turlough_statestore::event::{Outcome, Parent, StepEnd};
-use turlough_statestore::{Event, Seq};
+use turlough_statestore::{Event, Record, Seq};
 
 use super::{Call, Control, ControlError, Engine, StartError, keyed};
-use crate::index::Filter;
 use crate::shared::{Finished, Shared};
 
 /// Flows that stand in one another, at most.
@@ -63,35 +62,22 @@ impl Shared {
 
     /// Cancels what is open of the sub-flows of a request that was given up or restarted.
     pub(crate) fn cancel_children(self: &Arc<Self>, parent: RequestId) {
-        let children = self.index.list(&Filter {
-            parent: Some(parent),
-            limit: usize::MAX,
-            ..Filter::default()
-        });
-        let open = children
-            .into_iter()
-            .filter(|(_, about)| about.ended.is_none());
-        let open: Vec<_> = open.map(|(child, _)| child).collect();
         let shared = Arc::clone(self);
         let task = self.tasks.token();
         tokio::spawn(async move {
-            for child in open {
-                if let Some(parent) = shared.parent_of(child).await {
-                    shared.cancel_unless_awaited(child, &parent).await;
+            match shared.log.read(parent, Seq::START).await {
+                Ok(records) => {
+                    for attempt in attempts(parent, &records) {
+                        let child = child_id(&attempt);
+                        shared.cancel_unless_awaited(child, &attempt).await;
+                    }
+                }
+                Err(error) => {
+                    warn!(request = %parent, %error, "sub-flows could not be looked for");
                 }
             }
             drop(task);
         });
-    }
-
-    /// The attempt that began a sub-flow.
-    async fn parent_of(&self, child: RequestId) -> Option<Parent> {
-        let records = self.log.read(child, Seq::START).await.ok()?;
-        let mut events = records.iter().flat_map(|record| &record.append.events);
-        events.find_map(|event| match event {
-            Event::Accepted(accepted) => accepted.parent.clone(),
-            _ => None,
-        })
     }
 
     async fn cancel(self: &Arc<Self>, child: RequestId) {
@@ -140,7 +126,7 @@ impl Shared {
         finished: &Finished,
     ) -> Result<(), ControlError> {
         let failed = |message: String, cause| StepEnd::Failed { message, cause };
-        let (mut before, end) = match (&finished.outcome, &finished.output) {
+        let (before, end) = match (&finished.outcome, &finished.output) {
             (Outcome::Succeeded { .. }, Some(value)) => {
                 let (parts, at) = self.external_value(value)?;
                 (parts, StepEnd::Succeeded { value: at })
@@ -173,21 +159,45 @@ impl Shared {
                 let text = "the sub-flow took longer than its timeout".to_owned();
                 (Vec::new(), failed(text, Cause::Timeout))
             }
+            (Outcome::Dead { message }, _) => {
+                let text = format!("the sub-flow is dead: {message}");
+                (Vec::new(), failed(text, Cause::Permanent))
+            }
             (Outcome::Cancelled, _) => (
                 Vec::new(),
                 failed("the sub-flow was cancelled".to_owned(), Cause::Permanent),
             ),
         };
         let at = (parent.generation, parent.step.clone(), parent.attempt);
-        let told = self
-            .complete_step(parent.request, at, std::mem::take(&mut before), end)
-            .await;
+        let told = self.complete_step(parent.request, at, before, end).await;
         match told {
             // One that went on, ended or is gone needs no word any more.
             Err(ControlError::Refused { .. } | ControlError::Unknown(_)) => Ok(()),
             told => told,
         }
     }
+}
+
+/// The attempts of a request, in all its generations, that each may have begun a sub-flow: those whose
+/// start is recorded.
+fn attempts(request: RequestId, records: &[Record]) -> Vec<Parent> {
+    let mut generation = 0;
+    let mut attempts = Vec::new();
+    for record in records {
+        generation = record.append.envelope.generation.max(generation);
+        for event in &record.append.events {
+            if let Event::StepStarted { step, attempt, .. } = event {
+                attempts.push(Parent {
+                    request,
+                    generation,
+                    step: step.clone(),
+                    attempt: *attempt,
+                    depth: 0,
+                });
+            }
+        }
+    }
+    attempts
 }
 
 /// The request that an attempt of a `flow` step starts.

@@ -2,21 +2,27 @@
 //! complete.
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use tracing::{info, warn};
 use turlough_sdk::{Cause, Digest, RequestId, StepPath, Value, ValueRef};
 use turlough_statestore::event::{StepEnd, StepEnded};
-use turlough_statestore::{Append, AppendError, AppendId, Envelope, Event, Kind, Record, Seq};
+use turlough_statestore::{Append, AppendId, Envelope, Event, Kind, Seq, StateError, Why};
 use uuid::Uuid;
 
-use super::Engine;
+use super::{Engine, FoldError};
 use crate::clock::now_us;
 use crate::driver::parts_of;
-use crate::machine::{Execution, Refusal};
+use crate::machine::{Execution, Holder, Refusal};
 use crate::shared::Shared;
 
 /// How often an external append that meets another is tried again: each try means that somebody
 /// else got through, so a request that is this busy is not stuck.
 const EXTERNAL_TRIES_MAX: usize = 100;
+/// How often an append that was not answered is tried again, and the wait in between: whoever asked
+/// waits meanwhile.
+const UNANSWERED_TRIES_MAX: usize = 5;
+const AGAIN: Duration = Duration::from_millis(200);
 
 /// What may be asked of a request.
 #[derive(Debug, Clone)]
@@ -48,7 +54,18 @@ pub(crate) enum ControlError {
     #[error("payload is {size} bytes, limit {limit}; raise TURLOUGH_DURABLE_BYTES_MAX")]
     TooLarge { size: usize, limit: usize },
     #[error("control of request {0} could not be recorded")]
-    Log(RequestId, #[source] AppendError),
+    Log(RequestId, #[source] StateError),
+    #[error(transparent)]
+    Fold(FoldError),
+}
+
+impl From<FoldError> for ControlError {
+    fn from(error: FoldError) -> Self {
+        match error {
+            FoldError::Unknown(request) => Self::Unknown(request),
+            error => Self::Fold(error),
+        }
+    }
 }
 
 /// Why a callback was refused.
@@ -102,11 +119,8 @@ impl Engine {
                 }
             }
         };
-        shared.append_external(request, id, before, make).await?;
-        if urgent {
-            shared.keeper.urge(request);
-        }
-        shared.wake(request);
+        let holder = shared.append_external(request, id, before, make).await?;
+        shared.follow_up(request, holder, urgent).await;
         Ok(())
     }
 
@@ -190,29 +204,72 @@ impl Shared {
                 set: Vec::new(),
             })
         };
-        self.append_external(request, None, before, make).await?;
-        self.wake(request);
+        let holder = self.append_external(request, None, before, make).await?;
+        self.follow_up(request, holder, false).await;
         Ok(())
     }
 
-    /// Appends an external event, after the parts that it names, where the request takes it.
+    /// Says how an attempt ended whose driver is done: where its start is recorded and nobody knows
+    /// better, it counts.
+    pub(crate) async fn report(
+        self: &Arc<Self>,
+        request: RequestId,
+        parts: Vec<Event>,
+        ended: StepEnded,
+    ) {
+        let step = ended.step.clone();
+        let make = |_: &Execution| Event::StepEnded(ended.clone());
+        match self.append_external(request, None, parts, make).await {
+            Ok(holder) => self.follow_up(request, holder, false).await,
+            Err(ControlError::Refused { .. } | ControlError::Unknown(_)) => {
+                info!(%request, %step, "end of a call came too late to count");
+            }
+            Err(error) => {
+                warn!(%request, %step, %error, "end of a call could not be recorded");
+            }
+        }
+    }
+
+    /// Sees to it that what was appended is looked at: by whoever holds the request, otherwise by this
+    /// replica or one that has room. What must end needs none.
+    async fn follow_up(self: &Arc<Self>, request: RequestId, holder: Option<Holder>, urgent: bool) {
+        match holder {
+            Some(holder) if holder.replica != self.replica && self.state.is_shared => {
+                self.poke_other(holder.replica, request).await;
+            }
+            None if self.state.is_shared && !urgent && self.room.free() == 0 => {
+                self.hint(request, Why::Appended, None).await;
+            }
+            _ => {
+                self.wake(request);
+                if urgent {
+                    self.desk.urge(request);
+                }
+            }
+        }
+    }
+
+    /// Appends an external event, after the parts that it names, where the request takes it. Tells who
+    /// holds the request.
     async fn append_external(
         &self,
         request: RequestId,
         id: Option<AppendId>,
         before: Vec<Event>,
         make: impl Fn(&Execution) -> Event,
-    ) -> Result<(), ControlError> {
+    ) -> Result<Option<Holder>, ControlError> {
         let wrong = |error| ControlError::Log(request, error);
         let mut turn = self.folds.turn(request).await;
         let mut kept = turn.take();
         let mut before = before.into_iter().peekable();
         let mut tries = 0;
+        // One name for all tries: an append whose answer was lost is found by it.
+        let name = id.unwrap_or_else(|| AppendId(Uuid::new_v4().as_u128()));
         loop {
-            if let Some(id) = id
-                && self.stands(request, id).await?
+            if (id.is_some() || tries > 0)
+                && let Some(holder) = self.holder_where_stands(request, name).await?
             {
-                return Ok(());
+                return Ok(holder);
             }
             let mut fold = self.fold_on(request, kept.take()).await?;
             let event = make(&fold.execution);
@@ -222,9 +279,12 @@ impl Shared {
             }
             let part = before.peek().cloned();
             let is_last = part.is_none();
-            let id = id.filter(|_| is_last);
             let envelope = Envelope {
-                id: id.unwrap_or_else(|| AppendId(Uuid::new_v4().as_u128())),
+                id: if is_last {
+                    name
+                } else {
+                    AppendId(Uuid::new_v4().as_u128())
+                },
                 after: fold.execution.last(),
                 kind: Kind::External,
                 replica: self.replica,
@@ -235,49 +295,42 @@ impl Shared {
                 Ok(seq) => {
                     fold.learn(seq, &append);
                     if is_last {
+                        let holder = fold.execution.holder();
                         self.folds.keep(&mut turn, fold);
-                        return Ok(());
+                        return Ok(holder);
                     }
                     before.next();
                     kept = Some(fold);
                 }
-                Err(AppendError::Conflict { .. }) if tries < EXTERNAL_TRIES_MAX => {
+                Err(StateError::Conflict { .. }) if tries < EXTERNAL_TRIES_MAX => {
                     tries += 1;
                     // A log that is gone gives a kept fold nothing new; the second look is from its start.
                     kept = (tries % 2 == 1).then_some(fold);
+                }
+                Err(error @ StateError::Unanswered { .. }) => {
+                    tries += 1;
+                    if tries > UNANSWERED_TRIES_MAX {
+                        return Err(wrong(error));
+                    }
+                    tokio::time::sleep(AGAIN).await;
                 }
                 Err(error) => return Err(wrong(error)),
             }
         }
     }
 
-    /// Whether an append stands in a log.
-    async fn stands(&self, request: RequestId, id: AppendId) -> Result<bool, ControlError> {
+    /// Who holds a request in whose log an append stands; none where it does not stand there.
+    async fn holder_where_stands(
+        &self,
+        request: RequestId,
+        id: AppendId,
+    ) -> Result<Option<Option<Holder>>, ControlError> {
         let records = self.log.read(request, Seq::START).await;
         let records = records.map_err(|error| ControlError::Log(request, error))?;
         let mut ids = records.iter().map(|record| record.append.envelope.id);
-        Ok(ids.any(|stands| stands == id))
-    }
-
-    /// The fold of a log, and its last append.
-    pub(crate) fn fold<'r>(
-        &self,
-        request: RequestId,
-        records: &'r [Record],
-    ) -> Result<(Execution, &'r Record), ControlError> {
-        let unknown = || ControlError::Unknown(request);
-        let last = records.last().ok_or_else(unknown)?;
-        let mut events = records.iter().flat_map(|record| &record.append.events);
-        let flow = events.find_map(|event| match event {
-            Event::Accepted(accepted) => self.registry.version(&accepted.flow, &accepted.version),
-            _ => None,
-        });
-        let flow = flow.ok_or_else(unknown)?;
-        let versions = self.registry.versions(flow.name());
-        let mut execution = Execution::new(request, flow, versions);
-        for record in records {
-            execution.fold(&record.append);
+        if !ids.any(|stands| stands == id) {
+            return Ok(None);
         }
-        Ok((execution, last))
+        Ok(Some(self.execution(request, &records)?.holder()))
     }
 }

@@ -2,16 +2,17 @@
 //! something came up for it.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use tokio::sync::{Notify, oneshot};
 use tokio_util::task::task_tracker::TaskTrackerToken;
-use tracing::warn;
+use tracing::{debug, warn};
 use turlough_sdk::{Flow, RequestId};
-use turlough_statestore::{Event, Seq};
+use turlough_statestore::{AppendId, Event, Hint, Seq, Why};
 
 use crate::clock::{now_us, until};
-use crate::driver::{Begin, BeginError, Driver, Rest};
-use crate::keeper::Woken;
+use crate::desk::Woken;
+use crate::driver::{Begin, BeginError, DriveError, Driver, Rest};
 use crate::shared::{Permit, Shared};
 
 impl Shared {
@@ -26,16 +27,13 @@ impl Shared {
         let (request, flow) = (begin.request, Arc::clone(&begin.flow));
         let deadline_us = begin.accepted.deadline_us;
         let parent = begin.accepted.parent.clone();
-        let Woken::Queued(go) = self.keeper.wake(request) else {
+        let Woken::Queued(go) = self.desk.wake(request) else {
             // It stands under its id already, and somebody drives it.
             self.leave();
             drop(answer.send(Err(BeginError::stands(request))));
             return;
         };
         let permit = self.room.try_take(&flow);
-        if permit.is_some() {
-            self.keeper.driven(request);
-        }
         let begun = Driver::begin(&self, begin, permit.is_some()).await;
         if let (Ok(_), Some(parent)) = (&begun, &parent) {
             self.cancel_unless_awaited(request, parent).await;
@@ -43,7 +41,7 @@ impl Shared {
         match begun {
             Err(error) => {
                 self.leave();
-                self.keeper.released(request, None);
+                self.desk.released(request, 0, None);
                 // Where another stands under its id, that one may have been waiting to be woken.
                 self.wake(request);
                 drop(answer.send(Err(error)));
@@ -52,10 +50,17 @@ impl Shared {
                 drop(answer.send(Ok(())));
                 self.drive(driver, permit).await;
             }
+            Ok(None) if self.state.is_shared => {
+                drop(answer.send(Ok(())));
+                self.leave();
+                self.desk.released(request, 0, None);
+                self.hint(request, Why::Accepted, None).await;
+                self.watch_end(request);
+            }
             Ok(None) => {
                 drop(answer.send(Ok(())));
-                self.keeper.queued_until(request, deadline_us);
-                self.queue(request, flow, go).await;
+                self.desk.queued_until(request, deadline_us);
+                self.queue(request, flow, (Why::Accepted, None), go).await;
             }
         }
         drop(task);
@@ -64,49 +69,92 @@ impl Shared {
     /// Drives a request until it rests or is over, and looks once more at what came meanwhile.
     async fn drive(self: &Arc<Self>, driver: Driver, permit: Option<Permit>) {
         let request = driver.request();
-        let rest = driver.run().await;
+        let (rest, heard) = driver.run().await;
         drop(permit);
         let due_us = match &rest {
-            Rest::Until { due_us, .. } => Some(*due_us),
-            Rest::Over => None,
+            Rest::Until { due_us } => Some(*due_us),
+            Rest::Over | Rest::Elsewhere => None,
         };
-        self.keeper.released(request, due_us);
-        if let Rest::Until { seq, .. } = rest {
-            let last = self.log.tail(request).map(|tail| *tail.borrow());
-            if last.is_some_and(|last| last > seq) {
-                self.wake(request);
+        let poked = self.desk.released(request, heard, due_us);
+        if self.state.is_shared {
+            self.leave();
+            if rest != Rest::Over {
+                self.watch_end(request);
             }
+        }
+        if poked && rest != Rest::Over {
+            self.wake(request);
         }
     }
 
     /// A request that nobody drives is driven, once there is room.
     pub(crate) fn wake(self: &Arc<Self>, request: RequestId) {
-        if let Woken::Queued(go) = self.keeper.wake(request) {
+        self.wake_for(request, Why::Appended, None);
+    }
+
+    /// The same, for a reason, and past a claim whose holder is dead.
+    pub(crate) fn wake_for(
+        self: &Arc<Self>,
+        request: RequestId,
+        why: Why,
+        condemned: Option<AppendId>,
+    ) {
+        if let Woken::Queued(go) = self.desk.wake(request) {
             let shared = Arc::clone(self);
             let task = self.tasks.token();
             tokio::spawn(async move {
                 if let Some(flow) = shared.flow_of(request).await {
-                    shared.queue(request, flow, go).await;
+                    shared.queue(request, flow, (why, condemned), go).await;
                 } else {
-                    shared.keeper.released(request, None);
+                    shared.desk.released(request, 0, None);
                 }
                 drop(task);
             });
         }
     }
 
-    async fn queue(self: &Arc<Self>, request: RequestId, flow: Arc<Flow>, go: Arc<Notify>) {
+    async fn queue(
+        self: &Arc<Self>,
+        request: RequestId,
+        flow: Arc<Flow>,
+        why: (Why, Option<AppendId>),
+        go: Arc<Notify>,
+    ) {
         let permit = tokio::select! {
             permit = self.room.take(&flow) => permit,
             () = go.notified() => None,
         };
-        self.keeper.driven(request);
-        match Driver::resume(self, request, flow).await {
-            Ok(driver) => self.drive(driver, permit).await,
-            Err(error) => {
-                warn!(%request, %error, "request cannot be driven");
-                self.keeper.released(request, None);
+        let resumed = Driver::resume(self, request, why).await;
+        if self.state.is_shared && matches!(resumed, Ok(Some(_))) {
+            self.open.fetch_add(1, Ordering::Relaxed);
+        }
+        let error = match resumed {
+            Ok(Some(driver)) => return self.drive(driver, permit).await,
+            Ok(None) => None,
+            Err(error) => Some(error),
+        };
+        self.desk.released(request, 0, None);
+        match error {
+            None => {}
+            Some(DriveError::Held(holder)) => {
+                debug!(%request, replica = %holder.replica, "request is driven elsewhere");
+                self.poke_other(holder.replica, request).await;
             }
+            Some(error) => warn!(%request, %error, "request cannot be driven here"),
+        }
+    }
+
+    /// Tells whoever has room that a request needs a driver. Where that is lost, the keeper tells it
+    /// again.
+    pub(crate) async fn hint(&self, request: RequestId, why: Why, condemned: Option<AppendId>) {
+        let hint = Hint {
+            request,
+            why,
+            condemned,
+        };
+        let queue = self.settings.function.as_str();
+        if let Err(error) = self.state.queue.enqueue(queue, hint.encode()).await {
+            warn!(%request, %error, "hint was not enqueued; the keeper sees to it");
         }
     }
 
@@ -136,17 +184,17 @@ impl Shared {
 
     async fn keep_time(self: &Arc<Self>) {
         loop {
-            let (due, next_us) = self.keeper.take_due(now_us());
+            let (due, next_us) = self.desk.take_due(now_us());
             for request in due {
-                self.keeper.urge(request);
-                self.wake(request);
+                self.desk.urge(request);
+                self.wake_for(request, Why::Due, None);
             }
             match next_us {
                 Some(next_us) => tokio::select! {
                     () = tokio::time::sleep(until(next_us)) => {}
-                    () = self.keeper.earlier() => {}
+                    () = self.desk.earlier() => {}
                 },
-                None => self.keeper.earlier().await,
+                None => self.desk.earlier().await,
             }
         }
     }

@@ -11,10 +11,10 @@ use std::time::Duration;
 use tokio::sync::{Mutex, MutexGuard};
 use tokio::time::Instant;
 use turlough_sdk::RequestId;
-use turlough_statestore::{Append, AppendError, Envelope, Record, Seq};
+use turlough_statestore::{Append, Envelope, Event, Record, Seq, StateError};
 
 use super::ControlError;
-use crate::machine::Execution;
+use crate::machine::{Execution, RestoreError};
 use crate::shared::Shared;
 
 /// Requests that are appended to from outside side by side; more wait for one another.
@@ -92,19 +92,55 @@ impl Fold {
     }
 }
 
+/// Why the log of a request does not tell how it stands.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum FoldError {
+    #[error("no request {0} here")]
+    Unknown(RequestId),
+    #[error("log of request {request} cannot be folded: {why}")]
+    Restore {
+        request: RequestId,
+        why: RestoreError,
+    },
+}
+
 impl Shared {
+    /// The fold of a request's log, from its start or its newest snapshot.
+    pub(crate) fn execution(
+        &self,
+        request: RequestId,
+        records: &[Record],
+    ) -> Result<Execution, FoldError> {
+        let mut events = records.iter().flat_map(|record| &record.append.events);
+        if events.all(|event| matches!(event, Event::Part { .. })) {
+            return Err(FoldError::Unknown(request));
+        }
+        let mut events = records.iter().flat_map(|record| &record.append.events);
+        let flow = events.find_map(|event| match event {
+            Event::Accepted(accepted) => Some(&accepted.flow),
+            _ => None,
+        });
+        let versions = match flow {
+            Some(flow) => self.registry.versions(flow),
+            None => self.registry.all_versions(),
+        };
+        Execution::read(request, &versions, records)
+            .map_err(|why| FoldError::Restore { request, why })
+    }
+
     /// The fold of a request's log as it is now; from the one that was kept, if it is this request's.
     pub(super) async fn fold_on(
         &self,
         request: RequestId,
         kept: Option<Fold>,
     ) -> Result<Fold, ControlError> {
-        let wrong = |error: AppendError| ControlError::Log(request, error);
+        let wrong = |error: StateError| ControlError::Log(request, error);
         let kept = kept.filter(|fold| fold.request == request);
         let from = kept.as_ref().map_or(Seq::START, |fold| fold.seq);
         let records: Vec<Record> = self.log.read(request, from).await.map_err(wrong)?;
         let Some(mut fold) = kept else {
-            let (execution, last) = self.fold(request, &records)?;
+            let execution = self.execution(request, &records)?;
+            let last = records.last().ok_or(ControlError::Unknown(request))?;
             return Ok(Fold {
                 request,
                 seq: last.seq,

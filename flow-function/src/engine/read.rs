@@ -63,7 +63,10 @@ impl Engine {
         which: Which,
     ) -> Result<Value, StepValueError> {
         let records = self.records(request).await?;
-        let (execution, _) = self.shared.fold(request, &records)?;
+        let execution = self
+            .shared
+            .execution(request, &records)
+            .map_err(ControlError::from)?;
         let given = match which {
             Which::Input => execution.inputs_at(step),
             Which::Output => execution.value_at(step),
@@ -99,7 +102,10 @@ impl Engine {
                 _ => None,
             },
             _ => {
-                let (mut execution, _) = self.shared.fold(request, &records[..at])?;
+                let mut execution = self
+                    .shared
+                    .execution(request, &records[..at])
+                    .map_err(ControlError::from)?;
                 before.iter().for_each(|event| execution.apply(event));
                 execution.inputs_at(&step)
             }
@@ -127,16 +133,13 @@ impl Shared {
     ) -> oneshot::Receiver<Finished> {
         // First the place in the list, then the look: an end in between is told.
         let receiver = self.waiting.register(request);
-        let ended = self
-            .index
-            .get(request)
-            .is_some_and(|about| about.ended.is_some());
-        if ended
-            && let Ok(records) = self.log.read(request, Seq::START).await
+        if let Ok(records) = self.log.read(request, Seq::START).await
+            && !is_open(&records)
             && let Some(finished) = self.end_in_log(request, &records)
         {
             self.waiting.tell(request, &finished);
         }
+        self.watch_end(request);
         receiver
     }
 
@@ -173,6 +176,15 @@ impl Shared {
         let (store, inline) = (Arc::clone(&self.store), self.settings.inline_bytes_max);
         RequestData::new(request, 0, 0, store, inline, parts).load(at)
     }
+}
+
+/// Whether a request has not ended, or was restarted since.
+pub(crate) fn is_open(records: &[Record]) -> bool {
+    let newest = records.iter().rev();
+    let mut newest = newest.flat_map(|record| record.append.events.iter().rev());
+    let end =
+        newest.find(|event| matches!(event, Event::Ended { .. } | Event::RestartAsked { .. }));
+    !matches!(end, Some(Event::Ended { .. }))
 }
 
 /// Values that stand in a log in parts, by upload. A part that was appended twice counts once.

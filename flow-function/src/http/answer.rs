@@ -47,6 +47,7 @@ pub(super) async fn outcome(
             StatusCode::GATEWAY_TIMEOUT,
             "the request took longer than the flow's timeout",
         ),
+        Outcome::Dead { message } => problem(StatusCode::INTERNAL_SERVER_ERROR, message),
         Outcome::Cancelled => problem(StatusCode::CONFLICT, "the request was cancelled"),
     };
     problem.into_response()

@@ -4,6 +4,7 @@
 //! takes back. With `?at=<place>` the answer is the request's document as of that event.
 
 use std::convert::Infallible;
+use std::time::Duration;
 
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
@@ -11,7 +12,6 @@ use axum::response::sse::{Event as Sse, KeepAlive};
 use axum::response::{IntoResponse, Response};
 use futures_util::stream;
 use serde::Deserialize;
-use tokio::sync::watch;
 use turlough_sdk::RequestId;
 use turlough_statestore::{Event, Record, Seq};
 
@@ -20,6 +20,10 @@ use super::problem::Problem;
 use super::requests::{parse, whole};
 use crate::engine::{ControlError, Engine};
 use crate::view;
+
+/// How soon a log is looked at again that had nothing new: soon after it had, seldom where it sleeps.
+const LOOK_AGAIN_MIN: Duration = Duration::from_millis(10);
+const LOOK_AGAIN_MAX: Duration = Duration::from_millis(500);
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -95,7 +99,8 @@ struct Follower {
     engine: Engine,
     request: RequestId,
     after: Seq,
-    tail: watch::Receiver<Seq>,
+    /// How long to wait before the log is looked at again.
+    wait: Duration,
     pending: std::vec::IntoIter<Sse>,
     until: Until,
     progress: Progress,
@@ -114,17 +119,14 @@ pub(super) async fn stream(
         let view = whole(&engine, request, records, Some(at)).await?;
         return Ok(axum::Json(view).into_response());
     }
-    let tail = engine
-        .shared
-        .log
-        .tail(request)
-        .ok_or(ControlError::Unknown(request))?;
+    let last = engine.shared.log.last(request).await;
+    let last = last.map_err(|error| ControlError::Log(request, error))?;
+    let end = last.ok_or(ControlError::Unknown(request))?.seq;
     let after = headers
         .get("last-event-id")
         .and_then(|value| value.to_str().ok())
         .and_then(|text| text.parse().ok());
     // A place that the log has not come to is none of this log's: it is told from its start.
-    let end = *tail.borrow();
     let after = after.filter(|after| *after <= end).unwrap_or(Seq::START);
     let mut progress = Progress::default();
     if after > Seq::START {
@@ -142,7 +144,7 @@ pub(super) async fn stream(
         engine,
         request,
         after,
-        tail,
+        wait: LOOK_AGAIN_MIN,
         pending,
         until,
         progress,
@@ -162,7 +164,6 @@ impl Follower {
             if let Some(event) = self.pending.next() {
                 return Some(event);
             }
-            self.tail.mark_unchanged();
             let records = self
                 .engine
                 .shared
@@ -176,12 +177,18 @@ impl Follower {
                 }
                 let closing = &self.engine.shared.closing;
                 tokio::select! {
-                    changed = self.tail.changed() => changed.ok()?,
+                    () = tokio::time::sleep(self.wait) => {}
                     // Otherwise a follower would keep the process for as long as its request runs.
                     () = closing.cancelled() => return None,
                 }
+                if self.wait == LOOK_AGAIN_MAX {
+                    // One that is forgotten will have nothing new.
+                    self.engine.shared.log.last(self.request).await.ok()??;
+                }
+                self.wait = (self.wait * 2).min(LOOK_AGAIN_MAX);
                 continue;
             }
+            self.wait = LOOK_AGAIN_MIN;
             let events: Vec<_> = records.iter().flat_map(render).collect();
             self.after = records.last().map_or(self.after, |record| record.seq);
             records.iter().for_each(|record| self.progress.take(record));

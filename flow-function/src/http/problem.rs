@@ -116,6 +116,10 @@ impl From<ControlError> for Problem {
                 Self::new(refused(&refusal), &text).with("request_id", request.to_string())
             }
             ControlError::TooLarge { size, limit } => Self::too_large(&text, size, limit),
+            ControlError::Fold(cause) => {
+                error!(%cause, "request cannot be read");
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, &text).retry_after(5)
+            }
             ControlError::Log(request, cause) => {
                 error!(%request, %cause, "control could not be recorded");
                 Self::new(StatusCode::SERVICE_UNAVAILABLE, &text)

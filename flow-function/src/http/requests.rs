@@ -13,7 +13,7 @@ use super::answer;
 use super::extract::{Path, Query, shortened};
 use super::problem::Problem;
 use super::start::accepted;
-use crate::engine::{ControlError, Engine, Which};
+use crate::engine::{ControlError, Engine, Which, is_open};
 use crate::index::{Filter, STATUSES, Summary};
 use crate::view::{self, Subject};
 
@@ -187,11 +187,7 @@ pub(super) async fn result(
 ) -> Result<Response, Problem> {
     let id = parse(&id)?;
     let records = engine.records(id).await?;
-    let newest = records.iter().rev();
-    let mut newest = newest.flat_map(|record| record.append.events.iter().rev());
-    let end =
-        newest.find(|event| matches!(event, Event::Ended { .. } | Event::RestartAsked { .. }));
-    if !matches!(end, Some(Event::Ended { .. })) {
+    if is_open(&records) {
         let standing = standing(&engine, id).await?;
         return Ok(accepted(&engine, (id, &standing), &headers));
     }

@@ -32,6 +32,7 @@ impl Execution {
             return false;
         }
         self.last = Some(envelope.id);
+        self.hold(envelope.id, &append.events);
         if envelope.kind == Kind::External {
             self.heard.insert(envelope.id);
         }
@@ -44,6 +45,7 @@ impl Execution {
     /// An append of events that were applied before it was stored counts now.
     pub(crate) fn stored(&mut self, id: AppendId, events: &[Event]) {
         self.last = Some(id);
+        self.hold(id, events);
         for event in events {
             if matches!(
                 event,

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use turlough_sdk::{Flow, StepPath};
-use turlough_statestore::AppendId;
 use turlough_statestore::event::{Accepted, Delivery, Trouble};
+use turlough_statestore::{AppendId, Standing};
 
 use super::frame::{Frame, StepState};
 use super::given::Given;
@@ -52,6 +52,11 @@ impl Execution {
         )
     }
 
+    /// Whether nothing is owed and nothing is held any more.
+    pub(crate) const fn is_settled(&self) -> bool {
+        matches!(self.phase, Phase::Settled)
+    }
+
     /// Whether it ended so that it may be restarted.
     pub(crate) const fn is_restartable(&self) -> bool {
         matches!(
@@ -84,10 +89,17 @@ impl Execution {
     /// How it stands, as the API names it.
     pub(crate) const fn status(&self) -> &'static str {
         match &self.phase {
-            Phase::New | Phase::Open if self.paused => "paused",
-            Phase::New | Phase::Open => "running",
-            Phase::Unwinding(_) | Phase::Ending { .. } => "unwinding",
             Phase::Ended { .. } | Phase::Closing | Phase::Settled => "ended",
+            _ => self.standing().name(),
+        }
+    }
+
+    /// How the request stands, while it has not ended.
+    pub(crate) const fn standing(&self) -> Standing {
+        match &self.phase {
+            Phase::New | Phase::Open if self.paused => Standing::Paused,
+            Phase::Unwinding(_) | Phase::Ending { .. } => Standing::Unwinding,
+            _ => Standing::Running,
         }
     }
 

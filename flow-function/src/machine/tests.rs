@@ -134,6 +134,7 @@ impl Bench {
             generation: self.execution.generation(),
             deadline_us: None,
             wake_at_us: None,
+            standing: turlough_statestore::Standing::Running,
         };
         let append = Append::new(envelope, events);
         let counted = self.execution.fold(&append);

@@ -6,10 +6,10 @@ use std::collections::{BTreeMap, HashMap};
 
 use turlough_sdk::StepPath;
 use turlough_statestore::event::{Accepted, Delivery, Outcome, StepEnd, StepEnded, Trouble};
-use turlough_statestore::{Event, Record};
+use turlough_statestore::{Event, Record, Standing};
 
 use super::attempt::Row;
-use crate::index::{Ended, Standing, Summary};
+use crate::index::{Ended, Summary};
 use crate::machine::{Action, Execution, Work};
 
 /// A log up to some event.

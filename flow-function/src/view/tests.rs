@@ -72,6 +72,7 @@ impl Log {
             generation: self.generation,
             deadline_us: None,
             wake_at_us: None,
+            standing: turlough_statestore::Standing::Running,
         };
         let append = Append::new(envelope, events);
         let seq = number.to_string().parse().unwrap();

@@ -177,6 +177,7 @@ impl World {
             generation: self.plain.generation,
             deadline_us: None,
             wake_at_us: None,
+            standing: turlough_statestore::Standing::Running,
         }
     }
 

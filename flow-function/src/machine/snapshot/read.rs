@@ -36,6 +36,8 @@ impl Execution {
             paused: saved.paused,
             generation: saved.generation,
             epoch: saved.epoch,
+            holder: saved.holder,
+            take_overs: saved.take_overs,
             last: saved.last,
             heard: saved.heard.into_iter().collect(),
             accepted: saved.accepted,

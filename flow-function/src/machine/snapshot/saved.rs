@@ -14,6 +14,7 @@ use turlough_statestore::{AppendId, Seq};
 use crate::machine::action::Conclusion;
 use crate::machine::frame::{Attempt, Begun, Root, Stage};
 use crate::machine::given::Given;
+use crate::machine::holder::Holder;
 use crate::machine::undo::Done;
 use crate::machine::unwind::At;
 
@@ -35,6 +36,10 @@ pub(super) struct Saved {
     pub(super) version: String,
     pub(super) generation: u32,
     pub(super) epoch: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) holder: Option<Holder>,
+    #[serde(default, skip_serializing_if = "is_zero_u32")]
+    pub(super) take_overs: u32,
     pub(super) paused: bool,
     pub(super) deadline_us: u64,
     pub(super) now_us: u64,
@@ -276,6 +281,10 @@ impl SavedConclusion {
 }
 
 const fn is_zero(number: &u64) -> bool {
+    *number == 0
+}
+
+const fn is_zero_u32(number: &u32) -> bool {
     *number == 0
 }
 

@@ -153,6 +153,7 @@ impl Life {
             generation: self.execution.generation(),
             deadline_us: None,
             wake_at_us: None,
+            standing: turlough_statestore::Standing::Running,
         };
         let record = Record {
             seq: number.to_string().parse().unwrap(),

@@ -1,18 +1,17 @@
-//! Wakes requests that nobody drives: when their time comes, when somebody appended to them, when
-//! there is room again. In this process for now, beside the drivers.
+//! Which requests this replica drives or is about to, and who wakes them.
 //!
-//! Invariants: a request is driven by one driver at most; whoever appends to a request's log and then
-//! wakes it, and a driver that lets go and then looks at the log, never both miss one another.
+//! Invariants: a request is driven by one driver of a process at most; whoever appends to a request's
+//! log and then pokes it, and a driver that lets go, never both miss one another.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 use turlough_sdk::RequestId;
 
-/// Where open requests stand, and when those that sleep are due.
+/// The requests that this replica has to do with.
 #[derive(Debug, Default)]
-pub(crate) struct Keeper {
+pub(crate) struct Desk {
     state: Mutex<State>,
     /// An earlier time than the one that is waited for was set.
     earlier: Notify,
@@ -25,11 +24,12 @@ struct State {
     due_at: HashMap<RequestId, u64>,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 enum Standing {
     /// It waits for room; a permit to go on without.
     Queued(Arc<Notify>),
-    Driven,
+    /// It is driven; how often it was poked.
+    Driven(watch::Sender<u64>),
 }
 
 /// What waking a request came to.
@@ -37,16 +37,24 @@ enum Standing {
 pub(crate) enum Woken {
     /// The caller has to drive it, once there is room or the permit to go on without comes.
     Queued(Arc<Notify>),
-    /// Somebody drives it, or will.
+    /// Somebody here drives it, and was poked, or will.
     Already,
 }
 
-impl Keeper {
-    /// A request that was not driven is to be.
+/// How often a request was poked that is driven.
+pub(crate) type Pokes = watch::Receiver<u64>;
+
+impl Desk {
+    /// A request is to be driven here; whoever drives it already looks at its log once more.
     pub(crate) fn wake(&self, request: RequestId) -> Woken {
         let mut state = self.state();
-        if state.standing.contains_key(&request) {
-            return Woken::Already;
+        match state.standing.get(&request) {
+            Some(Standing::Driven(pokes)) => {
+                pokes.send_modify(|count| *count += 1);
+                return Woken::Already;
+            }
+            Some(Standing::Queued(_)) => return Woken::Already,
+            None => {}
         }
         let permit = Arc::new(Notify::new());
         let queued = Standing::Queued(Arc::clone(&permit));
@@ -62,25 +70,37 @@ impl Keeper {
         }
     }
 
-    /// A driver takes the request.
-    pub(crate) fn driven(&self, request: RequestId) {
+    /// A driver takes the request, and hears how often it is poked.
+    pub(crate) fn driven(&self, request: RequestId) -> Pokes {
         let mut state = self.state();
         state.forget_due(request);
-        state.standing.insert(request, Standing::Driven);
+        let (sender, pokes) = watch::channel(0);
+        state.standing.insert(request, Standing::Driven(sender));
+        pokes
     }
 
-    /// A driver let go of the request. It looks at the log once more after this.
-    pub(crate) fn released(&self, request: RequestId, due_us: Option<u64>) {
+    /// A driver that had heard so many pokes let go of the request. True where there were more.
+    pub(crate) fn released(&self, request: RequestId, heard: u64, due_us: Option<u64>) -> bool {
         let mut state = self.state();
-        state.standing.remove(&request);
+        let standing = state.standing.remove(&request);
         if let Some(due_us) = due_us {
             self.set_due(&mut state, request, due_us);
         }
+        matches!(standing, Some(Standing::Driven(pokes)) if *pokes.borrow() > heard)
     }
 
     /// A request that waits for room is due at this time, come room or not.
     pub(crate) fn queued_until(&self, request: RequestId, due_us: u64) {
         self.set_due(&mut self.state(), request, due_us);
+    }
+
+    /// Which of these requests are driven here, or are about to be.
+    pub(crate) fn of_these(&self, requests: &[RequestId]) -> Vec<RequestId> {
+        let state = self.state();
+        let here = requests
+            .iter()
+            .filter(|request| state.standing.contains_key(request));
+        here.copied().collect()
     }
 
     fn set_due(&self, state: &mut State, request: RequestId, due_us: u64) {

@@ -1,0 +1,234 @@
+//! What a replica says of itself and hears from others, where several share the state: its heartbeat,
+//! words on the bus, hints in the queue, and the ends of requests that others drive.
+//!
+//! Invariant: the heartbeat is written before the first claim.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::Semaphore;
+use tracing::{debug, warn};
+use turlough_sdk::{ReplicaId, RequestId};
+use turlough_statestore::{
+    AppendId, Beat, Channel, Hint, Listener, Seq, StateError, Taken, Why, Word,
+};
+
+use super::is_open;
+use crate::clock::now_us;
+use crate::machine::Holder;
+use crate::shared::Shared;
+
+/// How long a replica waits for hints before it asks again.
+const HINT_WAIT: Duration = Duration::from_secs(5);
+/// Hints that are taken at once: each is a few messages of work.
+const HINTS_MAX: usize = 16;
+/// How long to wait after the state did not answer.
+const AGAIN: Duration = Duration::from_millis(500);
+/// How often the log of a request is read whose end somebody waits for: words may be lost.
+const LOOK_AGAIN: Duration = Duration::from_secs(5);
+
+impl Shared {
+    /// Says that this replica is there, and hears what the others say. From its return on it may claim.
+    ///
+    /// # Errors
+    /// A state that is away.
+    pub(crate) async fn attend(self: &Arc<Self>) -> Result<(), StateError> {
+        if !self.state.is_shared {
+            return Ok(());
+        }
+        let attended = self.attending.get_or_try_init(|| async {
+            let listener = self
+                .state
+                .bus
+                .listen(Channel::Replica(self.replica))
+                .await?;
+            self.beat(true).await?;
+            self.spawn_until_closing(Arc::clone(self).beat_on());
+            self.spawn_until_closing(Arc::clone(self).hear(listener));
+            self.spawn_until_closing(Arc::clone(self).take_hints());
+            Ok(())
+        });
+        attended.await.map(drop)
+    }
+
+    fn spawn_until_closing(self: &Arc<Self>, task: impl Future<Output = ()> + Send + 'static) {
+        let closing = self.closing.clone();
+        tokio::spawn(async move {
+            tokio::select! {
+                () = task => {}
+                () = closing.cancelled() => {}
+            }
+        });
+    }
+
+    async fn beat(&self, takes: bool) -> Result<(), StateError> {
+        let beat = Beat {
+            function: self.settings.function.clone(),
+            at_us: now_us(),
+            takes,
+        };
+        let key = self.replica.to_string();
+        self.state.replicas.put(&key, beat.encode()).await
+    }
+
+    async fn beat_on(self: Arc<Self>) {
+        loop {
+            tokio::time::sleep(self.settings.heartbeat / 4).await;
+            let takes = !self.draining.is_cancelled();
+            if let Err(error) = self.beat(takes).await {
+                warn!(%error, "heartbeat was not written");
+            }
+        }
+    }
+
+    /// No heartbeat any more: others may take over at once what is left.
+    pub(crate) async fn leave_the_table(&self) {
+        if self.state.is_shared {
+            drop(self.state.replicas.remove(&self.replica.to_string()).await);
+        }
+    }
+
+    async fn hear(self: Arc<Self>, mut listener: Listener) {
+        while let Some(word) = listener.next().await {
+            match Word::decode(&word) {
+                Some(Word::Poke { request }) => self.wake(request),
+                Some(Word::Urge { request }) => {
+                    self.wake_for(request, Why::Due, None);
+                    self.desk.urge(request);
+                }
+                Some(Word::Ask {
+                    question,
+                    asker,
+                    requests,
+                }) => {
+                    let answer = Word::Answer {
+                        question,
+                        replica: self.replica,
+                        driven: self.desk.of_these(&requests),
+                    };
+                    self.say(Channel::Replica(asker), &answer).await;
+                }
+                Some(Word::Answer { .. } | Word::Ended { .. }) | None => {
+                    debug!("word on the bus that is not for a replica");
+                }
+            }
+        }
+    }
+
+    async fn say(&self, to: Channel, word: &Word) {
+        if let Err(error) = self.state.bus.send(to, word.encode()).await {
+            debug!(%error, "word was not sent");
+        }
+    }
+
+    /// Tells another replica that somebody appended to a request that it holds.
+    pub(crate) async fn poke_other(&self, replica: ReplicaId, request: RequestId) {
+        self.say(Channel::Replica(replica), &Word::Poke { request })
+            .await;
+    }
+
+    /// Tells replicas where somebody may wait for it that a request has ended.
+    pub(crate) fn tell_others(self: &Arc<Self>, request: RequestId) {
+        if self.state.is_shared {
+            let shared = Arc::clone(self);
+            tokio::spawn(async move {
+                let word = Word::Ended { request };
+                shared.say(Channel::Done(request), &word).await;
+            });
+        }
+    }
+
+    /// Takes hints for as long as there is room.
+    async fn take_hints(self: Arc<Self>) {
+        let queue = self.settings.function.to_string();
+        let taking = Arc::new(Semaphore::new(HINTS_MAX));
+        while !self.draining.is_cancelled() {
+            self.room.some().await;
+            let Ok(slot) = Arc::clone(&taking).acquire_owned().await else {
+                return;
+            };
+            let max = self.room.free().clamp(1, 1 + taking.available_permits());
+            let taken = tokio::select! {
+                taken = self.state.queue.take(&queue, max, HINT_WAIT) => taken,
+                () = self.draining.cancelled() => return,
+            };
+            drop(slot);
+            match taken {
+                Ok(taken) => {
+                    for item in taken {
+                        self.follow_hint(item).await;
+                    }
+                }
+                Err(error) => {
+                    debug!(%error, "hints were not taken");
+                    tokio::time::sleep(AGAIN).await;
+                }
+            }
+        }
+    }
+
+    /// A hint is done once its request is at the desk: where this replica dies before it claims, the
+    /// keeper tells again.
+    async fn follow_hint(self: &Arc<Self>, item: Taken) {
+        match Hint::decode(&item.payload) {
+            Some(hint) => self.wake_for(hint.request, hint.why, hint.condemned),
+            None => warn!("hint that cannot be read; it is dropped"),
+        }
+        if let Err(error) = self.state.queue.acknowledge(&item).await {
+            debug!(%error, "hint was not acknowledged; it comes again");
+        }
+    }
+
+    /// Whether the holder of a claim is dead: where this is the only replica, where the keeper found
+    /// out, or where its heartbeat ended while our own connection stood.
+    pub(crate) async fn is_dead(
+        &self,
+        holder: Holder,
+        condemned: Option<AppendId>,
+    ) -> Result<bool, StateError> {
+        // What this replica holds and does not drive, it may claim again.
+        if holder.replica == self.replica || !self.state.is_shared {
+            return Ok(true);
+        }
+        if condemned == Some(holder.claim) {
+            return Ok(true);
+        }
+        let link = *self.state.link.borrow();
+        if !link.is_up || link.since.elapsed() < self.settings.heartbeat {
+            return Ok(false);
+        }
+        let beat = self.state.replicas.get(&holder.replica.to_string()).await?;
+        Ok(beat.is_none())
+    }
+
+    /// Sees to it that whoever waits here for the end of a request that another drives hears of it.
+    pub(crate) fn watch_end(self: &Arc<Self>, request: RequestId) {
+        if self.state.is_shared && self.waiting.watch(request) {
+            let shared = Arc::clone(self);
+            self.spawn_until_closing(async move {
+                shared.wait_for_end(request).await;
+                shared.waiting.unwatch(request);
+            });
+        }
+    }
+
+    async fn wait_for_end(self: &Arc<Self>, request: RequestId) {
+        let mut listener = self.state.bus.listen(Channel::Done(request)).await.ok();
+        while self.waiting.is_waited_for(request) {
+            if let Ok(records) = self.log.read(request, Seq::START).await
+                && !is_open(&records)
+                && let Some(finished) = self.end_in_log(request, &records)
+            {
+                self.waiting.tell(request, &finished);
+                return;
+            }
+            match &mut listener {
+                Some(words) => tokio::select! {
+                    _ = words.next() => {}
+                    () = tokio::time::sleep(LOOK_AGAIN) => {}
+                },
+                None => tokio::time::sleep(AGAIN).await,
+            }
+        }
+    }
+}
