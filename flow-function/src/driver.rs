@@ -17,6 +17,7 @@ pub(crate) use pieces::parts_of;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::FutureExt;
 use tokio::task::{Id, JoinSet};
@@ -26,7 +27,7 @@ use turlough_statestore::event::Parent;
 use turlough_statestore::{Event, Seq, Standing, StateError, Why};
 use uuid::Uuid;
 
-use crate::clock::{now_us, until};
+use crate::clock::{boot, now_us, until};
 use crate::desk::Pokes;
 use crate::engine::FoldError;
 use crate::machine::{Action, Conclusion, Execution, Holder, Run};
@@ -76,6 +77,8 @@ pub(crate) struct Driver {
     era: u64,
     /// The newest epoch that it met, whether it stands or was lost.
     epoch_seen: u64,
+    /// When the last append was sent, on the clock of this machine.
+    sent: Duration,
     /// What it was woken for.
     asked: Option<Why>,
 }
@@ -212,6 +215,14 @@ impl Driver {
         if self.pokes.has_changed().unwrap_or(false) {
             self.read_external().await?;
         }
+        let late = self.late(attempted);
+        if !late.is_empty() {
+            // Once the append is stored this driver's claim stands still, and the machine, which knows
+            // of these starts, tells of their calls anew.
+            self.sent = boot();
+            self.commit(late, None).await?;
+            self.refold().await?;
+        }
         loop {
             if !self.commit_parts(attempted).await? {
                 self.refold().await?;
@@ -242,6 +253,7 @@ impl Driver {
                 events.push(Event::Released { at_us: now_us() });
             }
             self.speculate(&actions);
+            self.sent = boot();
             if !events.is_empty()
                 && !self
                     .commit(events.clone(), rests.then(|| self.due_us()))
@@ -313,18 +325,19 @@ impl Driver {
 
     fn happened(&self, attempted: &[Attempted]) -> Vec<Event> {
         let event = |attempted: &Attempted| match attempted {
-            Attempted::Ended { ended, .. } => Event::StepEnded(ended.clone()),
+            Attempted::Ended { ended, .. } => Some(Event::StepEnded(ended.clone())),
             Attempted::Called {
                 step,
                 attempt,
                 at_us,
-            } => Event::StepCalled {
+            } => Some(Event::StepCalled {
                 step: step.clone(),
                 attempt: *attempt,
                 at_us: *at_us,
-            },
+            }),
+            Attempted::Late { .. } => None,
         };
-        let mut events: Vec<_> = attempted.iter().map(event).collect();
+        let mut events: Vec<_> = attempted.iter().filter_map(event).collect();
         let now = now_us();
         if self
             .execution

@@ -62,6 +62,8 @@ pub(crate) enum Attempted {
         attempt: u32,
         at_us: u64,
     },
+    /// Its call did not begin within its time; its start is to be recorded once more.
+    Late { step: StepPath, attempt: u32 },
 }
 
 /// How an attempt ended that was not handed over.
@@ -78,6 +80,8 @@ enum Failure {
     Step(StepError),
     /// A value that it needs is gone.
     Lost(ValueRef),
+    /// The time is over within which its call could begin.
+    Late,
 }
 
 impl From<StepError> for Failure {
@@ -96,9 +100,14 @@ impl From<DataError> for Failure {
 }
 
 /// Runs an attempt to its end, which it always has: an error, a timeout and a panic are ends.
-pub(crate) async fn run(context: Arc<Context>, run: Box<Run>) -> Attempted {
+/// Its call begins before `call_by`, on the clock of this machine, or not at all.
+pub(crate) async fn run(
+    context: Arc<Context>,
+    run: Box<Run>,
+    call_by: Option<Duration>,
+) -> Attempted {
     let begin_us = now_us();
-    let scope = Scope::new(context, Arc::from(run));
+    let scope = Scope::new(context, Arc::from(run), call_by);
     let limit = limit(scope.run());
     let attempt = AssertUnwindSafe(attempt(&scope)).catch_unwind();
     // On the heap: an attempt holds what is on its way to a function.
@@ -114,6 +123,10 @@ pub(crate) async fn run(context: Arc<Context>, run: Box<Run>) -> Attempted {
             };
         }
         Ok(Ok(Err(Failure::Step(error)))) => failed(&error).into(),
+        Ok(Ok(Err(Failure::Late))) => {
+            let (step, attempt) = (run.step.clone(), run.attempt);
+            return Attempted::Late { step, attempt };
+        }
         Ok(Ok(Err(Failure::Lost(value)))) => StepEnd::Lost { value }.into(),
         Ok(Err(panic)) => failed(&blocking::panicked(panic.as_ref())).into(),
         Err(_) => failed(&StepError {

@@ -1,9 +1,11 @@
 //! Attempts that a driver runs: their starts, what stops them, and what they came to.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::task::{AbortHandle, Id, JoinError};
 use turlough_sdk::{Operation, StepPath};
+use turlough_statestore::Event;
 use turlough_statestore::event::Parent;
 
 use tracing::debug;
@@ -30,7 +32,7 @@ impl Driver {
             if let Action::Run(run) = action
                 && run.vertex().pure
             {
-                self.start(run.clone());
+                self.start(run.clone(), None);
             }
         }
     }
@@ -40,7 +42,8 @@ impl Driver {
     pub(super) fn outlive(&mut self) {
         let mut rest = std::mem::take(&mut self.running);
         let mut held = 0;
-        for (key, running) in &self.attempts {
+        self.tasks.clear();
+        for (key, running) in self.attempts.drain() {
             if running.is_once {
                 held += 1;
             } else {
@@ -66,7 +69,10 @@ impl Driver {
     pub(super) fn act(&mut self, actions: Vec<Action>) {
         for action in actions {
             match action {
-                Action::Run(run) => self.start(run),
+                Action::Run(run) => {
+                    let call_by = self.call_by(&run);
+                    self.start(run, call_by);
+                }
                 Action::Stop { step, attempt } => self.stop(&step, attempt),
                 Action::Start { .. } | Action::End(_) => {}
             }
@@ -121,7 +127,31 @@ impl Driver {
         }
     }
 
-    fn start(&mut self, run: Box<Run>) {
+    /// Until when a call must begin whose start is recorded: as long as nobody else can think that it
+    /// never will.
+    fn call_by(&self, run: &Run) -> Option<Duration> {
+        let vertex = run.vertex();
+        let is_bound = !vertex.idempotent || vertex.compensate.is_some();
+        is_bound.then(|| self.sent + self.shared.settings.heartbeat / 2)
+    }
+
+    /// Starts that were recorded too long ago, and whose calls were not made: they are recorded again.
+    pub(super) fn late(&mut self, attempted: &[Attempted]) -> Vec<Event> {
+        let mut again = Vec::new();
+        for attempted in attempted {
+            if let Attempted::Late { step, attempt } = attempted {
+                self.made.remove(&(step.clone(), *attempt));
+                again.push(Event::StepStarted {
+                    step: step.clone(),
+                    attempt: *attempt,
+                    at_us: now_us(),
+                });
+            }
+        }
+        again
+    }
+
+    fn start(&mut self, run: Box<Run>, call_by: Option<Duration>) {
         let key = (run.step.clone(), run.attempt);
         // After a fold from the start the machine wants again what runs already.
         if self.attempts.contains_key(&key) {
@@ -136,7 +166,7 @@ impl Driver {
         let begins_child = is_flow && matches!(run.work, Work::Operation);
         let task = self
             .running
-            .spawn(runner::run(Arc::clone(&self.context), run));
+            .spawn(runner::run(Arc::clone(&self.context), run, call_by));
         self.tasks.insert(task.id(), key.clone());
         let running = Running {
             task,
@@ -152,7 +182,8 @@ impl Driver {
         {
             let run = entry.remove();
             if self.execution.awaits(&run.step, run.attempt) {
-                self.start(run);
+                // What waits for its time has no start on record that another could see.
+                self.start(run, None);
             }
         }
     }

@@ -15,7 +15,7 @@ use turlough_statestore::{
 
 use super::pieces::parts_of;
 use super::{DriveError, Driver, random};
-use crate::clock::now_us;
+use crate::clock::{boot, now_us};
 use crate::data::RequestData;
 use crate::engine::parts;
 use crate::index::Summary;
@@ -176,6 +176,7 @@ impl Driver {
             pokes: shared.desk.driven(request),
             heard: 0,
             era,
+            sent: boot(),
             asked: None,
         }
     }

@@ -256,6 +256,8 @@ impl Driver {
         if self.execution.epoch() < epoch || !own {
             warn!(request = %self.request, "the log lost its tail, and the claim with it");
             self.may_claim(None).await?;
+            // What runs began under a claim that nobody knows of any more.
+            self.outlive();
             return self.claim().await;
         }
         if self.execution.generation() != generation {

@@ -4,6 +4,7 @@ use std::any::Any;
 
 use turlough_sdk::{Cause, StepError, Value};
 
+use super::Failure;
 use crate::abandoned::Abandoned;
 
 /// Runs `work` off the reactor. A panic ends the attempt, not the process.
@@ -22,15 +23,15 @@ where
 /// Runs a closure off the reactor. One whose attempt is given up meanwhile counts until it returns.
 pub(super) async fn closure(
     abandoned: &Abandoned,
-    work: impl FnOnce() -> Result<Value, StepError> + Send + 'static,
-) -> Result<Value, StepError> {
+    work: impl FnOnce() -> Result<Value, Failure> + Send + 'static,
+) -> Result<Value, Failure> {
     let (waiting, running) = abandoned.closure();
     let result = run(move || {
         if running.begin() {
             work()
         } else {
             let text = "the attempt was given up before it began";
-            Err(StepError::transient(text))
+            Err(StepError::transient(text).into())
         }
     })
     .await;

@@ -186,6 +186,7 @@ impl Outgoing {
             }
             call = call.body(body);
         }
+        scope.in_time()?;
         let answer = self.way.send(call).await;
         Ok(answer.map_err(|error| self.unsent(&error))?)
     }

@@ -64,7 +64,7 @@ pub(super) async fn produce(
                 .answer(scope, &input)
                 .await
         }
-        Operation::Map(map) => scope.closure(map, inputs.clone()).await,
+        Operation::Map(map) => scope.call(map, inputs.clone()).await,
         Operation::Pass(expression) => scope.jq(expression, &joined(inputs).await?).await,
         operation => {
             let text = format!("a {} has no output of its own", operation.name());

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use serde_json::Value as Json;
 use turlough_sdk::{
@@ -14,6 +15,7 @@ use turlough_sdk::{
 
 use super::input::single;
 use super::{Context, Failure, INLINE_WORK_BYTES_MAX, blocking};
+use crate::clock::boot;
 use crate::data::typed;
 use crate::machine::{Run, Work};
 
@@ -22,23 +24,38 @@ const VARIABLE_BYTES_MAX: usize = 4096;
 /// Most bytes of all variables that one attempt sets: with its value they fit into an append.
 const SET_BYTES_MAX: usize = 256 * 1024;
 
+fn in_time(call_by: Option<Duration>) -> Result<(), Failure> {
+    match call_by {
+        Some(call_by) if boot() > call_by => Err(Failure::Late),
+        _ => Ok(()),
+    }
+}
+
 /// One attempt, and what it may know.
 #[derive(Debug)]
 pub(super) struct Scope {
     context: Arc<Context>,
     run: Arc<Run>,
+    /// Until when the call may begin, on the clock of this machine; none where it may at any time.
+    call_by: Option<Duration>,
     /// What closures see, made when the first of them runs.
     closures: OnceLock<turlough_sdk::Context>,
 }
 
 impl Scope {
-    pub(super) fn new(context: Arc<Context>, run: Arc<Run>) -> Self {
+    pub(super) fn new(context: Arc<Context>, run: Arc<Run>, call_by: Option<Duration>) -> Self {
         let closures = OnceLock::new();
         Self {
             context,
             run,
+            call_by,
             closures,
         }
+    }
+
+    /// Whether the call may still begin: later than that, another driver may think that it never will.
+    pub(super) fn in_time(&self) -> Result<(), Failure> {
+        in_time(self.call_by)
     }
 
     pub(super) const fn context(&self) -> &Arc<Context> {
@@ -87,7 +104,7 @@ impl Scope {
     pub(super) async fn formula(&self, formula: &Formula, input: Value) -> Result<Value, Failure> {
         match formula {
             Formula::Jq(expression) => self.jq(expression, &input).await,
-            Formula::Closure(map) => self.closure(map, single(typed(input))).await,
+            Formula::Closure(map) => self.closure(map, single(typed(input)), None).await,
         }
     }
 
@@ -112,18 +129,34 @@ impl Scope {
         Ok(evaluator.run(expression, input, &variables).await?)
     }
 
-    /// What a closure makes of its inputs.
-    pub(super) async fn closure(&self, map: &Map, mut inputs: Inputs) -> Result<Value, Failure> {
+    /// What the closure of a node makes of its inputs: its call, which may have to begin in time.
+    pub(super) async fn call(&self, map: &Map, inputs: Inputs) -> Result<Value, Failure> {
+        self.closure(map, inputs, self.call_by).await
+    }
+
+    async fn closure(
+        &self,
+        map: &Map,
+        mut inputs: Inputs,
+        call_by: Option<Duration>,
+    ) -> Result<Value, Failure> {
         inputs.context = self.known().await.clone();
         let output = match &map.closure {
-            Closure::Async(closure) => closure(&inputs).await,
+            Closure::Async(closure) => {
+                in_time(call_by)?;
+                closure(&inputs).await?
+            }
             Closure::Sync(closure) => {
                 let closure = Arc::clone(closure);
                 let abandoned = &self.context.shared.abandoned;
-                blocking::closure(abandoned, move || closure(&inputs)).await
+                let work = move || {
+                    in_time(call_by)?;
+                    Ok(closure(&inputs)?)
+                };
+                blocking::closure(abandoned, work).await?
             }
         };
-        Ok(output?)
+        Ok(output)
     }
 
     async fn variables(&self, uses: Uses) -> Result<Variables, Failure> {
@@ -216,6 +249,7 @@ impl Scope {
             Failure::Step(error) => (error.message, error.cause),
             Failure::Lost(_) if vertex.idempotent => return failure,
             Failure::Lost(_) => ("a value is gone".to_owned(), Cause::Unknown),
+            Failure::Late => ("its time was over".to_owned(), Cause::Unknown),
         };
         let message = format!("it was done, but: {message}");
         let cause = match cause {
