@@ -1,5 +1,7 @@
 //! NATS JetStream: a server of its own for each test.
 
+mod cluster;
+mod measure;
 mod process;
 mod refusals;
 

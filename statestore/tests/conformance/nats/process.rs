@@ -67,18 +67,18 @@ impl Process {
         drop(fs::remove_dir_all(&ports));
         fs::create_dir(&ports).unwrap();
         let port = self.port.map_or(-1, i32::from);
-        let log = fs::File::create(self.log()).unwrap();
         let mut child = Command::new("sh")
             .args(["-c", SUPERVISOR, "supervisor"])
             .arg(binary())
             .arg("-c")
             .arg(self.folder.path().join("nats.conf"))
             .args(["-a", "127.0.0.1", "-p", &port.to_string()])
+            .args(["-l".as_ref(), self.log().as_os_str()])
             .arg("--ports_file_dir")
             .arg(&ports)
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
-            .stderr(log)
+            .stderr(Stdio::null())
             .spawn()
             .unwrap();
         let input = child.stdin.take().unwrap();
