@@ -11,6 +11,7 @@ mod error;
 pub mod event;
 mod log;
 mod memory;
+mod nats;
 mod queue;
 mod state;
 mod table;

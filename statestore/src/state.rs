@@ -1,5 +1,6 @@
 //! The state of a tenant: logs, queues, words and tables, of one backend.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -63,6 +64,8 @@ pub struct Options {
     pub storage: Storage,
     /// When what is stored is forced to the disk, where that is ours to say.
     pub sync: Sync,
+    /// The file that says who we are to a server that asks: a NATS `.creds` file.
+    pub credentials: Option<PathBuf>,
 }
 
 /// Where what is stored lies.
@@ -98,6 +101,7 @@ impl Options {
             replicas: 1,
             storage: Storage::File,
             sync: Sync::Every(Duration::from_millis(200)),
+            credentials: None,
         }
     }
 }

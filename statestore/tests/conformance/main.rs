@@ -8,6 +8,7 @@
 mod bus;
 mod log;
 mod memory;
+mod nats;
 mod queue;
 mod server;
 mod table;
@@ -59,3 +60,4 @@ macro_rules! suite {
 }
 
 suite!(in_memory: crate::memory::Memory);
+suite!(in_nats: crate::nats::Nats);

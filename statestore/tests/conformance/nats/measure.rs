@@ -1,0 +1,47 @@
+//! What an append and a read cost, one at a time: `cargo test --release … -- --ignored --nocapture`.
+
+use std::time::{Duration, Instant};
+
+use turlough_statestore::Seq;
+
+use super::process::Process;
+use crate::server::{large, options, request};
+
+#[allow(clippy::print_stdout, reason = "what a measurement is for")]
+fn report(what: &str, mut times: Vec<Duration>) {
+    times.sort();
+    let at = |share: usize| times[times.len() * share / 1000];
+    println!(
+        "{what}: p50 {:?}, p99 {:?}, p99.9 {:?}",
+        at(500),
+        at(990),
+        at(999)
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "a measurement"]
+async fn appends_and_reads_one_at_a_time() {
+    let process = Process::start("").await;
+    let state = process.open(&options()).await.unwrap();
+    let (mut appends, mut reads, mut lasts) = (Vec::new(), Vec::new(), Vec::new());
+    for _ in 0..2_000 {
+        let (one, mut last) = (request(), Seq::START);
+        for id in 0..6 {
+            // With its envelope some 200 bytes.
+            let append = large(id, 1);
+            let begin = Instant::now();
+            last = state.log.append(one, last, &append).await.unwrap();
+            appends.push(begin.elapsed());
+        }
+        let begin = Instant::now();
+        assert_eq!(state.log.read(one, Seq::START).await.unwrap().len(), 6);
+        reads.push(begin.elapsed());
+        let begin = Instant::now();
+        state.log.last(one).await.unwrap();
+        lasts.push(begin.elapsed());
+    }
+    report("append", appends);
+    report("read of 6", reads);
+    report("last", lasts);
+}
