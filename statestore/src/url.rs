@@ -70,12 +70,11 @@ impl State {
     pub async fn open(url: &StateUrl, options: &Options) -> Result<Self, StateError> {
         match url {
             StateUrl::Memory => Ok(Self::in_memory(options)),
-            StateUrl::File(_) | StateUrl::Nats(_) | StateUrl::Redis(_) => {
-                Err(StateError::Refused {
-                    attempted: format!("opening the state at {url}"),
-                    reason: "it is not supported yet".to_owned(),
-                })
-            }
+            StateUrl::File(dir) => Self::in_folder(dir, options).await,
+            StateUrl::Nats(_) | StateUrl::Redis(_) => Err(StateError::Refused {
+                attempted: format!("opening the state at {url}"),
+                reason: "it is not supported yet".to_owned(),
+            }),
         }
     }
 }

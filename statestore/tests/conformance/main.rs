@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by it")]
 
 mod bus;
+mod file;
 mod log;
 mod memory;
 mod queue;
@@ -59,3 +60,4 @@ macro_rules! suite {
 }
 
 suite!(in_memory: crate::memory::Memory);
+suite!(in_a_file: crate::file::Files);
