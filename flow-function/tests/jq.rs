@@ -316,7 +316,11 @@ async fn large_inputs_and_outputs_go_through_a_helper() {
         flow("much", "[range(3000000)]"),
         flow("same", "map({a: .})"),
     ];
-    let platform = Platform::with(flows, |settings| settings.body_bytes_max = 8 << 20).await;
+    let platform = Platform::with(flows, |settings| {
+        settings.body_bytes_max = 8 << 20;
+        settings.jq_timeout = Duration::from_secs(60);
+    })
+    .await;
     let rows: Vec<String> = (0..200_000).map(|n| format!("row {n}")).collect();
     let body = serde_json::to_string(&rows).unwrap();
     let counted = platform.post("/count", body.clone()).await;

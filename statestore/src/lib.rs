@@ -9,6 +9,8 @@ mod append;
 mod bus;
 mod error;
 pub mod event;
+mod file;
+mod lanes;
 mod log;
 mod memory;
 mod nats;

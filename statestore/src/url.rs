@@ -70,8 +70,9 @@ impl State {
     pub async fn open(url: &StateUrl, options: &Options) -> Result<Self, StateError> {
         match url {
             StateUrl::Memory => Ok(Self::in_memory(options)),
+            StateUrl::File(dir) => Self::in_folder(dir, options).await,
             StateUrl::Nats(url) => Self::in_nats(url, options).await,
-            StateUrl::File(_) | StateUrl::Redis(_) => Err(StateError::Refused {
+            StateUrl::Redis(_) => Err(StateError::Refused {
                 attempted: format!("opening the state at {url}"),
                 reason: "it is not supported yet".to_owned(),
             }),

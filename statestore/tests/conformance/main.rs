@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by it")]
 
 mod bus;
+mod file;
 mod log;
 mod memory;
 mod nats;
@@ -61,3 +62,4 @@ macro_rules! suite {
 
 suite!(in_memory: crate::memory::Memory);
 suite!(in_nats: crate::nats::Nats);
+suite!(in_a_file: crate::file::Files);
