@@ -94,6 +94,16 @@ impl Desk {
         self.set_due(&mut self.state(), request, due_us);
     }
 
+    /// Whether no request but this one is driven here.
+    pub(crate) fn drives_only(&self, request: RequestId) -> bool {
+        let state = self.state();
+        let mut others = state
+            .standing
+            .iter()
+            .filter(|(other, _)| **other != request);
+        others.all(|(_, standing)| matches!(standing, Standing::Queued(_)))
+    }
+
     /// Which of these requests are driven here, or are about to be.
     pub(crate) fn of_these(&self, requests: &[RequestId]) -> Vec<RequestId> {
         let state = self.state();

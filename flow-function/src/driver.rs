@@ -9,6 +9,7 @@ mod begin;
 mod commit;
 mod deliver;
 mod end;
+mod hand_over;
 mod pieces;
 
 pub(crate) use begin::{Begin, BeginError};
@@ -29,7 +30,7 @@ use uuid::Uuid;
 
 use crate::clock::{boot, now_us, until};
 use crate::desk::Pokes;
-use crate::engine::FoldError;
+use crate::engine::{FoldError, TAKE_OVERS_DEAD};
 use crate::machine::{Action, Conclusion, Execution, Holder, Run};
 use crate::runner::{Attempted, Context};
 use crate::shared::Shared;
@@ -90,8 +91,10 @@ pub(crate) enum Rest {
     Until { due_us: u64 },
     /// Nothing will be done any more.
     Over,
-    /// Another drives it, or is to.
+    /// Another drives it.
     Elsewhere,
+    /// Another is to drive it, as soon as it can.
+    HandedOver,
 }
 
 /// Why a driver stops before its request's end.
@@ -126,6 +129,11 @@ enum Decided {
 impl Driver {
     pub(crate) const fn request(&self) -> RequestId {
         self.request
+    }
+
+    /// Take-overs of its request in a row, this one counted.
+    pub(crate) const fn take_overs(&self) -> u32 {
+        self.execution.take_overs()
     }
 
     /// Drives until the request rests, and tells how often it was poked as far as it looked. Whatever
@@ -167,6 +175,9 @@ impl Driver {
 
     async fn drive(&mut self) -> Result<Rest, DriveError> {
         let mut attempted = Vec::new();
+        if self.execution.take_overs() >= TAKE_OVERS_DEAD && !self.execution.is_ended() {
+            self.die().await?;
+        }
         loop {
             if self.execution.is_ended() {
                 if let Some(rest) = self.after_end(None).await? {
@@ -194,6 +205,9 @@ impl Driver {
                 }
             }
             attempted = self.wait().await?;
+            if self.shared.hands_over(self.request) {
+                return self.hand_over_after(&attempted).await;
+            }
         }
     }
 
@@ -411,6 +425,7 @@ impl Driver {
                         break;
                     }
                 }
+                () = self.shared.must_hand_over(self.request) => break,
                 Ok(()) = self.pokes.changed() => {
                     // Reading marks the place up to which others were heard.
                     if self.read_external().await? {

@@ -1,5 +1,6 @@
 //! The engine: which flows there are, which requests are open, and the way in.
 
+mod alone;
 mod children;
 mod control;
 mod drive;
@@ -7,6 +8,7 @@ mod folds;
 mod presence;
 mod read;
 
+pub(crate) use alone::TAKE_OVERS_DEAD;
 #[cfg(test)]
 pub(crate) use children::child_id;
 pub(crate) use control::{CallbackError, Control, ControlError};
@@ -148,6 +150,8 @@ impl Engine {
             waiting: Waiting::default(),
             folds: folds::Folds::default(),
             keeping: std::sync::Once::new(),
+            alone: tokio::sync::watch::Sender::new(None),
+            lonely: Arc::default(),
             attending: tokio::sync::OnceCell::new(),
             settings,
         };
@@ -230,14 +234,13 @@ impl Engine {
             .await
     }
 
-    /// Takes no new requests, and waits for those that are driven for up to `grace`. True when all
-    /// ended.
+    /// Takes no new requests; those that are driven go to other replicas, or, where this is the only
+    /// one, on to their ends for up to `grace`. True when none is left.
     pub async fn drain(&self, grace: Duration) -> bool {
         self.shared.draining.cancel();
         self.shared.tasks.close();
-        tokio::time::timeout(grace, self.shared.tasks.wait())
-            .await
-            .is_ok()
+        let ended = tokio::time::timeout(grace, self.shared.tasks.wait()).await;
+        ended.is_ok()
     }
 }
 

@@ -23,14 +23,29 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post, put};
 use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
 
 use crate::engine::Engine;
-use problem::Problem;
+pub(crate) use problem::Problem;
 
 /// Serves until the engine closes.
 pub(crate) async fn serve(listener: TcpListener, engine: &Engine) {
     let closing = engine.shared.closing.clone();
-    connection::serve(listener, router(engine.clone()), closing).await;
+    let open = connection::serve(&listener, router(engine.clone()), closing).await;
+    // Whoever comes now is refused, and goes to another replica.
+    drop(listener);
+    connection::finish(open).await;
+}
+
+/// Serves other routes until `closing`, and gives the listener back.
+pub(crate) async fn serve_router(
+    listener: TcpListener,
+    router: Router,
+    closing: CancellationToken,
+) -> TcpListener {
+    let open = connection::serve(&listener, router, closing).await;
+    connection::finish(open).await;
+    listener
 }
 
 fn router(engine: Engine) -> Router {

@@ -1,5 +1,7 @@
 //! The process: flows in, HTTP out, until SIGTERM.
 
+mod opening;
+
 use std::io::Write as _;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -10,6 +12,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 use turlough_sdk::{Flow, FlowError, read_yaml_file_text};
+use turlough_statestore::{StateError, StateUrl};
 
 use crate::engine::Engine;
 use crate::evaluator::run_evaluator_if_asked;
@@ -34,6 +37,15 @@ pub enum ServeError {
         /// Why.
         #[source]
         source: std::io::Error,
+    },
+    /// The state cannot be used as it is.
+    #[error("the state at {url} cannot be used")]
+    State {
+        /// Where it is.
+        url: StateUrl,
+        /// Why.
+        #[source]
+        source: StateError,
     },
     /// The HTTP client cannot be made.
     #[error("cannot make an HTTP client")]
@@ -68,19 +80,21 @@ pub struct Server {
 }
 
 impl Server {
-    /// Registers the flows and binds the address; port 0 takes a free one.
+    /// Binds the address, opens the state and registers the flows; port 0 takes a free one. While the
+    /// state is away it waits, and says at `/_/ready` what for.
     ///
     /// # Errors
-    /// Two flows of one name; an address that cannot be had.
+    /// Two flows of one name; an address that cannot be had; a state that cannot be used as it is.
     pub async fn bind(settings: Settings, flows: Vec<Flow>) -> Result<Self, ServeError> {
         let address = settings.address();
-        let engine = Engine::new(settings)?;
-        for flow in flows {
-            engine.register(flow)?;
-        }
         let listener = TcpListener::bind(address)
             .await
             .map_err(|source| ServeError::Listen { address, source })?;
+        let (listener, state) = opening::open(listener, &settings).await?;
+        let engine = Engine::with_state(settings, state)?;
+        for flow in flows {
+            engine.register(flow)?;
+        }
         Ok(Self { engine, listener })
     }
 
@@ -110,6 +124,7 @@ impl Server {
             if !engine.drain(grace).await {
                 warn!(?grace, "requests were open when the grace time was over");
             }
+            engine.shared.leave_the_table().await;
             engine.shared.closing.cancel();
         };
         tokio::join!(draining, http::serve(self.listener, &self.engine));

@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tokio::sync::{OnceCell, OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::sync::{OnceCell, OwnedSemaphorePermit, Semaphore, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use turlough_datastore::MemoryStore;
@@ -52,6 +52,9 @@ pub(crate) struct Shared {
     pub(crate) folds: Folds,
     /// What wakes requests is started once.
     pub(crate) keeping: std::sync::Once,
+    /// The request that this replica drives alone, and whose turn it is.
+    pub(crate) alone: watch::Sender<Option<RequestId>>,
+    pub(crate) lonely: Arc<tokio::sync::Mutex<()>>,
     /// Others are told once that this replica is there.
     pub(crate) attending: OnceCell<()>,
 }

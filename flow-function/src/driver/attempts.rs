@@ -37,6 +37,19 @@ impl Driver {
         }
     }
 
+    /// Whether calls run that must not be made twice.
+    pub(super) fn has_calls(&self) -> bool {
+        self.attempts.values().any(|running| running.is_once)
+    }
+
+    /// Stops what can be done again.
+    pub(super) fn stop_repeatable(&mut self) {
+        self.delayed.clear();
+        for running in self.attempts.values().filter(|running| !running.is_once) {
+            running.task.abort();
+        }
+    }
+
     /// This driver is done, its request is not. Calls that must not be made twice go on, and whoever
     /// holds their answers says so in the log; all others are stopped, and made again by the next one.
     pub(super) fn outlive(&mut self) {

@@ -11,7 +11,7 @@ use turlough_statestore::{Event, Record, Seq, Why};
 use super::{Conclusion, DriveError, Driver, Rest, random};
 use crate::clock::now_us;
 use crate::runner;
-use crate::shared::Finished;
+use crate::shared::{Finished, Shared};
 
 impl Driver {
     /// What a conclusion means for the caller, its output kept where it fits; its end is added to
@@ -200,6 +200,14 @@ impl Driver {
         if let Err(error) = self.after_end(None).await {
             warn!(request = %self.request, %error, "request could not be settled");
         }
+    }
+
+    /// Its replicas died, one after another: it is not driven any more, and can be restarted.
+    pub(super) async fn die(&mut self) -> Result<(), DriveError> {
+        let message = Shared::dead(self.request, self.execution.take_overs());
+        self.record_failure(&Outcome::Dead { message }).await?;
+        self.shared.cancel_children(self.request);
+        Ok(())
     }
 
     /// There is no request any more: what is held of it is let go, and whoever waits is told.

@@ -10,6 +10,7 @@ use tracing::{debug, warn};
 use turlough_sdk::{Flow, RequestId};
 use turlough_statestore::{AppendId, Event, Hint, Seq, Why};
 
+use super::alone::TAKE_OVERS_ALONE;
 use crate::clock::{now_us, until};
 use crate::desk::Woken;
 use crate::driver::{Begin, BeginError, DriveError, Driver, Rest};
@@ -33,7 +34,8 @@ impl Shared {
             drop(answer.send(Err(BeginError::stands(request))));
             return;
         };
-        let permit = self.room.try_take(&flow);
+        let is_free = !self.hands_over(request);
+        let permit = is_free.then(|| self.room.try_take(&flow)).flatten();
         let begun = Driver::begin(&self, begin, permit.is_some()).await;
         if let (Ok(_), Some(parent)) = (&begun, &parent) {
             self.cancel_unless_awaited(request, parent).await;
@@ -73,7 +75,7 @@ impl Shared {
         drop(permit);
         let due_us = match &rest {
             Rest::Until { due_us } => Some(*due_us),
-            Rest::Over | Rest::Elsewhere => None,
+            Rest::Over | Rest::Elsewhere | Rest::HandedOver => None,
         };
         let poked = self.desk.released(request, heard, due_us);
         if self.state.is_shared {
@@ -82,7 +84,9 @@ impl Shared {
                 self.watch_end(request);
             }
         }
-        if poked && rest != Rest::Over {
+        if rest == Rest::HandedOver {
+            self.hint(request, Why::HandedOver, None).await;
+        } else if poked && rest != Rest::Over {
             self.wake(request);
         }
     }
@@ -124,11 +128,17 @@ impl Shared {
             permit = self.room.take(&flow) => permit,
             () = go.notified() => None,
         };
+        self.others_are_driven().await;
         let resumed = Driver::resume(self, request, why).await;
         if self.state.is_shared && matches!(resumed, Ok(Some(_))) {
             self.open.fetch_add(1, Ordering::Relaxed);
         }
         let error = match resumed {
+            Ok(Some(driver)) if driver.take_overs() >= TAKE_OVERS_ALONE => {
+                let alone = self.be_alone(request, driver.take_overs()).await;
+                self.drive(driver, permit).await;
+                return drop(alone);
+            }
             Ok(Some(driver)) => return self.drive(driver, permit).await,
             Ok(None) => None,
             Err(error) => Some(error),

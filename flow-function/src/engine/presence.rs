@@ -33,10 +33,11 @@ impl Shared {
     /// # Errors
     /// A state that is away.
     pub(crate) async fn attend(self: &Arc<Self>) -> Result<(), StateError> {
-        if !self.state.is_shared {
-            return Ok(());
-        }
         let attended = self.attending.get_or_try_init(|| async {
+            self.spawn_until_closing(Arc::clone(self).take_hints());
+            if !self.state.is_shared {
+                return Ok(());
+            }
             let listener = self
                 .state
                 .bus
@@ -45,7 +46,6 @@ impl Shared {
             self.beat(true).await?;
             self.spawn_until_closing(Arc::clone(self).beat_on());
             self.spawn_until_closing(Arc::clone(self).hear(listener));
-            self.spawn_until_closing(Arc::clone(self).take_hints());
             Ok(())
         });
         attended.await.map(drop)
@@ -144,6 +144,7 @@ impl Shared {
         let taking = Arc::new(Semaphore::new(HINTS_MAX));
         while !self.draining.is_cancelled() {
             self.room.some().await;
+            self.others_are_driven().await;
             let Ok(slot) = Arc::clone(&taking).acquire_owned().await else {
                 return;
             };

@@ -27,15 +27,19 @@ const ACCEPT_BACKOFF: Duration = Duration::from_millis(100);
 /// How long answers may take after the grace time of their requests: they are being written.
 const CLOSE_GRACE: Duration = Duration::from_secs(2);
 
-/// Serves until `closing`; then answers in progress have a moment to be written.
-pub(super) async fn serve(listener: TcpListener, router: Router, closing: CancellationToken) {
+/// Serves until `closing`. What it returns are the connections that are open then.
+pub(super) async fn serve(
+    listener: &TcpListener,
+    router: Router,
+    closing: CancellationToken,
+) -> JoinSet<()> {
     let room = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
             () = closing.cancelled() => break,
             Some(ended) = connections.join_next() => observe(ended),
-            (stream, peer, permit) = accept(&listener, &room) => {
+            (stream, peer, permit) = accept(listener, &room) => {
                 let connection = connection(stream, peer, router.clone(), closing.clone());
                 connections.spawn(async move {
                     connection.await;
@@ -44,7 +48,11 @@ pub(super) async fn serve(listener: TcpListener, router: Router, closing: Cancel
             }
         }
     }
-    drop(listener);
+    connections
+}
+
+/// Answers in progress have a moment to be written.
+pub(super) async fn finish(mut connections: JoinSet<()>) {
     let all = async {
         while let Some(ended) = connections.join_next().await {
             observe(ended);

@@ -12,14 +12,14 @@ use crate::registry::RegisterError;
 
 /// An error as the caller sees it.
 #[derive(Debug)]
-pub(super) struct Problem {
+pub(crate) struct Problem {
     status: StatusCode,
     body: Json,
     retry_after_s: Option<u32>,
 }
 
 impl Problem {
-    pub(super) fn new(status: StatusCode, detail: &str) -> Self {
+    pub(crate) fn new(status: StatusCode, detail: &str) -> Self {
         let title = status.canonical_reason().unwrap_or("Error");
         let body = json!({ "title": title, "status": status.as_u16(), "detail": detail });
         Self {
@@ -35,7 +35,7 @@ impl Problem {
         self
     }
 
-    fn retry_after(mut self, seconds: u32) -> Self {
+    pub(crate) fn retry_after(mut self, seconds: u32) -> Self {
         self.retry_after_s = Some(seconds);
         self
     }

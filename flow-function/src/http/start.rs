@@ -73,6 +73,8 @@ async fn start(
     let mut response = if prefers_async(headers) {
         begun(&engine, request, headers)?
     } else {
+        // While its caller waits, this replica waits with its end.
+        let _task = engine.shared.tasks.token();
         let problem = |status, text| {
             let problem = Problem::new(status, text);
             problem

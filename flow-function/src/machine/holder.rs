@@ -32,7 +32,8 @@ impl Execution {
         for event in events {
             match event {
                 Event::Claimed { replica, .. } => {
-                    if self.holder.is_some() {
+                    // Whoever claims again what it holds did not die of it.
+                    if self.holder.is_some_and(|holder| holder.replica != *replica) {
                         self.take_overs += 1;
                     }
                     self.holder = Some(Holder {
