@@ -11,6 +11,7 @@ mod deliver;
 mod end;
 mod hand_over;
 mod pieces;
+mod snapshot;
 
 pub(crate) use begin::{Begin, BeginError};
 pub(crate) use pieces::parts_of;
@@ -80,6 +81,8 @@ pub(crate) struct Driver {
     epoch_seen: u64,
     /// When the last append was sent, on the clock of this machine.
     sent: Duration,
+    /// When the newest snapshot of its log was written.
+    snapshot_us: u64,
     /// What it was woken for.
     asked: Option<Why>,
 }
@@ -189,7 +192,10 @@ impl Driver {
                 self.reopen();
             }
             match self.decide(&attempted).await? {
-                Decided::Run(actions) => self.act(actions),
+                Decided::Run(actions) => {
+                    self.act(actions);
+                    self.keep_head().await?;
+                }
                 Decided::Released => {
                     self.shared.index.stand(self.request, self.standing());
                     let due_us = self.due_us();

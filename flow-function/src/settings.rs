@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use turlough_sdk::{FunctionName, TenantId, parse_duration};
-use turlough_statestore::{Options, StateUrl};
+use turlough_statestore::{Options, StateUrl, Storage, Sync};
 
 use crate::outside::HttpAllow;
 
@@ -72,6 +72,27 @@ pub struct Settings {
     /// Where requests are kept: `memory:`, `file:<dir>`, `nats://host:port` or `redis://host:port`
     #[arg(long, env = "TURLOUGH_STATE", default_value = "memory:")]
     pub state: StateUrl,
+
+    /// How long what is appended to a log is kept; of an open request that outlives half of it, a
+    /// snapshot is written
+    #[arg(long, env = "TURLOUGH_STATE_MAX_AGE", default_value = "168h", value_parser = parse_duration)]
+    pub state_max_age: Duration,
+
+    /// Copies that JetStream keeps, 1 to 5; read where its streams are made
+    #[arg(long, env = "TURLOUGH_STATE_REPLICAS", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=5))]
+    pub state_replicas: u8,
+
+    /// Where JetStream keeps logs, file or memory; read where its streams are made
+    #[arg(long, env = "TURLOUGH_STATE_STORAGE", default_value = "file", value_parser = storage)]
+    pub state_storage: Storage,
+
+    /// When logs in files are forced to the disk: always, or at an interval
+    #[arg(long, env = "TURLOUGH_STATE_SYNC", default_value = "200ms", value_parser = sync)]
+    pub state_sync: Sync,
+
+    /// File of credentials for NATS
+    #[arg(long, env = "TURLOUGH_STATE_CREDENTIALS")]
+    pub state_credentials: Option<PathBuf>,
 
     /// How long a replica counts as alive after its last heartbeat
     #[arg(long, env = "TURLOUGH_HEARTBEAT", default_value = "10s", value_parser = parse_duration)]
@@ -153,6 +174,11 @@ impl Settings {
         Options {
             bytes_max: self.state_bytes_max,
             heartbeat: self.heartbeat,
+            max_age: self.state_max_age,
+            replicas: self.state_replicas,
+            storage: self.state_storage,
+            sync: self.state_sync,
+            credentials: self.state_credentials.clone(),
             ..Options::new(self.tenant.clone(), self.function.clone())
         }
     }
@@ -169,6 +195,23 @@ fn parse_keep(text: &str) -> Result<Duration, String> {
         return Ok(Duration::ZERO);
     }
     parse_duration(text)
+}
+
+fn storage(text: &str) -> Result<Storage, String> {
+    match text {
+        "file" => Ok(Storage::File),
+        "memory" => Ok(Storage::Memory),
+        _ => Err(format!("{text:?} is no place for logs; write file or memory")),
+    }
+}
+
+fn sync(text: &str) -> Result<Sync, String> {
+    if text == "always" {
+        return Ok(Sync::Always);
+    }
+    let every = parse_duration(text);
+    let every = every.map_err(|error| format!("{error}; or write always"))?;
+    Ok(Sync::Every(every))
 }
 
 fn inline_bytes(text: &str) -> Result<usize, String> {

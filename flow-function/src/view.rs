@@ -35,8 +35,6 @@ pub(crate) struct Subject {
     /// The flow in the version that the request began with, and where others are found. Without it
     /// only what the events say is shown.
     pub(crate) definition: Option<(Arc<Flow>, Versions)>,
-    /// What the index says of it now; none for a state of the past.
-    pub(crate) about: Option<Summary>,
     /// Its sub-flows.
     pub(crate) children: Vec<(RequestId, Summary)>,
 }
@@ -68,10 +66,9 @@ pub(crate) fn summary(request: RequestId, summary: &Summary) -> Json {
     view
 }
 
-/// How a request stands by its log, which is ahead of the index; none where it was not accepted yet.
+/// How a request stands; none where it was not accepted yet.
 pub(crate) fn standing(subject: &Subject) -> Option<Summary> {
-    let story = story(subject);
-    current(subject, &story)
+    story(subject).summary()
 }
 
 fn story(subject: &Subject) -> Story<'_> {
@@ -86,24 +83,11 @@ fn story(subject: &Subject) -> Story<'_> {
     story
 }
 
-fn current(subject: &Subject, story: &Story<'_>) -> Option<Summary> {
-    let mut summary = story.summary()?;
-    if let Some(about) = &subject.about {
-        if story.execution.is_none() {
-            summary.state = about.state;
-        }
-        if about.generation == summary.generation {
-            summary.kept_until_us = about.kept_until_us;
-        }
-    }
-    Some(summary)
-}
-
 /// A request with its steps; none where it was not accepted yet.
 pub(crate) fn request(subject: &Subject) -> Option<Json> {
     let story = story(subject);
     let accepted = story.accepted?;
-    let summary = current(subject, &story)?;
+    let summary = story.summary()?;
     let mut view = self::summary(subject.request, &summary);
     begun(&mut view, accepted);
     if let Some(execution) = &story.execution

@@ -14,6 +14,7 @@ use turlough_statestore::{
 };
 
 use super::pieces::parts_of;
+use super::snapshot::newest_us;
 use super::{DriveError, Driver, random};
 use crate::clock::{boot, now_us};
 use crate::data::RequestData;
@@ -143,6 +144,7 @@ impl Driver {
         let appends = (false, records.len());
         let mut driver = Self::new(shared, request, execution, known, appends);
         driver.asked = Some(why);
+        driver.snapshot_us = newest_us(&records);
         driver.may_claim(condemned).await?;
         driver.claim().await?;
         Ok(Some(driver))
@@ -177,6 +179,7 @@ impl Driver {
             heard: 0,
             era,
             sent: boot(),
+            snapshot_us: now_us(),
             asked: None,
         }
     }

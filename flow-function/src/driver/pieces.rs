@@ -1,5 +1,6 @@
 //! What is to be appended, cut so that each piece fits an append.
 
+use bytes::Bytes;
 use turlough_sdk::{Digest, Value, ValueRef};
 use turlough_statestore::Event;
 use turlough_statestore::event::{Outcome, StepEnd, StepEnded};
@@ -15,7 +16,11 @@ const EVENT_BYTES: usize = 512;
 
 /// A value as parts, and the reference that names them.
 pub(crate) fn parts_of(value: &Value) -> (ValueRef, Vec<Event>) {
-    let envelope = value.envelope();
+    parts_of_bytes(value.envelope())
+}
+
+/// Bytes as parts, and the reference that names them.
+pub(super) fn parts_of_bytes(envelope: &Bytes) -> (ValueRef, Vec<Event>) {
     let upload = random();
     let starts = (0..envelope.len()).step_by(PART_BYTES);
     let part = |(index, from): (usize, usize)| {

@@ -150,10 +150,6 @@ fn subject(
     let definition = engine
         .definition(flow, &accepted.version)
         .map(|definition| (definition, registry.versions(flow)));
-    let about = match at {
-        Some(_) => None,
-        None => Some(engine.summary(id).ok_or(ControlError::Unknown(id))?),
-    };
     let children = engine.shared.index.list(&Filter {
         parent: Some(id),
         limit: CHILDREN_MAX,
@@ -166,7 +162,6 @@ fn subject(
         request: id,
         records,
         definition,
-        about,
         children,
     })
 }

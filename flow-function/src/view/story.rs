@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use turlough_sdk::StepPath;
 use turlough_statestore::event::{Accepted, Delivery, Outcome, StepEnd, StepEnded, Trouble};
-use turlough_statestore::{Event, Record, Standing};
+use turlough_statestore::{Event, Kind, Record, Standing};
 
 use super::attempt::Row;
 use crate::index::{Ended, Summary};
@@ -31,6 +31,8 @@ pub(super) struct Story<'a> {
     generation: u32,
     version: Option<&'a str>,
     released: bool,
+    standing: Standing,
+    kept_until_us: Option<u64>,
     settled: bool,
     /// The latest time that an event carried.
     pub(super) at_us: u64,
@@ -50,6 +52,8 @@ impl<'a> Story<'a> {
             generation: 0,
             version: None,
             released: false,
+            standing: Standing::Running,
+            kept_until_us: None,
             settled: false,
             at_us: 0,
         }
@@ -66,6 +70,13 @@ impl<'a> Story<'a> {
         self.released = false;
         for event in &record.append.events {
             self.tell(event);
+        }
+        let envelope = &record.append.envelope;
+        if envelope.kind == Kind::Driver {
+            self.standing = envelope.standing;
+        }
+        if self.released && self.ended.is_some() {
+            self.kept_until_us = envelope.wake_at_us;
         }
         let Some(execution) = &mut self.execution else {
             return;
@@ -120,6 +131,7 @@ impl<'a> Story<'a> {
                 self.generation += 1;
                 self.version = version.as_deref().or(self.version);
                 self.ended = None;
+                self.kept_until_us = None;
                 self.owed.clear();
                 self.given_up.clear();
             }
@@ -144,6 +156,7 @@ impl<'a> Story<'a> {
             }
             Event::Settled { at_us } => {
                 self.see(*at_us);
+                self.kept_until_us = None;
                 self.settled = true;
             }
             Event::Released { at_us } => {
@@ -213,11 +226,10 @@ impl<'a> Story<'a> {
     /// What a list would have said of it then; none where it was not accepted yet.
     pub(super) fn summary(&self) -> Option<Summary> {
         let accepted = self.accepted?;
-        let state = match self.execution.as_ref().map(Execution::status) {
-            Some("paused") => Standing::Paused,
-            Some("unwinding") => Standing::Unwinding,
-            _ if self.released => Standing::Sleeping,
-            _ => Standing::Running,
+        let state = match self.execution.as_ref().map(Execution::standing) {
+            Some(Standing::Running) if self.released => Standing::Sleeping,
+            Some(standing) => standing,
+            None => self.standing,
         };
         let ended = self.ended.map(|(outcome, _, at_us)| Ended {
             settled: self.settled,
@@ -231,7 +243,7 @@ impl<'a> Story<'a> {
             generation: self.generation,
             parent: accepted.parent.as_ref().map(|parent| parent.request),
             ended,
-            kept_until_us: None,
+            kept_until_us: self.kept_until_us,
         })
     }
 }

@@ -124,7 +124,6 @@ impl Log {
             request: id(),
             records: self.records[..records].to_vec(),
             definition: Some((Arc::clone(&self.flow), Versions(Arc::new(|_| None)))),
-            about: None,
             children: Vec::new(),
         };
         request(&subject).unwrap()
@@ -443,7 +442,6 @@ fn without_its_definition_a_request_is_told_by_its_events() {
         request: id(),
         records: log.records.clone(),
         definition: None,
-        about: None,
         children: Vec::new(),
     };
     let view = request(&subject).unwrap();

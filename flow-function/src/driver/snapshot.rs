@@ -1,0 +1,111 @@
+//! Snapshots: of a request that outlives half the age at which logs expire, its state is written down,
+//! so that it goes on when the head of its log is gone.
+//!
+//! Invariants: a snapshot is of what is stored, and nothing else; values in parts that are needed still
+//! are written again before it.
+
+use bytes::Bytes;
+use tracing::{debug, warn};
+use turlough_sdk::ValueRef;
+use turlough_statestore::event::{Moved, Snapshot};
+use turlough_statestore::{Event, Record, Why};
+
+use super::pieces::{parts_of, parts_of_bytes};
+use super::{DriveError, Driver};
+use crate::clock::now_us;
+
+/// A state up to this size stands in its event; a larger one in parts before it.
+const INLINE_BYTES_MAX: usize = 256 * 1024;
+
+/// When the newest snapshot of a log was written; where there is none, its first event.
+pub(super) fn newest_us(records: &[Record]) -> u64 {
+    let events = records.iter().rev().flat_map(|record| &record.append.events);
+    let snapshot = events.clone().find_map(|event| match event {
+        Event::Snapshot(snapshot) => Some(snapshot.at_us),
+        _ => None,
+    });
+    let accepted = || {
+        let mut events = records.iter().flat_map(|record| &record.append.events);
+        events.find_map(|event| match event {
+            Event::Accepted(accepted) => Some(accepted.at_us),
+            _ => None,
+        })
+    };
+    snapshot.or_else(accepted).unwrap_or_else(now_us)
+}
+
+impl Driver {
+    /// Writes a snapshot where one is due. Where somebody else appends meanwhile, it stays due.
+    pub(super) async fn keep_head(&mut self) -> Result<(), DriveError> {
+        let age_us = u64::try_from(self.shared.settings.state_max_age.as_micros() / 2);
+        let due_us = self.snapshot_us.saturating_add(age_us.unwrap_or(u64::MAX));
+        let asked = self.asked == Some(Why::Snapshot);
+        if !asked && now_us() < due_us || self.execution.is_ended() {
+            return Ok(());
+        }
+        self.asked = None;
+        if !self.write_snapshot().await? {
+            debug!(request = %self.request, "somebody appended beside a snapshot; it is written again");
+            self.refold().await?;
+        }
+        Ok(())
+    }
+
+    async fn write_snapshot(&mut self) -> Result<bool, DriveError> {
+        let mut moved = Vec::new();
+        for at in self.execution.parts() {
+            let ValueRef::Parts { upload, .. } = &at else {
+                continue;
+            };
+            let value = match self.context.data.load(&at) {
+                Ok(value) => value,
+                Err(error) => {
+                    warn!(request = %self.request, %error, "value in a log's head is lost with it");
+                    continue;
+                }
+            };
+            let (to, parts) = parts_of(&value);
+            for part in parts {
+                if !self.commit(vec![part], None).await? {
+                    return Ok(false);
+                }
+            }
+            if let ValueRef::Parts { upload: to, .. } = to {
+                self.context.data.learn(to, value.envelope().clone());
+                let from = *upload;
+                moved.push(Moved { from, to });
+            }
+        }
+        let (of, last) = (self.seq, self.execution.last());
+        let (Some(last), Ok(state)) = (last, self.execution.snapshot(of)) else {
+            warn!(request = %self.request, "state cannot be written down");
+            return Ok(true);
+        };
+        let state = Bytes::from(state);
+        let state = if state.len() <= INLINE_BYTES_MAX {
+            ValueRef::Inline(state)
+        } else {
+            let (at, parts) = parts_of_bytes(&state);
+            for part in parts {
+                if !self.commit(vec![part], None).await? {
+                    return Ok(false);
+                }
+            }
+            at
+        };
+        let at_us = now_us();
+        let snapshot = Event::Snapshot(Snapshot {
+            state,
+            of,
+            last,
+            moved,
+            at_us,
+        });
+        if !self.commit(vec![snapshot.clone()], None).await? {
+            return Ok(false);
+        }
+        self.execution.apply(&snapshot);
+        self.snapshot_us = at_us;
+        Ok(true)
+    }
+}
