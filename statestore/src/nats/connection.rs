@@ -161,6 +161,7 @@ impl Connection {
             request = request.headers(headers);
         }
         let unanswered = |reason: String| Err(Failure::Unanswered(reason));
+        let denied = self.denied(subject);
         tokio::select! {
             biased; // an answer that is there counts, whatever else happened
             answer = self.client.send_request(subject.to_owned(), request) => {
@@ -169,27 +170,30 @@ impl Connection {
             () = self.ended(era) => {
                 unanswered(format!("the connection to {} ended", self.servers))
             }
-            text = self.denied(subject) => Err(Failure::Denied(text)),
+            text = denied => Err(Failure::Denied(text)),
             () = tokio::time::sleep(ANSWER_TIME) => {
                 unanswered(format!("{} did not answer within {} s", self.servers, ANSWER_TIME.as_secs()))
             }
         }
     }
 
-    /// Returns when the server does not permit something on a subject: it says so beside the answers.
-    async fn denied(&self, subject: &str) -> String {
+    /// Ends when the server does not permit something on a subject, from this call on: it says so
+    /// beside the answers.
+    fn denied(&self, subject: &str) -> impl Future<Output = String> {
         let mut denied = self.denied.clone();
         denied.mark_unchanged();
-        let quoted = format!("\"{subject}\"");
-        loop {
-            if denied.changed().await.is_err() {
-                return std::future::pending().await;
+        async move {
+            while denied.changed().await.is_ok() {
+                let text = denied.borrow_and_update();
+                // Servers have written it in lower case, too.
+                if text
+                    .to_lowercase()
+                    .contains(&format!("\"{}\"", subject.to_lowercase()))
+                {
+                    return text.clone();
+                }
             }
-            let text = denied.borrow_and_update();
-            // Servers write subjects in lower case there.
-            if text.contains(&quoted.to_lowercase()) || text.contains(&quoted) {
-                return text.clone();
-            }
+            std::future::pending().await
         }
     }
 }
