@@ -14,6 +14,7 @@ mod lanes;
 mod log;
 mod memory;
 mod queue;
+mod redis;
 mod state;
 mod table;
 mod url;

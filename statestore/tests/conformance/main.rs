@@ -10,6 +10,7 @@ mod file;
 mod log;
 mod memory;
 mod queue;
+mod redis;
 mod server;
 mod table;
 
@@ -61,3 +62,4 @@ macro_rules! suite {
 
 suite!(in_memory: crate::memory::Memory);
 suite!(in_a_file: crate::file::Files);
+suite!(in_redis: crate::redis::Redis);
