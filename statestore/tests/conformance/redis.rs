@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use tempfile::TempDir;
-use turlough_statestore::{Options, Seq, State, StateUrl};
+use turlough_statestore::{Channel, Options, Seq, State, StateError, StateUrl};
 
-use crate::server::Server;
+use crate::server::{Server, append, request};
 
 /// A server that forces every write to the disk, on a socket in a folder of its own.
 pub(crate) struct Redis {
@@ -133,4 +133,66 @@ fn copy_all(from: &Path, to: &Path) {
             fs::copy(entry.path(), to).unwrap();
         }
     }
+}
+
+impl Redis {
+    async fn set(&self, name: &str, value: &str) {
+        let url = format!("redis+unix://{}", socket(self.dir.path()).display());
+        let client = redis::Client::open(url).unwrap();
+        let mut wire = client.get_multiplexed_async_connection().await.unwrap();
+        let mut set = redis::cmd("CONFIG");
+        set.arg("SET").arg(name).arg(value);
+        set.exec_async(&mut wire).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_redis_that_evicts_is_refused_by_name() {
+    let server = Redis::start().await;
+    server.set("maxmemory-policy", "allkeys-lru").await;
+    let url = format!("redis+unix://{}", socket(server.dir.path()).display());
+    let url: StateUrl = url.parse().unwrap();
+    let error = State::open(&url, &server.options).await.unwrap_err();
+    let text = error.to_string();
+    assert!(
+        !error.passes() && text.contains("maxmemory-policy is allkeys-lru"),
+        "{text}"
+    );
+}
+
+#[tokio::test]
+async fn a_redis_without_memory_is_full_and_nothing_is_done_by_halves() {
+    let server = Redis::start().await;
+    let state = server.open().await;
+    let one = request();
+    let first = state.log.append(one, Seq::START, &append(1)).await.unwrap();
+    server.set("maxmemory", "1").await;
+    let error = state.log.append(one, first, &append(2)).await.unwrap_err();
+    assert!(matches!(error, StateError::Full { .. }), "{error}");
+    let error = state.queue.enqueue("flows", "a".into()).await.unwrap_err();
+    assert!(matches!(error, StateError::Full { .. }), "{error}");
+    // What makes room is done.
+    let usage = state.log.usage().await.unwrap();
+    server.set("maxmemory", "0").await;
+    let second = state.log.append(one, first, &append(3)).await.unwrap();
+    assert_eq!(second.get(), first.get() + 1);
+    assert_eq!(state.log.usage().await.unwrap().bytes, 2 * usage.bytes);
+    assert_eq!(state.queue.depth("flows").await.unwrap(), 0);
+}
+
+#[tokio::test]
+async fn every_connection_to_redis_is_a_new_era_and_words_come_again() {
+    let mut server = Redis::start().await;
+    let state = server.open().await;
+    let mut link = state.link.clone();
+    let on = Channel::Done(request());
+    let mut listener = state.bus.listen(on).await.unwrap();
+    assert_eq!((link.borrow().era, link.borrow().is_up), (1, true));
+    server.crash().await;
+    let wait = Duration::from_secs(60);
+    let stands = link.wait_for(|link| link.era == 2 && link.is_up);
+    drop(tokio::time::timeout(wait, stands).await.unwrap().unwrap());
+    state.bus.send(on, "a".into()).await.unwrap();
+    let word = tokio::time::timeout(wait, listener.next()).await.unwrap();
+    assert_eq!(word.unwrap(), "a");
 }
