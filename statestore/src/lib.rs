@@ -15,6 +15,7 @@ mod log;
 mod memory;
 mod nats;
 mod queue;
+mod redis;
 mod state;
 mod table;
 mod url;

@@ -16,7 +16,7 @@ pub enum StateUrl {
     File(PathBuf),
     /// In NATS JetStream: `nats://host:port`, several separated by commas.
     Nats(String),
-    /// In Redis: `redis://host:port`.
+    /// In Redis: `redis://host:port`, `rediss://…` with TLS, `redis+unix:///path` for a socket.
     Redis(String),
 }
 
@@ -44,7 +44,7 @@ impl FromStr for StateUrl {
         if is(&["nats://", "tls://"]) {
             return Ok(Self::Nats(text.to_owned()));
         }
-        if is(&["redis://", "rediss://"]) {
+        if is(&["redis://", "rediss://", "redis+unix://"]) {
             return Ok(Self::Redis(text.to_owned()));
         }
         let found = text.chars().take(200).collect();
@@ -72,10 +72,7 @@ impl State {
             StateUrl::Memory => Ok(Self::in_memory(options)),
             StateUrl::File(dir) => Self::in_folder(dir, options).await,
             StateUrl::Nats(url) => Self::in_nats(url, options).await,
-            StateUrl::Redis(_) => Err(StateError::Refused {
-                attempted: format!("opening the state at {url}"),
-                reason: "it is not supported yet".to_owned(),
-            }),
+            StateUrl::Redis(url) => Self::in_redis(url, options).await,
         }
     }
 }
@@ -93,6 +90,7 @@ mod tests {
             "nats://10.0.0.1:4222,10.0.0.2:4222",
             "tls://nats.example.com",
             "redis://127.0.0.1:6379/2",
+            "redis+unix:///run/redis.sock",
         ] {
             assert_eq!(text.parse::<StateUrl>().unwrap().to_string(), text);
         }

@@ -11,6 +11,7 @@ mod log;
 mod memory;
 mod nats;
 mod queue;
+mod redis;
 mod server;
 mod table;
 
@@ -63,3 +64,4 @@ macro_rules! suite {
 suite!(in_memory: crate::memory::Memory);
 suite!(in_nats: crate::nats::Nats);
 suite!(in_a_file: crate::file::Files);
+suite!(in_redis: crate::redis::Redis);

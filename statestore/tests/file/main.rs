@@ -6,6 +6,7 @@
 mod damage;
 mod full;
 mod kills;
+mod room;
 mod speed;
 
 use std::path::Path;
