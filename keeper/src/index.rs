@@ -21,7 +21,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use rusqlite::{Connection, OptionalExtension as _, params};
 use tokio::sync::watch;
 use turlough_sdk::{RequestId, TenantId};
-use turlough_statestore::{AppendId, Followed, Seq};
+use turlough_statestore::{AppendId, Event, Followed, Seq};
 
 use crate::clock::{Clock, Now};
 use crate::options::IndexPlace;
@@ -250,8 +250,11 @@ impl Index {
         own_us: u64,
     ) -> Result<(), IndexError> {
         let seq = seq.get();
-        // What begins a log above all that the tables know of is not in them.
-        let is_new = seq > self.highest && append.envelope.after.is_none();
+        // An id that was drawn just now, above all that the tables know of, is not in them.
+        let begins = |event: &Event| matches!(event, Event::Accepted(_));
+        let is_new = seq > self.highest
+            && request.as_uuid().get_version_num() == 7
+            && append.events.iter().any(begins);
         if !is_new {
             self.warm(request)?;
         }

@@ -31,7 +31,7 @@ async fn a_sleeping_request_is_hinted_at_when_its_time_comes_and_not_before() {
     let world = World::shared();
     let _keeper = world.keeper().await;
     let mut request = world.accept().await;
-    request.claim(replica()).await;
+    request.claim(world.alive).await;
     request
         .sleep_until(Some(world.wall_us() + HOUR_US / 2))
         .await;
@@ -49,7 +49,7 @@ async fn what_is_due_is_said_again_after_the_interval_until_an_append_settles_it
     };
     let _keeper = world.keeper_with(options).await;
     let mut request = world.accept().await;
-    request.claim(replica()).await;
+    request.claim(world.alive).await;
     request.sleep_until(Some(world.wall_us())).await;
     world.hint_is(&request, Why::Due).await;
     let said = tokio::time::Instant::now();
@@ -59,7 +59,7 @@ async fn what_is_due_is_said_again_after_the_interval_until_an_append_settles_it
         "{:?}",
         said.elapsed()
     );
-    request.claim(replica()).await;
+    request.claim(world.alive).await;
     request
         .sleep_until(Some(world.wall_us() + HOUR_US / 2))
         .await;
@@ -75,7 +75,7 @@ async fn past_its_deadline_a_live_replica_is_urged_or_the_queue_is_told() {
     let world = World::shared();
     let _keeper = world.keeper().await;
     let mut request = world.accept().await;
-    request.claim(replica()).await;
+    request.claim(world.alive).await;
     request.sleep_until(None).await;
     world.clock.jump(HOUR_US as i64 + 1_000_000);
     world.hint_is(&request, Why::Due).await;
@@ -287,7 +287,7 @@ async fn failed_requests_past_the_bound_are_let_go_the_oldest_first() {
     let mut failed = Vec::new();
     for place in 0..4 {
         let mut request = world.accept().await;
-        request.claim(replica()).await;
+        request.claim(world.alive).await;
         request
             .fail(Some(world.wall_us() + HOUR_US / 2 + place))
             .await;
@@ -322,10 +322,10 @@ async fn a_failed_request_is_settled_when_its_time_is_over_or_it_was_released_wi
     let world = World::shared();
     let _keeper = world.keeper().await;
     let mut kept = world.accept().await;
-    kept.claim(replica()).await;
+    kept.claim(world.alive).await;
     kept.fail(Some(world.wall_us() + HOUR_US / 2)).await;
     let mut left = world.accept().await;
-    left.claim(replica()).await;
+    left.claim(world.alive).await;
     left.fail(None).await;
     world.hint_is(&left, Why::Due).await;
     world.clock.jump(HOUR_US as i64 / 2);
@@ -344,7 +344,7 @@ async fn settled_requests_past_their_bound_are_deleted_and_open_ones_stay() {
     let mut settled = Vec::new();
     for _ in 0..5 {
         let mut request = world.accept().await;
-        request.claim(replica()).await;
+        request.claim(world.alive).await;
         request.succeed().await;
         settled.push(request);
     }
@@ -373,7 +373,7 @@ async fn rows_whose_logs_expired_go_unless_the_clock_is_wrong() {
     };
     let keeper = world.keeper_with(options).await;
     let mut old = world.accept().await;
-    old.claim(replica()).await;
+    old.claim(world.alive).await;
     old.succeed().await;
     until("it is there", async || status(&keeper, &old).await).await;
     world.clock.jump(20_000_000_000);

@@ -15,13 +15,15 @@ use turlough_statestore::{
 use uuid::Uuid;
 
 pub(crate) const FUNCTION: &str = "flows";
-pub(crate) const HEARTBEAT: Duration = Duration::from_millis(400);
+pub(crate) const HEARTBEAT: Duration = Duration::from_millis(800);
 
 pub(crate) struct World {
     pub(crate) state: State,
     pub(crate) log: MemoryLog,
     pub(crate) link: watch::Sender<Link>,
     pub(crate) clock: Clock,
+    /// A replica of another function, which is always alive.
+    pub(crate) alive: ReplicaId,
 }
 
 impl World {
@@ -53,11 +55,19 @@ impl World {
             link: link.subscribe(),
             ..State::in_memory(&options)
         };
+        let (alive, beating) = (replica(), state.clone());
+        tokio::spawn(async move {
+            loop {
+                beat(&beating, alive, "others").await;
+                tokio::time::sleep(HEARTBEAT / 16).await;
+            }
+        });
         Self {
             state,
             log,
             link,
             clock: Clock::by_hand(),
+            alive,
         }
     }
 
@@ -90,13 +100,13 @@ impl World {
     /// A replica that beats until it is dropped.
     pub(crate) async fn replica(&self) -> Replica {
         let id = replica();
-        beat(&self.state, id).await;
+        beat(&self.state, id, FUNCTION).await;
         let words = self.state.bus.listen(Channel::Replica(id)).await.unwrap();
         let state = self.state.clone();
         let beats = tokio::spawn(async move {
             loop {
                 tokio::time::sleep(HEARTBEAT / 8).await;
-                beat(&state, id).await;
+                beat(&state, id, FUNCTION).await;
             }
         });
         Replica { id, words, beats }
@@ -172,9 +182,9 @@ impl World {
     }
 }
 
-async fn beat(state: &State, id: ReplicaId) {
+async fn beat(state: &State, id: ReplicaId, function: &str) {
     let beat = Beat {
-        function: FUNCTION.parse().unwrap(),
+        function: function.parse().unwrap(),
         at_us: 1,
         takes: true,
     };
