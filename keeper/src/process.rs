@@ -1,0 +1,161 @@
+//! The process: it waits for the state, keeps, and answers HTTP, until SIGTERM.
+
+use std::io::Write as _;
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use axum::Router;
+use axum::extract::Request;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+use tower_service::Service as _;
+use tracing::{info, warn};
+use turlough_sdk::ReplicaId;
+use turlough_statestore::{Options as StateOptions, State, StateUrl, Sync};
+use uuid::Uuid;
+
+use crate::http;
+use crate::keeper::Keeper;
+use crate::options::{IndexPlace, Options};
+use crate::settings::Settings;
+
+/// Between attempts to reach the state.
+const CONNECT_APART: Duration = Duration::from_secs(3);
+/// How long answers may take once the process ends.
+const CLOSE_GRACE: Duration = Duration::from_secs(2);
+
+/// Runs a keeper until SIGTERM or an interrupt, logging to standard error.
+#[must_use]
+pub fn main_with(settings: Settings) -> ExitCode {
+    let filter = tracing_subscriber::EnvFilter::try_from_default_env()
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr);
+    drop(log.try_init());
+    let run = || -> Result<(), anyhow::Error> {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .enable_all()
+            .build()?;
+        runtime.block_on(run(settings))
+    };
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // Not as a log line: whatever the log's filter is, a person has to see it.
+            let told = writeln!(std::io::stderr(), "error: {error:#}");
+            drop(told);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(settings: Settings) -> Result<(), anyhow::Error> {
+    if let StateUrl::Memory | StateUrl::File(_) = settings.state {
+        bail!(
+            "state {} is of one process, and the flow-function that has it keeps it; \
+             start a keeper for nats://… or redis://… only",
+            settings.state
+        );
+    }
+    let address = settings.address();
+    let listener = TcpListener::bind(address)
+        .await
+        .with_context(|| format!("cannot listen on {address}; set TURLOUGH_LISTEN and port"))?;
+    info!(address = %listener.local_addr()?, tenant = %settings.tenant, "keeper");
+    let stop = CancellationToken::new();
+    let stopping = stop.clone();
+    tokio::spawn(async move {
+        wait_for_signal().await;
+        stopping.cancel();
+    });
+    let text = format!("waiting for the state at {}", settings.state);
+    let (answers, routers) = watch::channel(http::waiting_router(text));
+    let serving = tokio::spawn(serve(listener, routers, stop.clone()));
+    let state = tokio::select! {
+        state = connect(&settings) => state?,
+        () = stop.cancelled() => return Ok(serving.await?),
+    };
+    let keeper = Keeper::start(state, options(&settings)).await?;
+    drop(answers.send_replace(keeper.router()));
+    serving.await?;
+    keeper.stop().await;
+    Ok(())
+}
+
+/// The state, once it can be had.
+async fn connect(settings: &Settings) -> Result<State, anyhow::Error> {
+    let function = "keeper".parse()?;
+    let options = StateOptions {
+        bytes_max: settings.state_bytes_max,
+        max_age: settings.max_age,
+        heartbeat: settings.heartbeat,
+        sync: Sync::Every(settings.sync_interval),
+        ..StateOptions::new(settings.tenant.clone(), function)
+    };
+    loop {
+        match State::open(&settings.state, &options).await {
+            Ok(state) => return Ok(state),
+            Err(error) if error.passes() => {
+                warn!(%error, "state cannot be reached; trying again");
+            }
+            Err(error) => return Err(error.into()),
+        }
+        sleep(CONNECT_APART).await;
+    }
+}
+
+fn options(settings: &Settings) -> Options {
+    let replica = ReplicaId::from_uuid(Uuid::new_v4());
+    let index = if settings.keeper_index == Path::new("memory:") {
+        IndexPlace::Memory
+    } else {
+        IndexPlace::File(settings.keeper_index.clone())
+    };
+    Options {
+        gateway_url: settings.gateway_url.clone(),
+        index,
+        keep_failed_max: settings.keep_failed_max,
+        heartbeat: settings.heartbeat,
+        max_age: settings.max_age,
+        sync_interval: settings.sync_interval,
+        deletions_per_s: settings.deletions_per_s,
+        ..Options::new(replica, settings.tenant.clone())
+    }
+}
+
+/// Answers as the newest router says until it is told to stop; then what is being answered has a
+/// moment.
+async fn serve(listener: TcpListener, routers: watch::Receiver<Router>, stop: CancellationToken) {
+    let answer = move |request: Request| {
+        let mut router = routers.borrow().clone();
+        async move { router.call(request).await }
+    };
+    let stopping = stop.clone();
+    let serving = axum::serve(listener, Router::new().fallback(answer))
+        .with_graceful_shutdown(async move { stopping.cancelled().await });
+    let late = async {
+        stop.cancelled().await;
+        sleep(CLOSE_GRACE).await;
+    };
+    tokio::select! {
+        // It ends by being told to.
+        _ = serving => {}
+        () = late => warn!("connections were still in use"),
+    }
+}
+
+async fn wait_for_signal() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let Ok(mut terminate) = signal(SignalKind::terminate()) else {
+        return;
+    };
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = tokio::signal::ctrl_c() => {}
+    }
+}

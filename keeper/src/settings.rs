@@ -1,0 +1,68 @@
+//! Settings: environment variables, and flags of the same name.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use turlough_sdk::{TenantId, parse_duration};
+use turlough_statestore::StateUrl;
+
+/// How a keeper's process runs.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Settings {
+    /// Where the state is kept: nats://host:port or redis://host:port
+    #[arg(long, env = "TURLOUGH_STATE")]
+    pub state: StateUrl,
+
+    /// Whose requests these are
+    #[arg(long, env = "TURLOUGH_TENANT", default_value = "default")]
+    pub tenant: TenantId,
+
+    /// Where functions without a replica are woken; without it hints wait for one to come up
+    #[arg(long, env = "TURLOUGH_GATEWAY_URL")]
+    pub gateway_url: Option<String>,
+
+    /// File of the index, or `memory:`; it is rebuilt from the logs where it is lost
+    #[arg(long, env = "TURLOUGH_KEEPER_INDEX", default_value = "keeper.db")]
+    pub keeper_index: PathBuf,
+
+    /// Address to listen on
+    #[arg(long, env = "TURLOUGH_LISTEN", default_value = "0.0.0.0")]
+    pub listen: IpAddr,
+
+    /// Port to listen on; 0 takes a free one
+    #[arg(long, env = "port", default_value_t = 7710)]
+    pub port: u16,
+
+    /// Failed requests that are kept for a restart at once; the oldest are let go past it
+    #[arg(long, env = "TURLOUGH_KEEP_FAILED_MAX", default_value_t = 1_000)]
+    pub keep_failed_max: usize,
+
+    /// How long appends are kept, as the state is set
+    #[arg(long, env = "TURLOUGH_STATE_MAX_AGE", default_value = "7d", value_parser = parse_duration)]
+    pub max_age: Duration,
+
+    /// How long a replica's heartbeat lasts, as the state is set
+    #[arg(long, env = "TURLOUGH_HEARTBEAT", default_value = "10s", value_parser = parse_duration)]
+    pub heartbeat: Duration,
+
+    /// How often the state is forced to the disk: what a power loss may take
+    #[arg(long, env = "TURLOUGH_STATE_SYNC", default_value = "200ms", value_parser = parse_duration)]
+    pub sync_interval: Duration,
+
+    /// Bytes that all logs may take
+    #[arg(long, env = "TURLOUGH_STATE_BYTES_MAX", default_value_t = 1 << 30)]
+    pub state_bytes_max: u64,
+
+    /// Logs that are deleted in a second, of requests that somebody asked to delete
+    #[arg(long, env = "TURLOUGH_DELETIONS_PER_S", default_value_t = 200)]
+    pub deletions_per_s: u32,
+}
+
+impl Settings {
+    /// Address and port to listen on.
+    #[must_use]
+    pub const fn address(&self) -> SocketAddr {
+        SocketAddr::new(self.listen, self.port)
+    }
+}
