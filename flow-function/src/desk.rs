@@ -3,7 +3,7 @@
 //! Invariants: a request is driven by one driver of a process at most; whoever appends to a request's
 //! log and then pokes it, and a driver that lets go, never both miss one another.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{Notify, watch};
@@ -13,15 +13,11 @@ use turlough_sdk::RequestId;
 #[derive(Debug, Default)]
 pub(crate) struct Desk {
     state: Mutex<State>,
-    /// An earlier time than the one that is waited for was set.
-    earlier: Notify,
 }
 
 #[derive(Debug, Default)]
 struct State {
     standing: HashMap<RequestId, Standing>,
-    due: BTreeSet<(u64, RequestId)>,
-    due_at: HashMap<RequestId, u64>,
 }
 
 #[derive(Debug)]
@@ -59,7 +55,6 @@ impl Desk {
         let permit = Arc::new(Notify::new());
         let queued = Standing::Queued(Arc::clone(&permit));
         state.standing.insert(request, queued);
-        state.forget_due(request);
         Woken::Queued(permit)
     }
 
@@ -73,25 +68,15 @@ impl Desk {
     /// A driver takes the request, and hears how often it is poked.
     pub(crate) fn driven(&self, request: RequestId) -> Pokes {
         let mut state = self.state();
-        state.forget_due(request);
         let (sender, pokes) = watch::channel(0);
         state.standing.insert(request, Standing::Driven(sender));
         pokes
     }
 
     /// A driver that had heard so many pokes let go of the request. True where there were more.
-    pub(crate) fn released(&self, request: RequestId, heard: u64, due_us: Option<u64>) -> bool {
-        let mut state = self.state();
-        let standing = state.standing.remove(&request);
-        if let Some(due_us) = due_us {
-            self.set_due(&mut state, request, due_us);
-        }
+    pub(crate) fn released(&self, request: RequestId, heard: u64) -> bool {
+        let standing = self.state().standing.remove(&request);
         matches!(standing, Some(Standing::Driven(pokes)) if *pokes.borrow() > heard)
-    }
-
-    /// A request that waits for room is due at this time, come room or not.
-    pub(crate) fn queued_until(&self, request: RequestId, due_us: u64) {
-        self.set_due(&mut self.state(), request, due_us);
     }
 
     /// Whether no request but this one is driven here.
@@ -113,44 +98,7 @@ impl Desk {
         here.copied().collect()
     }
 
-    fn set_due(&self, state: &mut State, request: RequestId, due_us: u64) {
-        state.forget_due(request);
-        let first = state.due.first().map_or(u64::MAX, |(first, _)| *first);
-        state.due.insert((due_us, request));
-        state.due_at.insert(request, due_us);
-        if due_us < first {
-            self.earlier.notify_one();
-        }
-    }
-
-    /// Requests that are due at `now_us`, and when the next one is.
-    pub(crate) fn take_due(&self, now_us: u64) -> (Vec<RequestId>, Option<u64>) {
-        let mut state = self.state();
-        let mut due = Vec::new();
-        while let Some((at, request)) = state.due.first().copied()
-            && at <= now_us
-        {
-            state.due.pop_first();
-            state.due_at.remove(&request);
-            due.push(request);
-        }
-        (due, state.due.first().map(|(at, _)| *at))
-    }
-
-    /// Waits until an earlier time was set.
-    pub(crate) async fn earlier(&self) {
-        self.earlier.notified().await;
-    }
-
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl State {
-    fn forget_due(&mut self, request: RequestId) {
-        if let Some(at) = self.due_at.remove(&request) {
-            self.due.remove(&(at, request));
-        }
     }
 }

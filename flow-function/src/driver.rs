@@ -26,7 +26,7 @@ use tokio::task::{Id, JoinSet};
 use tracing::{error, warn};
 use turlough_sdk::{RequestId, StepPath};
 use turlough_statestore::event::Parent;
-use turlough_statestore::{Event, Seq, Standing, StateError, Why};
+use turlough_statestore::{Event, Seq, StateError, Why};
 use uuid::Uuid;
 
 use crate::clock::{boot, now_us, until};
@@ -83,6 +83,8 @@ pub(crate) struct Driver {
     sent: Duration,
     /// When the newest snapshot of its log was written.
     snapshot_us: u64,
+    /// The generation that is known to have begun.
+    generation: u32,
     /// What it was woken for.
     asked: Option<Why>,
 }
@@ -90,8 +92,8 @@ pub(crate) struct Driver {
 /// Why a driver let go of its request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Rest {
-    /// Nothing is to be done before this time.
-    Until { due_us: u64 },
+    /// Nothing is to be done before the time that its log tells.
+    Until,
     /// Nothing will be done any more.
     Over,
     /// Another drives it.
@@ -188,19 +190,13 @@ impl Driver {
                 }
                 continue;
             }
-            if self.execution.generation() > 0 {
-                self.reopen();
-            }
+            self.reopen();
             match self.decide(&attempted).await? {
                 Decided::Run(actions) => {
                     self.act(actions);
                     self.keep_head().await?;
                 }
-                Decided::Released => {
-                    self.shared.index.stand(self.request, self.standing());
-                    let due_us = self.due_us();
-                    return Ok(Rest::Until { due_us });
-                }
+                Decided::Released => return Ok(Rest::Until),
                 Decided::Ended(finished) => {
                     self.running.abort_all();
                     attempted.clear();
@@ -214,14 +210,6 @@ impl Driver {
             if self.shared.hands_over(self.request) {
                 return self.hand_over_after(&attempted).await;
             }
-        }
-    }
-
-    /// How the request stands while nobody drives it.
-    fn standing(&self) -> Standing {
-        match self.execution.standing() {
-            Standing::Running => Standing::Sleeping,
-            standing => standing,
         }
     }
 
@@ -284,9 +272,6 @@ impl Driver {
             }
             self.observe(&events[..before]);
             self.cancel_given_up();
-            self.shared
-                .index
-                .stand(self.request, self.execution.standing());
             return Ok(match finished {
                 Some(finished) => {
                     self.stop_all(&actions);

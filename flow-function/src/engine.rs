@@ -13,8 +13,10 @@ pub(crate) use alone::TAKE_OVERS_DEAD;
 pub(crate) use children::child_id;
 pub(crate) use control::{CallbackError, Control, ControlError};
 pub(crate) use folds::{FoldError, Folds};
+pub(crate) use presence::AttendError;
 pub(crate) use read::{StepValueError, Which, is_open, parts};
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -32,7 +34,6 @@ use crate::clock::now_us;
 use crate::desk::Desk;
 use crate::driver::{Begin, BeginError};
 use crate::evaluator::Evaluator;
-use crate::index::Index;
 use crate::metrics::Metrics;
 use crate::outside::{self, Outside};
 use crate::registry::{Put, RegisterError, Registry};
@@ -77,6 +78,8 @@ pub(crate) enum StartError {
     Draining,
     #[error("request could not be recorded")]
     Log(#[from] StateError),
+    #[error("this replica cannot take requests yet")]
+    Absent(#[from] AttendError),
     #[error("the request's task was lost while it was recorded")]
     Lost,
 }
@@ -138,7 +141,7 @@ impl Engine {
             log: Arc::clone(&state.log),
             state,
             store: Arc::new(MemoryStore::new(boot, settings.data_bytes_max)),
-            index: Index::new(settings.ended_max, settings.ended_bytes_max),
+            keeper: tokio::sync::OnceCell::new(),
             metrics,
             desk: Desk::default(),
             registry: Registry::default(),
@@ -149,7 +152,6 @@ impl Engine {
             tasks: TaskTracker::new(),
             waiting: Waiting::default(),
             folds: folds::Folds::default(),
-            keeping: std::sync::Once::new(),
             alone: tokio::sync::watch::Sender::new(None),
             lonely: Arc::default(),
             attending: tokio::sync::OnceCell::new(),
@@ -170,10 +172,13 @@ impl Engine {
     }
 
     /// Serves this version of a flow to new requests from now on.
-    pub(crate) fn put_flow(&self, flow: Flow) -> Result<Put, RegisterError> {
-        let index = &self.shared.index;
-        let used = |name: &FlowName, version: &str| index.uses(name, version);
-        self.shared.registry.put(flow, used)
+    pub(crate) async fn put_flow(&self, flow: Flow) -> Result<Put, RegisterError> {
+        let registry = &self.shared.registry;
+        let used = match registry.is_crowded(flow.name()) {
+            true => self.shared.used_versions(flow.name()).await,
+            false => HashSet::new(),
+        };
+        registry.put(flow, &used)
     }
 
     /// Bytes that the ephemeral store holds now.

@@ -27,6 +27,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::engine::Engine;
 pub(crate) use problem::Problem;
+#[cfg(test)]
+pub(crate) use requests::standing;
 
 /// Serves until the engine closes.
 pub(crate) async fn serve(listener: TcpListener, engine: &Engine) {

@@ -34,7 +34,7 @@ mod driver;
 mod engine;
 mod evaluator;
 mod http;
-mod index;
+mod lists;
 mod machine;
 mod metrics;
 mod outside;

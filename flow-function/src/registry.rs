@@ -1,6 +1,6 @@
 //! Which flows are served, and every version that a request may still run on.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
 use turlough_sdk::{Flow, FlowName};
@@ -83,13 +83,9 @@ impl Registry {
         Ok(())
     }
 
-    /// Serves this version of a flow to new requests from now on; open ones keep theirs. `used` tells
-    /// whether a version is still needed.
-    pub(crate) fn put(
-        &self,
-        flow: Flow,
-        used: impl Fn(&FlowName, &str) -> bool,
-    ) -> Result<Put, RegisterError> {
+    /// Serves this version of a flow to new requests from now on; open ones keep theirs. `used` are
+    /// the versions that are still needed, where [`Registry::is_crowded`].
+    pub(crate) fn put(&self, flow: Flow, used: &HashSet<String>) -> Result<Put, RegisterError> {
         let name = flow.name().clone();
         if RESERVED_NAMES.contains(&name.as_str()) {
             return Err(RegisterError::Reserved(name));
@@ -106,7 +102,7 @@ impl Registry {
         if let Some(versions) = state.known.get_mut(&name)
             && versions.len() >= VERSIONS_MAX
         {
-            versions.retain(|version, _| used(&name, version));
+            versions.retain(|version, _| used.contains(version));
             if versions.len() >= VERSIONS_MAX {
                 return Err(RegisterError::Versions(name));
             }
@@ -121,6 +117,24 @@ impl Registry {
             },
         );
         Ok(put)
+    }
+
+    /// Whether versions of a flow have to go before another one comes.
+    pub(crate) fn is_crowded(&self, name: &FlowName) -> bool {
+        let state = self.state();
+        state
+            .known
+            .get(name)
+            .is_some_and(|versions| versions.len() >= VERSIONS_MAX)
+    }
+
+    pub(crate) fn known_versions(&self, name: &FlowName) -> Vec<String> {
+        let state = self.state();
+        state
+            .known
+            .get(name)
+            .map(|versions| versions.keys().cloned().collect())
+            .unwrap_or_default()
     }
 
     /// The version that new requests run on.

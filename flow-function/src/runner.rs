@@ -26,6 +26,8 @@ use crate::clock::now_us;
 use crate::data::{DataError, RequestData};
 use crate::machine::{Given, Run, Work};
 use crate::shared::Shared;
+pub(crate) use text::with_query;
+
 use scope::Scope;
 
 /// Values up to this size are turned into JSON, joined or looked into on the spot: some 100 µs.

@@ -29,6 +29,10 @@ pub struct Settings {
     )]
     pub gateway_url: String,
 
+    /// Where the keeper of the state lists requests, where several processes share it
+    #[arg(long, env = "TURLOUGH_KEEPER_URL")]
+    pub keeper_url: Option<String>,
+
     /// Who pays for what runs here
     #[arg(long, env = "TURLOUGH_TENANT", default_value = "default")]
     pub tenant: TenantId,
@@ -201,7 +205,9 @@ fn storage(text: &str) -> Result<Storage, String> {
     match text {
         "file" => Ok(Storage::File),
         "memory" => Ok(Storage::Memory),
-        _ => Err(format!("{text:?} is no place for logs; write file or memory")),
+        _ => Err(format!(
+            "{text:?} is no place for logs; write file or memory"
+        )),
     }
 }
 

@@ -8,6 +8,7 @@ use tokio::sync::{OnceCell, OwnedSemaphorePermit, Semaphore, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use turlough_datastore::MemoryStore;
+use turlough_keeper::Keeper;
 use turlough_sdk::{Flow, FlowName, ReplicaId, RequestId, Value};
 use turlough_statestore::event::Outcome;
 use turlough_statestore::{Log, State};
@@ -16,7 +17,6 @@ use crate::abandoned::Abandoned;
 use crate::desk::Desk;
 use crate::engine::Folds;
 use crate::evaluator::Evaluator;
-use crate::index::Index;
 use crate::metrics::Metrics;
 use crate::outside::Outside;
 use crate::registry::Registry;
@@ -38,7 +38,8 @@ pub(crate) struct Shared {
     pub(crate) state: State,
     pub(crate) log: Arc<dyn Log>,
     pub(crate) store: Arc<MemoryStore>,
-    pub(crate) index: Index,
+    /// Lists requests and wakes them, where no other process does.
+    pub(crate) keeper: OnceCell<Keeper>,
     pub(crate) metrics: Metrics,
     pub(crate) desk: Desk,
     pub(crate) registry: Registry,
@@ -50,8 +51,6 @@ pub(crate) struct Shared {
     pub(crate) tasks: TaskTracker,
     pub(crate) waiting: Waiting,
     pub(crate) folds: Folds,
-    /// What wakes requests is started once.
-    pub(crate) keeping: std::sync::Once,
     /// The request that this replica drives alone, and whose turn it is.
     pub(crate) alone: watch::Sender<Option<RequestId>>,
     pub(crate) lonely: Arc<tokio::sync::Mutex<()>>,
@@ -218,13 +217,5 @@ impl Shared {
 
     pub(crate) fn leave(&self) {
         self.open.fetch_sub(1, Ordering::Relaxed);
-    }
-
-    /// A request is settled: what is oldest of the ended ones is forgotten past the bounds.
-    pub(crate) async fn forget_oldest(&self) {
-        let forgotten: HashSet<RequestId> = self.index.take_excess();
-        for request in forgotten {
-            drop(self.log.delete(request).await);
-        }
     }
 }

@@ -13,11 +13,11 @@ mod waits;
 use std::sync::Arc;
 
 use serde_json::{Value as Json, json};
+use turlough_keeper::{Summary, summary_json};
 use turlough_sdk::{ContentType, Flow, RequestId, Value, ValueRef};
 use turlough_statestore::Record;
 use turlough_statestore::event::{Accepted, Delivery, Recipient, Trouble};
 
-use crate::index::Summary;
 use crate::machine::{Execution, Versions};
 
 pub(crate) use event::event;
@@ -36,34 +36,7 @@ pub(crate) struct Subject {
     /// only what the events say is shown.
     pub(crate) definition: Option<(Arc<Flow>, Versions)>,
     /// Its sub-flows.
-    pub(crate) children: Vec<(RequestId, Summary)>,
-}
-
-/// A request in a list.
-pub(crate) fn summary(request: RequestId, summary: &Summary) -> Json {
-    let mut view = json!({
-        "id": request.to_string(),
-        "flow": summary.flow.as_str(),
-        "version": summary.version,
-        "status": summary.status(),
-        "generation": summary.generation,
-        "accepted_at": time(summary.accepted_us),
-    });
-    if let Some(parent) = summary.parent {
-        view["parent"] = parent.to_string().into();
-    }
-    if let Some(ended) = &summary.ended {
-        view["ended_at"] = time(ended.at_us).into();
-        view["duration_ms"] = millis(summary.accepted_us, ended.at_us);
-        view["settled"] = ended.settled.into();
-        if let Some(error) = &ended.error {
-            view["error"] = error.as_str().into();
-        }
-        if let Some(until_us) = summary.kept_until_us {
-            view["restartable_until"] = time(until_us).into();
-        }
-    }
-    view
+    pub(crate) children: Vec<Json>,
 }
 
 /// How a request stands; none where it was not accepted yet.
@@ -88,7 +61,7 @@ pub(crate) fn request(subject: &Subject) -> Option<Json> {
     let story = story(subject);
     let accepted = story.accepted?;
     let summary = story.summary()?;
-    let mut view = self::summary(subject.request, &summary);
+    let mut view = summary_json(subject.request, &summary);
     begun(&mut view, accepted);
     if let Some(execution) = &story.execution
         && summary.ended.is_none()
@@ -132,10 +105,7 @@ pub(crate) fn request(subject: &Subject) -> Option<Json> {
             view[name] = list.into();
         }
     }
-    let children = subject.children.iter();
-    view["children"] = children
-        .map(|(id, about)| self::summary(*id, about))
-        .collect();
+    view["children"] = subject.children.clone().into();
     view["steps"] = steps::steps(&story, &nodes, &waits);
     Some(view)
 }

@@ -113,7 +113,7 @@ impl Row {
 
     pub(crate) fn summary(&self) -> Summary {
         Summary {
-            function: self.function.clone(),
+            function: Some(self.function.clone()),
             flow: self.flow.clone(),
             version: self.version.clone(),
             accepted_us: self.accepted_us,

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value as Json, json};
 use turlough_sdk::{FlowName, FunctionName, ReplicaId, RequestId};
 use turlough_statestore::Standing;
-use turlough_statestore::event::Outcome;
+use turlough_statestore::event::{Accepted, Outcome};
 
 /// Longest error that the index keeps of a request, in characters: lists show it, the log has it all.
 const ERROR_CHARS_MAX: usize = 1_000;
@@ -12,8 +12,8 @@ const ERROR_CHARS_MAX: usize = 1_000;
 /// What a list says of a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Summary {
-    /// The function that serves its flow.
-    pub function: FunctionName,
+    /// The function that serves its flow, where that is told.
+    pub function: Option<FunctionName>,
     /// Its flow; `unknown` where the head of its log is gone.
     pub flow: FlowName,
     /// The version that it runs on now; empty where the head of its log is gone.
@@ -163,7 +163,9 @@ impl From<Standing> for Status {
 }
 
 impl Ended {
-    pub(crate) fn new(outcome: &Outcome, at_us: u64) -> Self {
+    /// Of an outcome, before it is settled.
+    #[must_use]
+    pub fn new(outcome: &Outcome, at_us: u64) -> Self {
         let (status, error) = match outcome {
             Outcome::Succeeded { .. } => (Status::Succeeded, None),
             Outcome::Cancelled => (Status::Cancelled, None),
@@ -186,6 +188,29 @@ impl Ended {
 }
 
 impl Summary {
+    /// A request that was accepted, and nothing more.
+    #[must_use]
+    pub fn accepted(accepted: &Accepted) -> Self {
+        Self {
+            function: None,
+            flow: accepted.flow.clone(),
+            version: accepted.version.clone(),
+            accepted_us: accepted.at_us,
+            deadline_us: Some(accepted.deadline_us),
+            wake_at_us: None,
+            standing: Standing::Running,
+            generation: 0,
+            parent: accepted.parent.as_ref().map(|parent| parent.request),
+            ended: None,
+            kept_until_us: None,
+            claimant: None,
+            is_lost: false,
+            is_doomed: false,
+            log_bytes: 0,
+            last_seq: 0,
+        }
+    }
+
     /// How it stands, ended or not.
     #[must_use]
     pub fn status(&self) -> Status {
@@ -235,7 +260,9 @@ pub fn summary_json(request: RequestId, summary: &Summary) -> Json {
 /// A request by itself: what a list says of it, and how it is driven.
 pub(crate) fn row_json(request: RequestId, summary: &Summary) -> Json {
     let mut view = summary_json(request, summary);
-    view["function"] = summary.function.as_str().into();
+    if let Some(function) = &summary.function {
+        view["function"] = function.as_str().into();
+    }
     view["log_bytes"] = summary.log_bytes.into();
     view["last_append"] = summary.last_seq.into();
     if summary.ended.is_none() {

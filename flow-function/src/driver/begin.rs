@@ -19,7 +19,6 @@ use super::{DriveError, Driver, random};
 use crate::clock::{boot, now_us};
 use crate::data::RequestData;
 use crate::engine::parts;
-use crate::index::Summary;
 use crate::machine::Execution;
 use crate::runner::Context;
 use crate::shared::Shared;
@@ -104,9 +103,6 @@ impl Driver {
             }
         };
         let (seq, appends) = (log.seq, log.appends);
-        let parent = accepted.parent.as_ref().map(|parent| parent.request);
-        let summary = Summary::accepted(flow.name(), flow.version(), accepted.at_us, parent);
-        shared.index.insert(request, summary);
         if !claim {
             return Ok(None);
         }
@@ -144,6 +140,7 @@ impl Driver {
         let appends = (false, records.len());
         let mut driver = Self::new(shared, request, execution, known, appends);
         driver.asked = Some(why);
+        driver.generation = begun_generation(&records);
         driver.snapshot_us = newest_us(&records);
         driver.may_claim(condemned).await?;
         driver.claim().await?;
@@ -180,6 +177,7 @@ impl Driver {
             era,
             sent: boot(),
             snapshot_us: now_us(),
+            generation: 0,
             asked: None,
         }
     }
@@ -323,6 +321,13 @@ impl Beginning<'_> {
             }
         }
     }
+}
+
+/// The newest generation that a driver has begun.
+fn begun_generation(records: &[Record]) -> u32 {
+    let mut drivers = records.iter().rev().map(|record| &record.append.envelope);
+    let newest = drivers.find(|envelope| envelope.kind == Kind::Driver);
+    newest.map_or(0, |envelope| envelope.generation)
 }
 
 /// Whether nobody needs to drive a request that was released: nothing came after that, and its time

@@ -104,6 +104,7 @@ impl Driver {
         &mut self,
         finished: Option<Finished>,
     ) -> Result<Option<Rest>, DriveError> {
+        let ends = finished.is_some();
         let (finished, ended_us) = match finished {
             Some(finished) => {
                 let now_us = now_us();
@@ -119,7 +120,7 @@ impl Driver {
                 (finished.ok_or(DriveError::Gone)?, ended_at(&records))
             }
         };
-        self.tell(&finished, ended_us);
+        self.tell(&finished, ends);
         self.deliver_all(&finished).await?;
         if self.execution.is_restartable() && self.keeps(&finished.outcome) {
             let due_us = self.keep(ended_us);
@@ -129,7 +130,7 @@ impl Driver {
                     self.refold().await?;
                     return Ok(None);
                 }
-                return Ok(Some(Rest::Until { due_us }));
+                return Ok(Some(Rest::Until));
             }
         }
         while !self.execution.is_closing() {
@@ -143,42 +144,31 @@ impl Driver {
         }
         self.context.data.close();
         let settled = self.settle().await;
-        self.shared.index.settle(self.request, 0);
-        self.shared.forget_oldest().await;
         settled.map(|()| Some(Rest::Over))
     }
 
-    /// Until when the request is kept; the oldest of those that are too many are let go.
+    /// Until when the request is kept. Those that are too many are let go one by one, by the keeper.
     fn keep(&self, ended_us: u64) -> u64 {
-        let settings = &self.shared.settings;
-        let keep_us = u64::try_from(settings.keep_failed.as_micros()).unwrap_or(u64::MAX);
-        let until_us = match self.asked {
+        let keep_us = u64::try_from(self.shared.settings.keep_failed.as_micros());
+        match self.asked {
             Some(Why::LetGo) => 0,
-            _ => ended_us.saturating_add(keep_us),
-        };
-        let index = &self.shared.index;
-        let (until_us, excess) = index.keep(self.request, until_us, settings.keep_failed_max);
-        for request in excess {
-            self.shared.wake_for(request, Why::LetGo, None);
+            _ => ended_us.saturating_add(keep_us.unwrap_or(u64::MAX)),
         }
-        until_us
     }
 
-    /// Shows the end, and tells the callers.
-    fn tell(&self, finished: &Finished, ended_us: u64) {
-        let index = &self.shared.index;
-        if index.end(self.request, &finished.outcome, ended_us) && !self.shared.state.is_shared {
+    /// Tells the callers, here and elsewhere. Where it ends with this, it is open no more.
+    fn tell(&self, finished: &Finished, ends: bool) {
+        if ends && !self.shared.state.is_shared {
             self.shared.leave();
         }
         self.shared.waiting.tell(self.request, finished);
         self.shared.tell_others(self.request);
     }
 
-    /// A restarted request is open again.
-    pub(super) fn reopen(&self) {
-        let index = &self.shared.index;
-        if index.reopen(self.request, self.execution.generation()) {
-            index.switch(self.request, self.execution.flow().version());
+    /// A request that was restarted is open again, and nobody waits for its earlier sub-flows.
+    pub(super) fn reopen(&mut self) {
+        let generation = self.execution.generation();
+        if std::mem::replace(&mut self.generation, generation) < generation {
             if !self.shared.state.is_shared {
                 self.shared.open.fetch_add(1, Ordering::Relaxed);
             }
@@ -197,7 +187,11 @@ impl Driver {
             return;
         }
         self.shared.cancel_children(self.request);
-        if let Err(error) = self.after_end(None).await {
+        let finished = Finished {
+            outcome,
+            output: None,
+        };
+        if let Err(error) = self.after_end(Some(finished)).await {
             warn!(request = %self.request, %error, "request could not be settled");
         }
     }
@@ -218,7 +212,7 @@ impl Driver {
             outcome: failure(why),
             output: None,
         };
-        self.tell(&finished, now_us());
+        self.tell(&finished, true);
     }
 
     async fn record_failure(&mut self, outcome: &Outcome) -> Result<(), DriveError> {

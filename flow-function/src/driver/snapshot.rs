@@ -19,7 +19,10 @@ const INLINE_BYTES_MAX: usize = 256 * 1024;
 
 /// When the newest snapshot of a log was written; where there is none, its first event.
 pub(super) fn newest_us(records: &[Record]) -> u64 {
-    let events = records.iter().rev().flat_map(|record| &record.append.events);
+    let events = records
+        .iter()
+        .rev()
+        .flat_map(|record| &record.append.events);
     let snapshot = events.clone().find_map(|event| match event {
         Event::Snapshot(snapshot) => Some(snapshot.at_us),
         _ => None,

@@ -11,7 +11,6 @@ use turlough_sdk::{Flow, RequestId};
 use turlough_statestore::{AppendId, Event, Hint, Seq, Why};
 
 use super::alone::TAKE_OVERS_ALONE;
-use crate::clock::{now_us, until};
 use crate::desk::Woken;
 use crate::driver::{Begin, BeginError, DriveError, Driver, Rest};
 use crate::shared::{Permit, Shared};
@@ -24,9 +23,7 @@ impl Shared {
         answer: oneshot::Sender<Result<(), BeginError>>,
         task: TaskTrackerToken,
     ) {
-        self.keep();
         let (request, flow) = (begin.request, Arc::clone(&begin.flow));
-        let deadline_us = begin.accepted.deadline_us;
         let parent = begin.accepted.parent.clone();
         let Woken::Queued(go) = self.desk.wake(request) else {
             // It stands under its id already, and somebody drives it.
@@ -43,7 +40,7 @@ impl Shared {
         match begun {
             Err(error) => {
                 self.leave();
-                self.desk.released(request, 0, None);
+                self.desk.released(request, 0);
                 // Where another stands under its id, that one may have been waiting to be woken.
                 self.wake(request);
                 drop(answer.send(Err(error)));
@@ -55,13 +52,12 @@ impl Shared {
             Ok(None) if self.state.is_shared => {
                 drop(answer.send(Ok(())));
                 self.leave();
-                self.desk.released(request, 0, None);
+                self.desk.released(request, 0);
                 self.hint(request, Why::Accepted, None).await;
                 self.watch_end(request);
             }
             Ok(None) => {
                 drop(answer.send(Ok(())));
-                self.desk.queued_until(request, deadline_us);
                 self.queue(request, flow, (Why::Accepted, None), go).await;
             }
         }
@@ -73,11 +69,7 @@ impl Shared {
         let request = driver.request();
         let (rest, heard) = driver.run().await;
         drop(permit);
-        let due_us = match &rest {
-            Rest::Until { due_us } => Some(*due_us),
-            Rest::Over | Rest::Elsewhere | Rest::HandedOver => None,
-        };
-        let poked = self.desk.released(request, heard, due_us);
+        let poked = self.desk.released(request, heard);
         if self.state.is_shared {
             self.leave();
             if rest != Rest::Over {
@@ -110,7 +102,7 @@ impl Shared {
                 if let Some(flow) = shared.flow_of(request).await {
                     shared.queue(request, flow, (why, condemned), go).await;
                 } else {
-                    shared.desk.released(request, 0, None);
+                    shared.desk.released(request, 0);
                 }
                 drop(task);
             });
@@ -143,7 +135,7 @@ impl Shared {
             Ok(None) => None,
             Err(error) => Some(error),
         };
-        self.desk.released(request, 0, None);
+        self.desk.released(request, 0);
         match error {
             None => {}
             Some(DriveError::Held(holder)) => {
@@ -176,36 +168,5 @@ impl Shared {
             Event::Accepted(accepted) => self.registry.version(&accepted.flow, &accepted.version),
             _ => None,
         })
-    }
-
-    /// Starts what wakes requests when their time comes, once in a process.
-    fn keep(self: &Arc<Self>) {
-        self.keeping.call_once(|| {
-            let shared = Arc::clone(self);
-            tokio::spawn(async move {
-                let closing = shared.closing.clone();
-                tokio::select! {
-                    () = shared.keep_time() => {}
-                    () = closing.cancelled() => {}
-                }
-            });
-        });
-    }
-
-    async fn keep_time(self: &Arc<Self>) {
-        loop {
-            let (due, next_us) = self.desk.take_due(now_us());
-            for request in due {
-                self.desk.urge(request);
-                self.wake_for(request, Why::Due, None);
-            }
-            match next_us {
-                Some(next_us) => tokio::select! {
-                    () = tokio::time::sleep(until(next_us)) => {}
-                    () = self.desk.earlier() => {}
-                },
-                None => self.desk.earlier().await,
-            }
-        }
     }
 }

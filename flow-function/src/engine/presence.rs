@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use tokio::sync::Semaphore;
 use tracing::{debug, warn};
+use turlough_keeper::KeeperError;
 use turlough_sdk::{ReplicaId, RequestId};
 use turlough_statestore::{
     AppendId, Beat, Channel, Hint, Listener, Seq, StateError, Taken, Why, Word,
@@ -27,25 +28,29 @@ const AGAIN: Duration = Duration::from_millis(500);
 /// How often the log of a request is read whose end somebody waits for: words may be lost.
 const LOOK_AGAIN: Duration = Duration::from_secs(5);
 
+/// Why a replica cannot take part.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum AttendError {
+    #[error(transparent)]
+    State(#[from] StateError),
+    #[error(transparent)]
+    Keeper(#[from] KeeperError),
+}
+
 impl Shared {
     /// Says that this replica is there, and hears what the others say. From its return on it may claim.
     ///
     /// # Errors
-    /// A state that is away.
-    pub(crate) async fn attend(self: &Arc<Self>) -> Result<(), StateError> {
+    /// A state that is away; a keeper of this process that does not begin.
+    pub(crate) async fn attend(self: &Arc<Self>) -> Result<(), AttendError> {
         let attended = self.attending.get_or_try_init(|| async {
-            self.spawn_until_closing(Arc::clone(self).take_hints());
-            if !self.state.is_shared {
-                return Ok(());
-            }
-            let listener = self
-                .state
-                .bus
-                .listen(Channel::Replica(self.replica))
-                .await?;
+            let channel = Channel::Replica(self.replica);
+            let listener = self.state.bus.listen(channel).await?;
             self.beat(true).await?;
+            self.keeper().await?;
             self.spawn_until_closing(Arc::clone(self).beat_on());
             self.spawn_until_closing(Arc::clone(self).hear(listener));
+            self.spawn_until_closing(Arc::clone(self).take_hints());
             Ok(())
         });
         attended.await.map(drop)

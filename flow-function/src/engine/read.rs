@@ -11,7 +11,6 @@ use turlough_statestore::{Event, Record, Seq};
 
 use super::{ControlError, Engine};
 use crate::data::{DataError, RequestData};
-use crate::index::Summary;
 use crate::shared::{Finished, Shared};
 
 /// Which value of a step.
@@ -44,10 +43,6 @@ impl Engine {
         } else {
             Ok(records)
         }
-    }
-
-    pub(crate) fn summary(&self, request: RequestId) -> Option<Summary> {
-        self.shared.index.get(request)
     }
 
     /// A version of a flow that is known here.

@@ -51,6 +51,11 @@ fn busy() -> Flow {
 }
 
 impl Engine {
+    /// How a request stands, as its log tells.
+    pub(crate) async fn summary(&self, request: RequestId) -> Option<turlough_keeper::Summary> {
+        crate::http::standing(self, request).await.ok()
+    }
+
     /// Whether so many requests can be driven at once, and no more.
     fn has_room(&self, permits: usize) -> bool {
         let flow = self.flow("busy").unwrap();
@@ -69,7 +74,7 @@ impl Engine {
         let count = |is: fn(&Event) -> bool| events.iter().filter(|event| is(event)).count();
         assert_eq!(count(|event| matches!(event, Event::Ended { .. })), 1);
         assert_eq!(count(|event| matches!(event, Event::Settled { .. })), 1);
-        let summary = self.summary(request).unwrap();
+        let summary = self.summary(request).await.unwrap();
         let flow = self.flow(summary.flow.as_str()).unwrap();
         let versions = self.shared.registry.versions(flow.name());
         let mut execution = Execution::new(request, flow, versions);
@@ -215,10 +220,12 @@ async fn a_caller_who_goes_away_while_it_starts_leaves_a_whole_request_or_none()
         drop(futures_util::FutureExt::now_or_never(starting));
     }
     assert!(engine.drain(Duration::from_secs(20)).await);
-    for (request, _) in engine.shared.index.list(&crate::index::Filter {
+    let filter = turlough_keeper::Filter {
         limit: 100,
         ..Default::default()
-    }) {
+    };
+    let keeper = engine.shared.keeper().await.unwrap().unwrap();
+    for (request, _) in keeper.list(&filter).await.unwrap() {
         engine.is_settled_with_one_end(request).await;
     }
     assert_eq!(engine.shared.open.load(Ordering::Relaxed), 0);

@@ -153,7 +153,9 @@ pub(super) async fn signal(
         Problem::new(StatusCode::BAD_REQUEST, &text).with("request_id", id.to_string())
     })?;
     // Nobody sends a body to a request that is not there.
-    engine.summary(id).ok_or(ControlError::Unknown(id))?;
+    let last = engine.shared.log.last(id).await;
+    let last = last.map_err(|error| ControlError::Log(id, error))?;
+    last.ok_or(ControlError::Unknown(id))?;
     let limit = Limit::of_values(engine.shared.settings.body_bytes_max);
     let value = body::value(&headers, body, limit).await?;
     let name = name.to_string();
@@ -190,7 +192,7 @@ async fn refused(engine: &Engine, error: ControlError) -> Problem {
         return problem;
     };
     match standing(engine, request).await {
-        Ok(standing) => problem.with("request_status", standing.status()),
+        Ok(standing) => problem.with("request_status", standing.status().name()),
         Err(_) => problem,
     }
 }

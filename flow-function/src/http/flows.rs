@@ -106,7 +106,7 @@ pub(super) async fn put(
     let flow = read?;
     check_name(&name, flow.name())?;
     let (name, mut view) = (flow.name().clone(), summary(&flow));
-    let put = engine.put_flow(flow)?;
+    let put = engine.put_flow(flow).await?;
     let (status, word) = match put {
         Put::Created => (StatusCode::CREATED, "created"),
         Put::Replaced => (StatusCode::OK, "replaced"),

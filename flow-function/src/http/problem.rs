@@ -7,8 +7,10 @@ use tracing::error;
 use turlough_sdk::FlowError;
 
 use crate::engine::{CallbackError, ControlError, StartError, StepValueError};
+use crate::lists::ListError;
 use crate::machine::Refusal;
 use crate::registry::RegisterError;
+use turlough_keeper::KeeperError;
 
 /// An error as the caller sees it.
 #[derive(Debug)]
@@ -97,9 +99,31 @@ impl From<StartError> for Problem {
                 error!("a request's task was lost while it was recorded");
                 Self::new(StatusCode::INTERNAL_SERVER_ERROR, &text)
             }
+            StartError::Absent(cause) => {
+                error!(%cause, "replica cannot take requests");
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, &text).retry_after(1)
+            }
             StartError::Log(cause) => {
                 error!(%cause, "request could not be recorded");
                 Self::new(StatusCode::SERVICE_UNAVAILABLE, &text).retry_after(1)
+            }
+        }
+    }
+}
+
+impl From<ListError> for Problem {
+    fn from(error: ListError) -> Self {
+        let text = error.to_string();
+        match error {
+            ListError::Keeper(KeeperError::NoPlace(_)) | ListError::Refused { .. } => {
+                Self::new(StatusCode::BAD_REQUEST, &text)
+            }
+            ListError::Keeper(cause) => {
+                error!(%cause, "requests cannot be listed");
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, &text).retry_after(1)
+            }
+            ListError::NoKeeper | ListError::Away { .. } => {
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, &text).retry_after(5)
             }
         }
     }

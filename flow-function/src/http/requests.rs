@@ -5,6 +5,7 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use serde_json::{Value as Json, json};
+use turlough_keeper::{Filter, STATUSES, Status, Summary};
 use turlough_sdk::{FlowName, RequestId, StepPath};
 use turlough_statestore::event::Accepted;
 use turlough_statestore::{Event, Record, Seq};
@@ -14,7 +15,7 @@ use super::extract::{Path, Query, shortened};
 use super::problem::Problem;
 use super::start::accepted;
 use crate::engine::{ControlError, Engine, Which, is_open};
-use crate::index::{Filter, STATUSES, Summary};
+use crate::lists::Page;
 use crate::view::{self, Subject};
 
 /// Most requests in one answer, and how many where the caller does not say.
@@ -44,11 +45,10 @@ impl ListQuery {
             });
             id.transpose()
         };
-        if let Some(status) = &self.status
-            && !STATUSES.contains(&status.as_str())
-        {
-            return Err(wrong("status", status, &STATUSES.join(", ")));
-        }
+        let status = self.status.as_deref().map(|text| {
+            let known = || STATUSES.map(Status::name).join(", ");
+            Status::of_name(text).ok_or_else(|| wrong("status", text, &known()))
+        });
         if let Some(flow) = &self.flow
             && flow.parse::<FlowName>().is_err()
         {
@@ -59,7 +59,8 @@ impl ListQuery {
         }
         Ok(Filter {
             flow: self.flow,
-            status: self.status,
+            status: status.transpose()?,
+            function: None,
             parent: id("parent", self.parent, "the id of a request")?,
             before: id("before", self.before, BEFORE)?,
             limit: self.limit.unwrap_or(LIST_DEFAULT).min(LIST_MAX),
@@ -80,18 +81,7 @@ pub(super) async fn list(
     Query(query): Query<ListQuery>,
 ) -> Result<Response, Problem> {
     let filter = query.filter()?;
-    let (limit, index) = (filter.limit, &engine.shared.index);
-    if let Some(before) = filter.before.filter(|before| !index.can_follow(*before)) {
-        return Err(wrong("before", &before.to_string(), BEFORE));
-    }
-    let found = index.list(&filter);
-    let next = (found.len() == limit)
-        .then(|| found.last().map(|(id, _)| id.to_string()))
-        .flatten();
-    let requests: Vec<_> = found
-        .iter()
-        .map(|(id, summary)| view::summary(*id, summary))
-        .collect();
+    let Page { requests, next } = engine.shared.list(&filter).await?;
     Ok(axum::Json(json!({ "requests": requests, "next": next })).into_response())
 }
 
@@ -112,7 +102,11 @@ pub(super) async fn whole(
     records: Vec<Record>,
     at: Option<Seq>,
 ) -> Result<Json, Problem> {
-    let subject = subject(engine, id, records, at)?;
+    let children = match at {
+        Some(_) => Vec::new(),
+        None => engine.shared.children(id, CHILDREN_MAX).await,
+    };
+    let subject = subject(engine, id, (records, children), at)?;
     let view = projected(id, move || view::request(&subject)).await?;
     view.ok_or_else(|| {
         let text = format!("request {id} was not accepted yet at that event");
@@ -121,9 +115,9 @@ pub(super) async fn whole(
 }
 
 /// How a request stands now, by its log.
-pub(super) async fn standing(engine: &Engine, id: RequestId) -> Result<Summary, Problem> {
+pub(crate) async fn standing(engine: &Engine, id: RequestId) -> Result<Summary, Problem> {
     let records = engine.records(id).await?;
-    let subject = subject(engine, id, records, None)?;
+    let subject = subject(engine, id, (records, Vec::new()), None)?;
     let standing = projected(id, move || view::standing(&subject)).await?;
     Ok(standing.ok_or(ControlError::Unknown(id))?)
 }
@@ -142,7 +136,7 @@ async fn projected<T: Send + 'static>(
 fn subject(
     engine: &Engine,
     id: RequestId,
-    mut records: Vec<Record>,
+    (mut records, children): (Vec<Record>, Vec<Json>),
     at: Option<Seq>,
 ) -> Result<Subject, Problem> {
     let accepted = accepted_in(&records).ok_or(ControlError::Unknown(id))?;
@@ -150,11 +144,6 @@ fn subject(
     let definition = engine
         .definition(flow, &accepted.version)
         .map(|definition| (definition, registry.versions(flow)));
-    let children = engine.shared.index.list(&Filter {
-        parent: Some(id),
-        limit: CHILDREN_MAX,
-        ..Filter::default()
-    });
     if let Some(at) = at {
         records.retain(|record| record.seq <= at);
     }
@@ -258,11 +247,8 @@ mod tests {
             serde_json::from_value(json!(std::collections::HashMap::from(pairs))).unwrap()
         };
         for status in STATUSES {
-            let filter = query("status", status).filter().unwrap();
-            assert_eq!(
-                (filter.status.as_deref(), filter.limit),
-                (Some(status), 100)
-            );
+            let filter = query("status", status.name()).filter().unwrap();
+            assert_eq!((filter.status, filter.limit), (Some(status), 100));
         }
         let id = "0190a1b2-0000-7000-8000-000000000000";
         let filter = query("parent", id).filter().unwrap();

@@ -4,6 +4,7 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use turlough_keeper::{Summary, summary_json};
 use turlough_sdk::RequestId;
 
 use super::answer;
@@ -11,10 +12,8 @@ use super::body::{self, Limit};
 use super::call::{Pairs, call};
 use super::extract::{Key, Path, Query};
 use super::problem::Problem;
-use super::requests::location;
-use crate::engine::{ControlError, Engine, Started};
-use crate::index::Summary;
-use crate::view;
+use super::requests::{location, standing};
+use crate::engine::{Engine, Started};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-turlough-request-id");
 /// Says that an earlier request with the same key was found, and that its answer is this one.
@@ -71,7 +70,7 @@ async fn start(
         mut finished,
     } = engine.start(flow, input, call).await?;
     let mut response = if prefers_async(headers) {
-        begun(&engine, request, headers)?
+        begun(&engine, request, headers).await?
     } else {
         // While its caller waits, this replica waits with its end.
         let _task = engine.shared.tasks.token();
@@ -92,7 +91,7 @@ async fn start(
                 }
             },
             () = tokio::time::sleep(engine.shared.settings.sync_wait) => {
-                begun(&engine, request, headers)?
+                begun(&engine, request, headers).await?
             }
             () = engine.shared.closing.cancelled() => {
                 let text = "the function was shut down before the request's end";
@@ -117,14 +116,17 @@ pub(super) fn accepted(
 ) -> Response {
     let location = location(engine, &format!("requests/{request}"), headers);
     let place = [(header::LOCATION, location)];
-    let view = axum::Json(view::summary(request, standing));
+    let view = axum::Json(summary_json(request, standing));
     (StatusCode::ACCEPTED, place, view).into_response()
 }
 
-/// A request that has begun just now; the index says enough of it.
-fn begun(engine: &Engine, request: RequestId, headers: &HeaderMap) -> Result<Response, Problem> {
-    let standing = engine.summary(request);
-    let standing = standing.ok_or(ControlError::Unknown(request))?;
+/// A request that has begun, just now or under its key.
+async fn begun(
+    engine: &Engine,
+    request: RequestId,
+    headers: &HeaderMap,
+) -> Result<Response, Problem> {
+    let standing = standing(engine, request).await?;
     Ok(accepted(engine, (request, &standing), headers))
 }
 

@@ -149,7 +149,7 @@ impl Bench {
     async fn run(&self, work: Work, inputs: Vec<(&str, Option<Given>)>) -> Attempted {
         let attempt = self.attempt(work, inputs);
         // As the driver does: what runs must be able to change threads.
-        tokio::spawn(run(Arc::clone(&self.context), attempt))
+        tokio::spawn(run(Arc::clone(&self.context), attempt, None))
             .await
             .unwrap()
     }
@@ -158,7 +158,7 @@ impl Bench {
     async fn end(&self, work: Work, input: &str) -> StepEnded {
         match self.run(work, vec![("input", given(input))]).await {
             Attempted::Ended { ended, .. } => ended,
-            called @ Attempted::Called { .. } => panic!("{called:?}"),
+            called => panic!("{called:?}"),
         }
     }
 

@@ -166,7 +166,7 @@ pub(super) fn clean_path(path: &str) -> Result<(), StepError> {
 }
 
 /// A URL or path with query parameters added to it.
-pub(super) fn with_query(mut url: String, query: &[(String, String)]) -> String {
+pub(crate) fn with_query(mut url: String, query: &[(String, String)]) -> String {
     for (name, value) in query {
         let joint = match url.find('?') {
             Some(_) if url.ends_with(['?', '&']) => "",

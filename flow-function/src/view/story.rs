@@ -4,12 +4,12 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use turlough_keeper::{Ended, Summary};
 use turlough_sdk::StepPath;
 use turlough_statestore::event::{Accepted, Delivery, Outcome, StepEnd, StepEnded, Trouble};
 use turlough_statestore::{Event, Kind, Record, Standing};
 
 use super::attempt::Row;
-use crate::index::{Ended, Summary};
 use crate::machine::{Action, Execution, Work};
 
 /// A log up to some event.
@@ -236,14 +236,12 @@ impl<'a> Story<'a> {
             ..Ended::new(outcome, at_us)
         });
         Some(Summary {
-            flow: accepted.flow.clone(),
             version: self.version.unwrap_or(&accepted.version).to_owned(),
-            accepted_us: accepted.at_us,
-            state,
+            standing: state,
             generation: self.generation,
-            parent: accepted.parent.as_ref().map(|parent| parent.request),
             ended,
             kept_until_us: self.kept_until_us,
+            ..Summary::accepted(accepted)
         })
     }
 }

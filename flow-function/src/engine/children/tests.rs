@@ -106,8 +106,14 @@ async fn one_that_is_waited_for_goes_on() {
     let shared = &engine.shared;
     shared.start_child(&name, json("2"), parent).await.unwrap();
     assert!(engine.drain(Duration::from_secs(60)).await);
-    assert_eq!(engine.summary(child).unwrap().status(), "sleeping");
+    assert_eq!(
+        engine.summary(child).await.unwrap().status().name(),
+        "sleeping"
+    );
     shared.cancel_children(request);
     shared.tasks.wait().await;
-    assert_eq!(engine.summary(child).unwrap().status(), "sleeping");
+    assert_eq!(
+        engine.summary(child).await.unwrap().status().name(),
+        "sleeping"
+    );
 }
