@@ -24,7 +24,7 @@ const BATCH_MAX: usize = 1_000;
 /// A batch below this was all there was: the next may gather for a moment, since each costs a change
 /// of threads.
 const BATCH_SMALL: usize = 250;
-const GATHER: Duration = Duration::from_millis(5);
+const GATHER: Duration = Duration::from_millis(20);
 /// Changed rows are stored after this long: requests that end within it cost one row each.
 const FLUSH: Duration = Duration::from_millis(100);
 /// Nothing came for this long: all there is was followed.

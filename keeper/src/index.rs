@@ -171,6 +171,10 @@ impl Index {
             "UPDATE requests SET due_own_us = 0 WHERE due_own_us > ?",
             params![store::number(ahead_us)],
         )?;
+        self.connection.execute(
+            "UPDATE requests SET condemned_us = 0 WHERE holder IS NOT NULL AND condemned_us > ?",
+            params![store::number(ahead_us)],
+        )?;
         self.tell()
     }
 

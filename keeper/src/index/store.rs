@@ -1,6 +1,6 @@
 //! Rows into the tables.
 
-use rusqlite::{Connection, params};
+use rusqlite::{Connection, OptionalExtension as _, params};
 use turlough_sdk::RequestId;
 
 use super::{Entry, HOT_MAX, Index, IndexError, points};
@@ -12,6 +12,9 @@ const PUT: &str = "INSERT INTO requests (id, class, accepted_us, parent, holder,
     ON CONFLICT (id) DO UPDATE SET class = ?2, accepted_us = ?3, parent = ?4, holder = ?5, \
     condemned_us = ?6, due_wall_us = ?7, due_own_us = ?8, kept_until_us = ?9, settled_us = ?10, \
     is_doomed = ?11, last_seq = ?12, log_bytes = ?13, rest = ?14";
+
+const TAKE: &str = "DELETE FROM requests WHERE id = ? \
+    RETURNING class, log_bytes, kept_until_us IS NOT NULL";
 
 /// How a row is counted.
 #[derive(Debug, Clone, Copy)]
@@ -112,16 +115,19 @@ impl Index {
         self.flush()?;
         self.in_transaction(|index| {
             for request in requests {
-                index.warm(*request)?;
-                let Some(entry) = index.hot.remove(request) else {
-                    continue;
-                };
+                index.hot.remove(request);
                 let id = request.as_uuid();
-                let sql = "DELETE FROM requests WHERE id = ?";
-                let mut statement = index.connection.prepare_cached(sql)?;
-                statement.execute([id.as_bytes().as_slice()])?;
+                let mut statement = index.connection.prepare_cached(TAKE)?;
+                let gone = statement.query_row([id.as_bytes().as_slice()], |row| {
+                    Ok(Tally {
+                        class: row.get(0)?,
+                        log_bytes: row.get(1)?,
+                        is_kept: row.get(2)?,
+                    })
+                });
+                let gone = gone.optional()?;
                 drop(statement);
-                index.count(entry.stored, None);
+                index.count(gone, None);
             }
             Ok(())
         })?;

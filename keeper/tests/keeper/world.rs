@@ -92,7 +92,8 @@ impl World {
     /// A keeper that is caught up and active.
     pub(crate) async fn keeper_with(&self, options: Options) -> Keeper {
         let keeper = Keeper::start(self.state.clone(), options).await.unwrap();
-        keeper.caught_up().await;
+        let caught_up = tokio::time::timeout(Duration::from_secs(60), keeper.caught_up());
+        caught_up.await.expect("it is caught up within a minute");
         until("it is active", async || keeper.is_active().then_some(())).await;
         keeper
     }
