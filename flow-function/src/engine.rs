@@ -112,7 +112,7 @@ impl Engine {
     /// # Errors
     /// An HTTP client that cannot be made.
     pub fn new(settings: Settings) -> Result<Self, reqwest::Error> {
-        let state = State::in_memory(&settings.state_options());
+        let state = State::in_memory(&settings.state.options(&settings.tenant, &settings.function));
         Self::with_state(settings, state)
     }
 

@@ -47,7 +47,7 @@ impl Shared {
         let keeper = self.keeper.get_or_try_init(|| async {
             let settings = &self.settings;
             let mut options = Options::new(self.replica, settings.tenant.clone());
-            options.index = match &settings.state {
+            options.index = match &settings.state.url {
                 StateUrl::File(dir) => {
                     IndexPlace::File(dir.join(format!("{}.index", settings.function)))
                 }
@@ -56,8 +56,8 @@ impl Shared {
             let (ended_max, bytes_max) = (settings.ended_max, settings.ended_bytes_max);
             options.retention = Some(Retention::new(ended_max, bytes_max));
             options.keep_failed_max = settings.keep_failed_max;
-            options.heartbeat = settings.heartbeat;
-            options.max_age = settings.state_max_age;
+            options.heartbeat = settings.state.heartbeat;
+            options.max_age = settings.state.max_age;
             let keeper = Keeper::start(self.state.clone(), options).await?;
             keeper.caught_up().await;
             Ok::<_, KeeperError>(keeper)

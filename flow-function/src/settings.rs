@@ -4,8 +4,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use turlough_keeper::StateSettings;
 use turlough_sdk::{FunctionName, TenantId, parse_duration};
-use turlough_statestore::{Options, StateUrl, Storage, Sync};
 
 use crate::outside::HttpAllow;
 
@@ -73,38 +73,9 @@ pub struct Settings {
     #[arg(long, env = "TURLOUGH_DATA_BYTES_MAX", default_value_t = 4 << 30)]
     pub data_bytes_max: u64,
 
-    /// Where requests are kept: `memory:`, `file:<dir>`, `nats://host:port` or `redis://host:port`
-    #[arg(long, env = "TURLOUGH_STATE", default_value = "memory:")]
-    pub state: StateUrl,
-
-    /// How long what is appended to a log is kept; of an open request that outlives half of it, a
-    /// snapshot is written
-    #[arg(long, env = "TURLOUGH_STATE_MAX_AGE", default_value = "168h", value_parser = parse_duration)]
-    pub state_max_age: Duration,
-
-    /// Copies that JetStream keeps, 1 to 5; read where its streams are made
-    #[arg(long, env = "TURLOUGH_STATE_REPLICAS", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=5))]
-    pub state_replicas: u8,
-
-    /// Where JetStream keeps logs, file or memory; read where its streams are made
-    #[arg(long, env = "TURLOUGH_STATE_STORAGE", default_value = "file", value_parser = storage)]
-    pub state_storage: Storage,
-
-    /// When logs in files are forced to the disk: always, or at an interval
-    #[arg(long, env = "TURLOUGH_STATE_SYNC", default_value = "200ms", value_parser = sync)]
-    pub state_sync: Sync,
-
-    /// File of credentials for NATS
-    #[arg(long, env = "TURLOUGH_STATE_CREDENTIALS")]
-    pub state_credentials: Option<PathBuf>,
-
-    /// How long a replica counts as alive after its last heartbeat
-    #[arg(long, env = "TURLOUGH_HEARTBEAT", default_value = "10s", value_parser = parse_duration)]
-    pub heartbeat: Duration,
-
-    /// Bytes that all logs may take; from 80 % of it on no request is accepted, and open ones go on
-    #[arg(long, env = "TURLOUGH_STATE_BYTES_MAX", default_value_t = 1 << 30)]
-    pub state_bytes_max: u64,
+    /// Where and how requests are kept.
+    #[command(flatten)]
+    pub state: StateSettings,
 
     /// Ended requests that stay listed; the oldest are forgotten past it
     #[arg(long, env = "TURLOUGH_ENDED_MAX", default_value_t = 10_000)]
@@ -172,21 +143,6 @@ impl Settings {
         <Defaults as clap::Parser>::parse_from(["flow-function"]).settings
     }
 
-    /// How the state is kept.
-    #[must_use]
-    pub fn state_options(&self) -> Options {
-        Options {
-            bytes_max: self.state_bytes_max,
-            heartbeat: self.heartbeat,
-            max_age: self.state_max_age,
-            replicas: self.state_replicas,
-            storage: self.state_storage,
-            sync: self.state_sync,
-            credentials: self.state_credentials.clone(),
-            ..Options::new(self.tenant.clone(), self.function.clone())
-        }
-    }
-
     /// Address and port to listen on.
     #[must_use]
     pub const fn address(&self) -> SocketAddr {
@@ -199,25 +155,6 @@ fn parse_keep(text: &str) -> Result<Duration, String> {
         return Ok(Duration::ZERO);
     }
     parse_duration(text)
-}
-
-fn storage(text: &str) -> Result<Storage, String> {
-    match text {
-        "file" => Ok(Storage::File),
-        "memory" => Ok(Storage::Memory),
-        _ => Err(format!(
-            "{text:?} is no place for logs; write file or memory"
-        )),
-    }
-}
-
-fn sync(text: &str) -> Result<Sync, String> {
-    if text == "always" {
-        return Ok(Sync::Always);
-    }
-    let every = parse_duration(text);
-    let every = every.map_err(|error| format!("{error}; or write always"))?;
-    Ok(Sync::Every(every))
 }
 
 fn inline_bytes(text: &str) -> Result<usize, String> {

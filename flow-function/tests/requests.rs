@@ -498,7 +498,7 @@ async fn past_the_bound_on_open_requests_the_answer_is_503() {
 async fn when_the_logs_are_nearly_full_the_answer_is_503_and_what_was_accepted_goes_on() {
     let flow = read_yaml(ECHO).unwrap();
     let platform = Platform::with(vec![flow], |s| {
-        s.state_bytes_max = 100_000;
+        s.state.bytes_max = 100_000;
         s.ended_bytes_max = u64::MAX;
     });
     let platform = platform.await;

@@ -189,7 +189,8 @@ impl Gateway {
     }
 
     async fn start(&self, function: &StackFunction) -> Result<Started, StartError> {
-        let registered = self.registry.add(function.spec.clone(), 1)?;
+        let replicas = function.spec.replicas_min();
+        let registered = self.registry.add(function.spec.clone(), replicas)?;
         let started = self.supervisor.start(registered, function.process.clone());
         let started = started.await;
         if started.is_err() {

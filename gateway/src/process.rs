@@ -152,8 +152,8 @@ impl Supervisor {
         })
     }
 
-    /// Starts a function and waits until it is healthy. From then on it is kept
-    /// running until the supervisor stops; one that never was healthy is not
+    /// Starts the replicas of a function and waits until all are healthy; it tells of the first. From
+    /// then on each is kept running until the supervisor stops; one that never was healthy is not
     /// tried again.
     pub(crate) async fn start(
         &self,
@@ -162,17 +162,29 @@ impl Supervisor {
     ) -> Result<Started, StartError> {
         let name = function.spec().name.clone();
         let log = FunctionLog::open(&name, self.shared.config.log_dir.as_deref()).await?;
-        let (report, first) = oneshot::channel();
-        let replica = Replica {
-            function,
-            process,
-            log,
-            shared: Arc::clone(&self.shared),
-            shutdown: self.shutdown.child_token(),
-        };
-        self.replicas().spawn(replica.run(report));
-        let stopped = |_| Err(StartError::Stopped { function: name });
-        first.await.unwrap_or_else(stopped)
+        let mut reports = Vec::new();
+        for _ in 0..function.replicas().max(1) {
+            let (report, told) = oneshot::channel();
+            let replica = Replica {
+                function: Arc::clone(&function),
+                process: process.clone(),
+                log: log.clone(),
+                shared: Arc::clone(&self.shared),
+                shutdown: self.shutdown.child_token(),
+            };
+            self.replicas().spawn(replica.run(report));
+            reports.push(told);
+        }
+        let mut first = None;
+        for told in reports {
+            let stopped = |_| {
+                let function = name.clone();
+                Err(StartError::Stopped { function })
+            };
+            let started = told.await.unwrap_or_else(stopped)?;
+            first.get_or_insert(started);
+        }
+        first.ok_or(StartError::Stopped { function: name })
     }
 
     /// Stops every process and waits for it.

@@ -29,6 +29,6 @@ pub use clock::Clock;
 pub use index::{Counts, IndexError};
 pub use keeper::{Behind, DeleteError, Keeper, KeeperError};
 pub use options::{IndexPlace, Options, Retention};
-pub use process::main_with;
-pub use settings::Settings;
+pub use process::{main_with, run_until};
+pub use settings::{Settings, StateSettings};
 pub use summary::{Claimant, Ended, Filter, STATUSES, Status, Summary, summary_json};

@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use tower_service::Service as _;
 use tracing::{info, warn};
 use turlough_sdk::ReplicaId;
-use turlough_statestore::{Options as StateOptions, State, StateUrl, Sync};
+use turlough_statestore::State;
 use uuid::Uuid;
 
 use crate::http;
@@ -55,11 +55,11 @@ pub fn main_with(settings: Settings) -> ExitCode {
 }
 
 async fn run(settings: Settings) -> Result<(), anyhow::Error> {
-    if let StateUrl::Memory | StateUrl::File(_) = settings.state {
+    if settings.state.is_of_one_process() {
         bail!(
             "state {} is of one process, and the flow-function that has it keeps it; \
              start a keeper for nats://… or redis://… only",
-            settings.state
+            settings.state.url
         );
     }
     let address = settings.address();
@@ -73,7 +73,19 @@ async fn run(settings: Settings) -> Result<(), anyhow::Error> {
         wait_for_signal().await;
         stopping.cancel();
     });
-    let text = format!("waiting for the state at {}", settings.state);
+    run_until(settings, listener, stop).await
+}
+
+/// Runs a keeper on a listener until `stop`, in a process that does other things, too.
+///
+/// # Errors
+/// A state that cannot be used as it is; an index that cannot be had.
+pub async fn run_until(
+    settings: Settings,
+    listener: TcpListener,
+    stop: CancellationToken,
+) -> Result<(), anyhow::Error> {
+    let text = format!("waiting for the state at {}", settings.state.url);
     let (answers, routers) = watch::channel(http::waiting_router(text));
     let serving = tokio::spawn(serve(listener, routers, stop.clone()));
     let state = tokio::select! {
@@ -89,16 +101,9 @@ async fn run(settings: Settings) -> Result<(), anyhow::Error> {
 
 /// The state, once it can be had.
 async fn connect(settings: &Settings) -> Result<State, anyhow::Error> {
-    let function = "keeper".parse()?;
-    let options = StateOptions {
-        bytes_max: settings.state_bytes_max,
-        max_age: settings.max_age,
-        heartbeat: settings.heartbeat,
-        sync: Sync::Every(settings.sync_interval),
-        ..StateOptions::new(settings.tenant.clone(), function)
-    };
+    let options = settings.state.options(&settings.tenant, &"keeper".parse()?);
     loop {
-        match State::open(&settings.state, &options).await {
+        match State::open(&settings.state.url, &options).await {
             Ok(state) => return Ok(state),
             Err(error) if error.passes() => {
                 warn!(%error, "state cannot be reached; trying again");
@@ -120,9 +125,9 @@ fn options(settings: &Settings) -> Options {
         gateway_url: settings.gateway_url.clone(),
         index,
         keep_failed_max: settings.keep_failed_max,
-        heartbeat: settings.heartbeat,
-        max_age: settings.max_age,
-        sync_interval: settings.sync_interval,
+        heartbeat: settings.state.heartbeat,
+        max_age: settings.state.max_age,
+        sync_interval: settings.state.sync_interval(),
         deletions_per_s: settings.deletions_per_s,
         ..Options::new(replica, settings.tenant.clone())
     }

@@ -1,18 +1,20 @@
 //! Settings: environment variables, and flags of the same name.
 
+mod state;
+
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
-use std::time::Duration;
 
-use turlough_sdk::{TenantId, parse_duration};
-use turlough_statestore::StateUrl;
+use turlough_sdk::TenantId;
+
+pub use state::StateSettings;
 
 /// How a keeper's process runs.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Settings {
-    /// Where the state is kept: nats://host:port or redis://host:port
-    #[arg(long, env = "TURLOUGH_STATE")]
-    pub state: StateUrl,
+    /// Where and how the state is kept.
+    #[command(flatten)]
+    pub state: StateSettings,
 
     /// Whose requests these are
     #[arg(long, env = "TURLOUGH_TENANT", default_value = "default")]
@@ -37,22 +39,6 @@ pub struct Settings {
     /// Failed requests that are kept for a restart at once; the oldest are let go past it
     #[arg(long, env = "TURLOUGH_KEEP_FAILED_MAX", default_value_t = 1_000)]
     pub keep_failed_max: usize,
-
-    /// How long appends are kept, as the state is set
-    #[arg(long, env = "TURLOUGH_STATE_MAX_AGE", default_value = "7d", value_parser = parse_duration)]
-    pub max_age: Duration,
-
-    /// How long a replica's heartbeat lasts, as the state is set
-    #[arg(long, env = "TURLOUGH_HEARTBEAT", default_value = "10s", value_parser = parse_duration)]
-    pub heartbeat: Duration,
-
-    /// How often the state is forced to the disk: what a power loss may take
-    #[arg(long, env = "TURLOUGH_STATE_SYNC", default_value = "200ms", value_parser = parse_duration)]
-    pub sync_interval: Duration,
-
-    /// Bytes that all logs may take
-    #[arg(long, env = "TURLOUGH_STATE_BYTES_MAX", default_value_t = 1 << 30)]
-    pub state_bytes_max: u64,
 
     /// Logs that are deleted in a second, of requests that somebody asked to delete
     #[arg(long, env = "TURLOUGH_DELETIONS_PER_S", default_value_t = 200)]

@@ -97,6 +97,7 @@ impl Local {
         };
         let started = &mut self.started;
         if let Some(stack) = plan.stack.clone() {
+            refuse_replicas(&stack)?;
             let stack = for_this_machine(stack, self.drain);
             let all = stack.functions().len();
             terminal.progress(&format!("starting {}", amount::count(all, "function")));
@@ -232,6 +233,28 @@ fn for_this_machine(mut stack: Stack, drain: Duration) -> Stack {
         }
     }
     stack
+}
+
+/// State in memory or in a folder is of one process.
+fn refuse_replicas(stack: &Stack) -> Result<(), Failure> {
+    for function in stack.functions() {
+        let label = function.spec.labels.get(FLOW_FUNCTION_LABEL);
+        let replicas = function.spec.replicas_min();
+        if replicas == 1 || label.is_none_or(|value| value != "true") {
+            continue;
+        }
+        let own = function.process.environment.get("TURLOUGH_STATE").cloned();
+        let state = own.or_else(|| std::env::var("TURLOUGH_STATE").ok());
+        let state = state.unwrap_or_else(|| "memory:".to_owned());
+        if state.starts_with("memory:") || state.starts_with("file:") {
+            return Err(Failure::input(anyhow!(
+                "function {} is to have {replicas} replicas, and its state {state} is of one process; \
+                 set TURLOUGH_STATE to nats://… or redis://…, or com.openfaas.scale.min to 1",
+                function.spec.name
+            )));
+        }
+    }
+    Ok(())
 }
 
 fn broken_off<E: Into<anyhow::Error>>(

@@ -145,7 +145,7 @@ impl Driver {
     fn call_by(&self, run: &Run) -> Option<Duration> {
         let vertex = run.vertex();
         let is_bound = !vertex.idempotent || vertex.compensate.is_some();
-        is_bound.then(|| self.sent + self.shared.settings.heartbeat / 2)
+        is_bound.then(|| self.sent + self.shared.settings.state.heartbeat / 2)
     }
 
     /// Starts that were recorded too long ago, and whose calls were not made: they are recorded again.

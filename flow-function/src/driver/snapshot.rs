@@ -40,7 +40,7 @@ pub(super) fn newest_us(records: &[Record]) -> u64 {
 impl Driver {
     /// Writes a snapshot where one is due. Where somebody else appends meanwhile, it stays due.
     pub(super) async fn keep_head(&mut self) -> Result<(), DriveError> {
-        let age_us = u64::try_from(self.shared.settings.state_max_age.as_micros() / 2);
+        let age_us = u64::try_from(self.shared.settings.state.max_age.as_micros() / 2);
         let due_us = self.snapshot_us.saturating_add(age_us.unwrap_or(u64::MAX));
         let asked = self.asked == Some(Why::Snapshot);
         if !asked && now_us() < due_us || self.execution.is_ended() {

@@ -78,7 +78,7 @@ impl Shared {
 
     async fn beat_on(self: Arc<Self>) {
         loop {
-            tokio::time::sleep(self.settings.heartbeat / 4).await;
+            tokio::time::sleep(self.settings.state.heartbeat / 4).await;
             let takes = !self.draining.is_cancelled();
             if let Err(error) = self.beat(takes).await {
                 warn!(%error, "heartbeat was not written");
@@ -200,7 +200,7 @@ impl Shared {
             return Ok(true);
         }
         let link = *self.state.link.borrow();
-        if !link.is_up || link.since.elapsed() < self.settings.heartbeat {
+        if !link.is_up || link.since.elapsed() < self.settings.state.heartbeat {
             return Ok(false);
         }
         let beat = self.state.replicas.get(&holder.replica.to_string()).await?;

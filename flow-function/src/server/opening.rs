@@ -24,8 +24,8 @@ pub(super) async fn open(
     listener: TcpListener,
     settings: &Settings,
 ) -> Result<(TcpListener, State), ServeError> {
-    let url = &settings.state;
-    let options = settings.state_options();
+    let url = &settings.state.url;
+    let options = settings.state.options(&settings.tenant, &settings.function);
     let wrong = |source| ServeError::State {
         url: url.clone(),
         source,

@@ -11,6 +11,9 @@ use serde::{Deserialize, Serialize};
 use super::{Endpoint, FunctionName};
 use crate::metrics::FunctionMetrics;
 
+/// Processes of one function at most: each is one of this machine's.
+pub const REPLICAS_MAX: u32 = 32;
+
 /// What a function was deployed as; shown by `/system/functions`.
 #[derive(Clone, Debug)]
 pub struct FunctionSpec {
@@ -38,6 +41,15 @@ pub struct Resources {
 }
 
 impl FunctionSpec {
+    /// Replicas that it is to have: OpenFaaS's label `com.openfaas.scale.min`, 1 without it, and
+    /// [`REPLICAS_MAX`] at most.
+    #[must_use]
+    pub fn replicas_min(&self) -> u32 {
+        let label = self.labels.get("com.openfaas.scale.min");
+        let replicas = label.and_then(|text| text.trim().parse().ok());
+        replicas.unwrap_or(1).clamp(1, REPLICAS_MAX)
+    }
+
     /// A function of which nothing but the name is known.
     #[must_use]
     pub fn new(name: FunctionName) -> Self {
