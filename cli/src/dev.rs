@@ -5,6 +5,7 @@
 
 mod announcement;
 mod guest;
+mod keeper;
 mod local;
 mod log;
 mod plan;

@@ -49,6 +49,11 @@ pub enum IndexPlace {
     File(PathBuf),
 }
 
+impl IndexPlace {
+    /// How a setting says [`IndexPlace::Memory`].
+    pub const MEMORY: &str = "memory:";
+}
+
 /// What is kept of settled requests; the oldest are forgotten past either bound.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Retention {

@@ -116,7 +116,7 @@ async fn connect(settings: &Settings) -> Result<State, anyhow::Error> {
 
 fn options(settings: &Settings) -> Options {
     let replica = ReplicaId::from_uuid(Uuid::new_v4());
-    let index = if settings.keeper_index == Path::new("memory:") {
+    let index = if settings.keeper_index == Path::new(IndexPlace::MEMORY) {
         IndexPlace::Memory
     } else {
         IndexPlace::File(settings.keeper_index.clone())

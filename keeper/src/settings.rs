@@ -46,6 +46,17 @@ pub struct Settings {
 }
 
 impl Settings {
+    /// The settings that an empty command line gives; environment variables count.
+    #[must_use]
+    pub fn from_environment() -> Self {
+        #[derive(clap::Parser)]
+        struct Defaults {
+            #[command(flatten)]
+            settings: Settings,
+        }
+        <Defaults as clap::Parser>::parse_from(["keeper"]).settings
+    }
+
     /// Address and port to listen on.
     #[must_use]
     pub const fn address(&self) -> SocketAddr {

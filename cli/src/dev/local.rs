@@ -16,6 +16,7 @@ use turlough_gateway::{
 use turlough_sdk::format_duration;
 
 use super::DevArguments;
+use super::keeper::DevKeeper;
 use super::plan::Plan;
 use crate::amount;
 use crate::exit::Failure;
@@ -36,6 +37,7 @@ pub(super) struct Local {
     drain: Duration,
     gateway: GatewayState,
     flows: Option<FlowsFunction>,
+    keeper: Option<DevKeeper>,
 }
 
 /// The gateway serves from the moment that it is bound; once its functions run it is handed to a task.
@@ -70,10 +72,16 @@ impl Local {
             ..defaults
         };
         let gateway = Gateway::bind(config).await.map_err(Failure::platform)?;
+        let mut settings = Settings::from_environment();
+        settings.gateway_url = gateway.url();
+        let keeper = DevKeeper::start(&settings).await?;
+        if let Some(keeper) = &keeper {
+            settings.keeper_url = Some(keeper.url.clone());
+        }
         let flows = if plan.flows.is_empty() {
             None
         } else {
-            Some(FlowsFunction::start(&gateway, plan, arguments.drain).await?)
+            Some(FlowsFunction::start(&gateway, plan, settings, arguments.drain).await?)
         };
         Ok(Self {
             gateway_url: gateway.url(),
@@ -82,6 +90,7 @@ impl Local {
             drain: arguments.drain,
             gateway: GatewayState::Bound(Box::new(gateway)),
             flows,
+            keeper,
         })
     }
 
@@ -98,7 +107,8 @@ impl Local {
         let started = &mut self.started;
         if let Some(stack) = plan.stack.clone() {
             refuse_replicas(&stack)?;
-            let stack = for_this_machine(stack, self.drain);
+            let keeper_url = self.keeper.as_ref().map(|keeper| keeper.url.as_str());
+            let stack = for_this_machine(stack, self.drain, keeper_url);
             let all = stack.functions().len();
             terminal.progress(&format!("starting {}", amount::count(all, "function")));
             let starting = gateway.start_stack(&stack, |function| {
@@ -138,9 +148,20 @@ impl Local {
                 None => std::future::pending().await,
             }
         };
+        let keeper = async {
+            match &mut self.keeper {
+                Some(keeper) => {
+                    let ended = keeper.ended().await;
+                    self.keeper = None;
+                    broken_off("the keeper", ended)
+                }
+                None => std::future::pending().await,
+            }
+        };
         tokio::select! {
             failure = gateway => failure,
             failure = flows => failure,
+            failure = keeper => failure,
         }
     }
 
@@ -167,6 +188,9 @@ impl Local {
                 tracing::error!("the gateway did not stop well: {error:#}");
             }
         }
+        if let Some(keeper) = self.keeper {
+            keeper.stop().await;
+        }
     }
 
     fn run_gateway(&mut self) {
@@ -182,11 +206,14 @@ impl Local {
 }
 
 impl FlowsFunction {
-    async fn start(gateway: &Gateway, plan: &Plan, drain: Duration) -> Result<Self, Failure> {
+    async fn start(
+        gateway: &Gateway,
+        plan: &Plan,
+        mut settings: Settings,
+        drain: Duration,
+    ) -> Result<Self, Failure> {
         let name = FLOWS_FUNCTION;
-        let mut settings = Settings::from_environment();
         settings.function = name.parse().map_err(Failure::platform)?;
-        settings.gateway_url = gateway.url();
         settings.listen = Ipv4Addr::LOCALHOST.into();
         settings.port = 0;
         settings.drain = drain;
@@ -214,7 +241,7 @@ impl FlowsFunction {
 
 /// Flow-functions listen on all addresses, as containers must; here on this machine's alone. They
 /// have as long for their open requests as the one in this process.
-fn for_this_machine(mut stack: Stack, drain: Duration) -> Stack {
+fn for_this_machine(mut stack: Stack, drain: Duration, keeper_url: Option<&str>) -> Stack {
     let plain = !std::io::stderr().is_terminal();
     for function in stack.functions_mut() {
         let label = function.spec.labels.get(FLOW_FUNCTION_LABEL);
@@ -227,6 +254,9 @@ fn for_this_machine(mut stack: Stack, drain: Duration) -> Stack {
             };
             default("TURLOUGH_LISTEN", "127.0.0.1");
             default("TURLOUGH_DRAIN", &format_duration(drain));
+            if let Some(url) = keeper_url {
+                default("TURLOUGH_KEEPER_URL", url);
+            }
             if plain {
                 default("NO_COLOR", "1");
             }
