@@ -1,5 +1,7 @@
 //! The program itself.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by it")]
+
 use std::process::Command;
 
 fn keeper(arguments: &[&str]) -> (bool, String) {

@@ -273,6 +273,8 @@ async fn half_an_age_after_the_last_snapshot_another_is_due() {
     tokio::time::sleep(HEARTBEAT).await;
     world.clock.jump(150_000_000);
     world.hint_is(&sleeping, Why::Snapshot).await;
+    let word = tokio::time::timeout(Duration::ZERO, replica.words.next()).await;
+    assert!(word.is_err(), "the other has a younger one: {word:?}");
     world.clock.jump(400_000_000);
     assert_eq!(replica.word().await, Word::Poke { request: held.id });
 }

@@ -64,7 +64,10 @@ async fn a_lease_that_is_given_back_is_taken_at_once() {
         ..options
     };
     let second = Keeper::start(world.state.clone(), options).await.unwrap();
+    let lease = async || world.state.replicas.get("keeper.acme").await.unwrap();
+    let of_first = lease().await;
     first.stop().await;
+    assert!(of_first.is_some() && lease().await != of_first);
     until("the other acts", async || second.is_active().then_some(())).await;
     assert!(!first.is_active());
 }
