@@ -5,113 +5,126 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
-use serde_json::Value as Json;
+use serde_json::{Value as Json, json};
 use tokio::task::JoinSet;
 
-use crate::scenario::Scenario;
+use crate::exchange::{Exchange, Flaw};
+use crate::statistics;
 
-/// What came of it. Latencies are from sending to the last byte of the answer, in µs.
+/// When it is over.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Until {
+    /// So many requests were sent.
+    Requests(u64),
+    /// So much time has passed; what was sent by then is awaited.
+    Elapsed(Duration),
+}
+
+/// What came of it. Latencies are from sending to the last byte of the answer, in ns.
 #[derive(Debug)]
 pub(crate) struct Outcome {
     pub(crate) right: u64,
     pub(crate) wrong: u64,
     pub(crate) failed: u64,
     pub(crate) first_problem: Option<String>,
-    pub(crate) latency_us: Histogram<u64>,
+    pub(crate) latency_ns: Histogram<u64>,
     pub(crate) took: Duration,
 }
 
-enum Answer {
-    Right,
-    Wrong(String),
-    Failed(String),
-}
-
-pub(crate) async fn run(
+/// Request number n, from 1 on, is `exchange(n)`.
+pub(crate) async fn run<F>(
     http: &reqwest::Client,
-    url: &str,
-    scenario: Scenario,
-    requests: u64,
+    until: Until,
     concurrency: u64,
-) -> Outcome {
+    exchange: F,
+) -> Outcome
+where
+    F: Fn(u64) -> Exchange + Clone + Send + 'static,
+{
     let begin = Instant::now();
     let next = Arc::new(AtomicU64::new(1));
     let mut senders = JoinSet::new();
     for _ in 0..concurrency {
-        let (http, url, next) = (http.clone(), url.to_owned(), Arc::clone(&next));
+        let (http, exchange, next) = (http.clone(), exchange.clone(), Arc::clone(&next));
         senders.spawn(async move {
-            let mut answers = Vec::new();
+            let mut outcome = Outcome::new();
             loop {
                 let n = next.fetch_add(1, Ordering::Relaxed);
-                if n > requests {
-                    return answers;
+                let over = match until {
+                    Until::Requests(requests) => n > requests,
+                    Until::Elapsed(limit) => begin.elapsed() >= limit,
+                };
+                if over {
+                    return outcome;
                 }
-                let sent = Instant::now();
-                let answer = send(&http, &url, scenario, n).await;
-                answers.push((answer, sent.elapsed()));
+                let (took, result) = exchange(n).make(&http).await;
+                outcome.add(took, result);
             }
         });
     }
-    let answers = senders.join_all().await;
-    let mut outcome = Outcome {
-        right: 0,
-        wrong: 0,
-        failed: 0,
-        first_problem: None,
-        latency_us: histogram(),
-        took: begin.elapsed(),
-    };
-    for (answer, took) in answers.into_iter().flatten() {
-        outcome
-            .latency_us
-            .saturating_record(u64::try_from(took.as_micros()).unwrap_or(u64::MAX));
-        let problem = match answer {
-            Answer::Right => {
-                outcome.right += 1;
-                continue;
+    let mut all = Outcome::new();
+    for outcome in senders.join_all().await {
+        all.merge(outcome);
+    }
+    all.took = begin.elapsed();
+    all
+}
+
+impl Outcome {
+    fn new() -> Self {
+        Self {
+            right: 0,
+            wrong: 0,
+            failed: 0,
+            first_problem: None,
+            latency_ns: statistics::histogram(),
+            took: Duration::ZERO,
+        }
+    }
+
+    fn add(&mut self, took: Duration, result: Result<(), Flaw>) {
+        let took = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
+        self.latency_ns.saturating_record(took);
+        let problem = match result {
+            Ok(()) => {
+                self.right += 1;
+                return;
             }
-            Answer::Wrong(text) => {
-                outcome.wrong += 1;
+            Err(Flaw::Wrong(text)) => {
+                self.wrong += 1;
                 text
             }
-            Answer::Failed(text) => {
-                outcome.failed += 1;
+            Err(Flaw::Failed(text)) => {
+                self.failed += 1;
                 text
             }
         };
-        outcome.first_problem.get_or_insert(problem);
+        self.first_problem.get_or_insert(problem);
     }
-    outcome
-}
 
-async fn send(http: &reqwest::Client, url: &str, scenario: Scenario, n: u64) -> Answer {
-    let (body, expected) = scenario.exchange(n);
-    let exchange = async {
-        let answer = http.post(url).json(&body).send().await?;
-        let status = answer.status();
-        Ok::<_, reqwest::Error>((status, answer.bytes().await?))
-    };
-    match exchange.await {
-        Ok((status, bytes)) if status == 200 => match serde_json::from_slice::<Json>(&bytes) {
-            Ok(found) if found == expected => Answer::Right,
-            _ => {
-                let found = String::from_utf8_lossy(&bytes).into_owned();
-                Answer::Wrong(format!("{body} gave {found}, expected {expected}"))
-            }
-        },
-        Ok((status, bytes)) => Answer::Failed(format!(
-            "{body} gave {status}: {}",
-            String::from_utf8_lossy(&bytes)
-        )),
-        Err(error) => Answer::Failed(format!("{body}: {error:?}")),
+    fn merge(&mut self, other: Self) {
+        self.right += other.right;
+        self.wrong += other.wrong;
+        self.failed += other.failed;
+        self.first_problem = self.first_problem.take().or(other.first_problem);
+        // It cannot fail: both have the same bounds.
+        let _ = self.latency_ns.add(other.latency_ns);
     }
-}
 
-/// Three significant digits, up to a minute.
-#[allow(
-    clippy::unwrap_used,
-    reason = "the bounds are constants that the crate accepts"
-)]
-fn histogram() -> Histogram<u64> {
-    Histogram::new_with_bounds(1, 60_000_000, 3).unwrap()
+    pub(crate) fn report(&self) -> Json {
+        let quantile = |q: f64| self.latency_ns.value_at_quantile(q) as f64 / 1e6;
+        let seconds = self.took.as_secs_f64();
+        json!({
+            "right": self.right,
+            "wrong": self.wrong,
+            "failed": self.failed,
+            "seconds": seconds,
+            "requests_per_second": self.right as f64 / seconds,
+            "latency_ms": {
+                "p50": quantile(0.5), "p90": quantile(0.9), "p99": quantile(0.99),
+                "max": quantile(1.0),
+            },
+            "first_problem": self.first_problem,
+        })
+    }
 }

@@ -3,7 +3,7 @@
 use serde_json::{Value as Json, json};
 
 /// A flow of the examples whose every answer is known.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Scenario {
     /// The flow of etl-examples/fizz-buzz, for the numbers from 1 on
     FizzBuzz,
