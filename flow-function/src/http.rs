@@ -91,6 +91,9 @@ async fn ready(State(engine): State<Engine>) -> Response {
     if engine.shared.draining.is_cancelled() {
         return Problem::new(StatusCode::SERVICE_UNAVAILABLE, "shutting down").into_response();
     }
+    if let Some(reason) = engine.shared.absence() {
+        return Problem::new(StatusCode::SERVICE_UNAVAILABLE, reason).into_response();
+    }
     if let Err(error) = engine.shared.refuse_abandoned() {
         return Problem::from(error).into_response();
     }

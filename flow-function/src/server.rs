@@ -6,6 +6,7 @@ use std::io::Write as _;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::Parser;
 use tokio::net::TcpListener;
@@ -118,6 +119,7 @@ impl Server {
     /// # Errors
     /// None for now: what goes wrong with a connection ends that connection.
     pub async fn run(self, shutdown: CancellationToken) -> Result<(), ServeError> {
+        tokio::spawn(Arc::clone(&self.engine.shared).attend_soon());
         let (engine, grace) = (self.engine.clone(), self.engine.shared.settings.drain);
         let draining = async move {
             shutdown.cancelled().await;

@@ -56,6 +56,26 @@ impl Shared {
         attended.await.map(drop)
     }
 
+    /// The same, as soon as it can be.
+    pub(crate) async fn attend_soon(self: Arc<Self>) {
+        while let Err(error) = self.attend().await {
+            warn!(%error, "this replica cannot take requests yet");
+            tokio::select! {
+                () = tokio::time::sleep(AGAIN) => {}
+                () = self.closing.cancelled() => return,
+            }
+        }
+    }
+
+    /// Why this replica takes no requests now, where it does not.
+    pub(crate) fn absence(&self) -> Option<&'static str> {
+        if !self.attending.initialized() {
+            return Some("it is not known to others yet");
+        }
+        let is_up = self.state.link.borrow().is_up;
+        (!is_up).then_some("the connection to its state is lost")
+    }
+
     fn spawn_until_closing(self: &Arc<Self>, task: impl Future<Output = ()> + Send + 'static) {
         let closing = self.closing.clone();
         tokio::spawn(async move {
