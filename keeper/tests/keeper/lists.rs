@@ -170,7 +170,7 @@ impl Server {
 }
 
 #[tokio::test]
-async fn the_api_lists_shows_and_deletes_and_says_what_is_wrong() {
+async fn the_api_lists_and_shows_and_says_what_is_wrong() {
     let world = World::shared();
     let keeper = world.keeper().await;
     let server = Server::of(&keeper).await;
@@ -235,7 +235,17 @@ async fn the_api_lists_shows_and_deletes_and_says_what_is_wrong() {
             "{path}: {problem}"
         );
     }
+}
 
+#[tokio::test]
+async fn the_api_deletes_what_is_settled_and_shows_its_metrics() {
+    let world = World::shared();
+    let keeper = world.keeper().await;
+    let server = Server::of(&keeper).await;
+    let open = world.accept().await;
+    let mut dead = world.accept().await;
+    dead.claim(world.alive).await;
+    dead.settle(Outcome::TimedOut).await;
     let (code, _) = server
         .ask("DELETE", &format!("/requests/{}", dead.id))
         .await;

@@ -6,5 +6,6 @@ mod duties;
 mod lists;
 mod load;
 mod recovery;
+mod sweep;
 mod two;
 mod world;

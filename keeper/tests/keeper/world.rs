@@ -369,6 +369,13 @@ pub(crate) async fn summary(keeper: &Keeper, request: &Request) -> Option<Summar
     keeper.get(request.id).await.unwrap()
 }
 
+/// What is said by now was said: a request that is due later than all of it is hinted at last.
+pub(crate) async fn nothing_more(world: &World) {
+    let last = world.accept().await;
+    let hint = world.hint().await;
+    assert_eq!((hint.request, hint.why), (last.id, Why::Accepted));
+}
+
 /// Asks again until it is so; a long limit, since machines may be slow.
 pub(crate) async fn until<T>(what: &str, mut ask: impl AsyncFnMut() -> Option<T>) -> T {
     let ask = async {
