@@ -117,7 +117,6 @@ impl Standing {
 
     /// Whether steps run, or may.
     #[must_use]
-    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks so")]
     pub const fn is_running(&self) -> bool {
         matches!(self, Self::Running)
     }

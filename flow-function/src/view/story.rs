@@ -156,7 +156,6 @@ impl<'a> Story<'a> {
             }
             Event::Settled { at_us } => {
                 self.see(*at_us);
-                self.kept_until_us = None;
                 self.settled = true;
             }
             Event::Released { at_us } => {
@@ -240,7 +239,7 @@ impl<'a> Story<'a> {
             standing: state,
             generation: self.generation,
             ended,
-            kept_until_us: self.kept_until_us,
+            kept_until_us: self.kept_until_us.filter(|_| !self.settled),
             ..Summary::accepted(accepted)
         })
     }

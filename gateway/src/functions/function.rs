@@ -12,7 +12,7 @@ use super::{Endpoint, FunctionName};
 use crate::metrics::FunctionMetrics;
 
 /// Processes of one function at most: each is one of this machine's.
-pub const REPLICAS_MAX: u32 = 32;
+pub(super) const REPLICAS_MAX: u32 = 32;
 
 /// What a function was deployed as; shown by `/system/functions`.
 #[derive(Clone, Debug)]
@@ -42,7 +42,7 @@ pub struct Resources {
 
 impl FunctionSpec {
     /// Replicas that it is to have: OpenFaaS's label `com.openfaas.scale.min`, 1 without it, and
-    /// [`REPLICAS_MAX`] at most.
+    /// 32 at most.
     #[must_use]
     pub fn replicas_min(&self) -> u32 {
         let label = self.labels.get("com.openfaas.scale.min");
