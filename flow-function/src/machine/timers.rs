@@ -249,7 +249,7 @@ impl Execution {
         };
         let (attempt, once, limit_us) = match slot {
             Slot::Stray(stray) => {
-                if !stray.called {
+                if !stray.called && stray.due_us == 0 {
                     stray.due_us = unknown_us(stray.limit_us);
                     self.timers.insert((stray.due_us, step.clone()));
                 }
@@ -285,7 +285,8 @@ impl Execution {
         if !matches!(attempt.begun, Begun::Started(_)) {
             return false;
         }
-        if once {
+        // From the first take-over on: whoever could have called was lost with that.
+        if once && attempt.due_us == 0 {
             attempt.due_us = unknown_us(limit_us);
             self.timers.insert((attempt.due_us, step.clone()));
         }

@@ -31,16 +31,22 @@ impl Plain {
             .collect();
         for (path, due, remaking) in found {
             self.with(&path, |step| match due {
-                Some(due) => step.due = due,
+                // From the first take-over on.
+                Some(due) if step.due == 0 => step.due = due,
+                Some(_) => {}
                 None => step.held = remaking,
             });
         }
-        for stray in self.strays.values_mut().filter(|stray| !stray.called) {
+        let mut strays = self.strays.values_mut();
+        for stray in strays
+            .by_ref()
+            .filter(|stray| !stray.called && stray.due == 0)
+        {
             stray.due = unknown(stray.limit);
         }
         for group in self.undo.iter_mut().filter(|group| group.open) {
             let part = group.graph.nodes[group.node].compensate.as_ref().unwrap();
-            if matches!(group.begun, Begun::Started(_)) && !part.idempotent {
+            if matches!(group.begun, Begun::Started(_)) && !part.idempotent && group.due == 0 {
                 group.due = unknown(limit(part, Stage::Run));
             }
         }

@@ -127,6 +127,10 @@ fn s5_a_start_without_an_end_is_unknown_after_take_over_and_its_time_and_never_r
     assert!(bench.names().is_empty(), "it is not called again");
     let due = 10 * SECOND + timers::HALF_HEARTBEAT_US + 30 * SECOND;
     assert_eq!(bench.execution.wake_at_us(), Some(due));
+    // Whoever takes over after that, or is woken for it, does not put it off.
+    bench.now = 12 * SECOND;
+    bench.take_over();
+    assert_eq!(bench.execution.wake_at_us(), Some(due));
     bench.tick(due - 1);
     assert!(bench.ended.is_empty());
     bench.tick(due);
