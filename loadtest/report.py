@@ -94,7 +94,7 @@ def beside_open(found):
         pss = run["pss_bytes"]["flows"] / 1e6
         for row in run["rows"]:
             last = row is run["rows"][-1]
-            restart = f"{run['restart_seconds']:.1f} s" if last and "restart_seconds" in run else "–"
+            restart = time(run["restart_seconds"] * 1e6) if last and "restart_seconds" in run else "–"
             rows.append([name, f"{row['open']:,}", time(row["chain"]["each_us"]["median"]),
                          f"{row['chain']['ratio']:.2f}", f"{row['to_first']:.2f}",
                          f"{row['started_per_second']:.0f}", f"{pss:.0f} MB" if last else "–", restart])
