@@ -1,6 +1,8 @@
 //! The program against a gateway and a flow-function in this process: that it measures, checks what
 //! it is answered, and leaves nothing open. How fast anything is, is not asked here.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by a panic")]
+
 use std::net::{Ipv4Addr, TcpListener};
 use std::process::{Child, Command, Stdio};
 
