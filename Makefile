@@ -31,10 +31,11 @@ lint: ## Formatting, lints, documentation links, licences
 		$(CARGO) install --quiet --locked --root $(TOOLS) cargo-deny@0.20.2; }
 	PATH="$(TOOLS)/bin:$$PATH" $(CARGO) deny --log-level error check bans licenses sources
 
-bench: build data ## Benchmarks, side by side with their peers; raw figures go to docs/benchmarks
+bench: build data tools ## Benchmarks, side by side with their peers; raw figures go to docs/benchmarks
 	$(PYTHON) flow-function/benches/report.py
 	$(PYTHON) etl-examples/flights/fetch.py --peer
 	.venv/bin/python etl-examples/flights/bench.py
+	$(PYTHON) loadtest/steps.py
 
 soak: build ## Long campaigns
 	loadtest/fizz-buzz.sh --requests 200000 --concurrency 100

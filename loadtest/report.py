@@ -94,7 +94,11 @@ def beside_open(found):
         pss = run["pss_bytes"]["flows"] / 1e6
         for row in run["rows"]:
             last = row is run["rows"][-1]
-            restart = f"{run['restart_seconds']:.1f} s" if last and "restart_seconds" in run else "–"
+            restart = "–"
+            if last and "restart_seconds" in run:
+                # A start that finds nothing is no measure of one that does.
+                listed = run["listed_after_restart"]
+                restart = time(run["restart_seconds"] * 1e6) if listed else "**they are gone**"
             rows.append([name, f"{row['open']:,}", time(row["chain"]["each_us"]["median"]),
                          f"{row['chain']['ratio']:.2f}", f"{row['to_first']:.2f}",
                          f"{row['started_per_second']:.0f}", f"{pss:.0f} MB" if last else "–", restart])
@@ -145,7 +149,8 @@ def markdown(found):
     text += [make(found) for part, make in parts.items() if part in found]
     if found["idle_percent"]:
         text.append(idle(found))
-    text.append(aims(found))
+    if any(part in found for part in ("chain", "fanout", "throughput")):
+        text.append(aims(found))
     return "\n".join(text)
 
 

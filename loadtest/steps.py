@@ -19,6 +19,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import urllib.request
 from pathlib import Path
 
 import report
@@ -99,6 +100,10 @@ def measure_open(side, options):
     found["pss_bytes"] = {name: pss(pid) for name, pid in side.pids().items()}
     if keep:
         found["restart_seconds"] = side.restart_platform()
+        # The list shows 1,000 at most.
+        url = f"{side.gateway}/function/flows/requests?status=sleeping&limit=1000"
+        with urllib.request.urlopen(url) as answer:
+            found["listed_after_restart"] = len(json.load(answer)["requests"])
     return found
 
 
