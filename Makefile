@@ -37,9 +37,10 @@ bench: build data tools ## Benchmarks, side by side with their peers; raw figure
 	.venv/bin/python etl-examples/flights/bench.py
 	$(PYTHON) loadtest/steps.py
 
-soak: build ## Long campaigns
+soak: build tools ## Long campaigns
 	loadtest/fizz-buzz.sh --requests 200000 --concurrency 100
 	TURLOUGH_SCHEDULES=1000000 $(CARGO) test --release -p turlough-flow-function --lib any_flow_under -- --nocapture
+	TURLOUGH_KILLS=200 $(CARGO) test --release -p turlough-flow-function --test replicas campaign -- --nocapture
 
 build:
 	$(CARGO) build --release --workspace

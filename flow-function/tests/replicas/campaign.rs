@@ -113,6 +113,17 @@ async fn no_kill_loses_doubles_or_hangs_a_request() {
     println!("{} requests, {unknown} of unknown outcome", requests.len());
     assert!(cluster.calls.most("once") <= 1);
     assert!(cluster.calls.keys("once") > 0);
-    assert_eq!(keeper.counts().open, 0);
-    assert_eq!(cluster.state.queue.depth("flows").await.unwrap(), 0);
+    // The keeper tells what it knew a moment ago, and hints that were on their way are dropped.
+    for _ in 0..1_200 {
+        let hints = cluster.state.queue.depth("flows").await.unwrap();
+        if keeper.counts().open == 0 && hints == 0 {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let hints = cluster.state.queue.depth("flows").await.unwrap();
+    panic!(
+        "{} requests are open, {hints} hints are left",
+        keeper.counts().open
+    );
 }

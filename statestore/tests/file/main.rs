@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use turlough_sdk::{ReplicaId, RequestId};
 use turlough_statestore::{
-    Append, AppendId, Envelope, Event, Kind, Options, State, StateError, StateUrl, Sync,
+    Append, AppendId, Envelope, Event, Kind, Options, Standing, State, StateError, StateUrl, Sync,
 };
 use uuid::Uuid;
 
@@ -51,6 +51,7 @@ fn append(id: u128, bytes: usize) -> Append {
         generation: 0,
         deadline_us: None,
         wake_at_us: None,
+        standing: Standing::Running,
     };
     Append::new(envelope, vec![Event::part(id, 0, &vec![7; bytes].into())])
 }
