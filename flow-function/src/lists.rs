@@ -58,9 +58,7 @@ impl Shared {
             options.keep_failed_max = settings.keep_failed_max;
             options.heartbeat = settings.state.heartbeat;
             options.max_age = settings.state.max_age;
-            let keeper = Keeper::start(self.state.clone(), options).await?;
-            keeper.caught_up().await;
-            Ok::<_, KeeperError>(keeper)
+            Keeper::start(self.state.clone(), options).await
         });
         keeper.await.map(Some)
     }

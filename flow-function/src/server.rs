@@ -96,6 +96,9 @@ impl Server {
         for flow in flows {
             engine.register(flow)?;
         }
+        if let Err(error) = engine.shared.attend().await {
+            warn!(%error, "this replica cannot take requests yet");
+        }
         Ok(Self { engine, listener })
     }
 
