@@ -160,13 +160,21 @@ impl Shared {
         }
     }
 
-    /// The version of its flow that a request began with.
+    /// The version of its flow that a request began with; where the head of its log is gone, the one
+    /// that its snapshot names.
     pub(crate) async fn flow_of(&self, request: RequestId) -> Option<Arc<Flow>> {
         let records = self.log.read(request, Seq::START).await.ok()?;
         let mut events = records.iter().flat_map(|record| &record.append.events);
-        events.find_map(|event| match event {
-            Event::Accepted(accepted) => self.registry.version(&accepted.flow, &accepted.version),
+        let accepted = events.find_map(|event| match event {
+            Event::Accepted(accepted) => Some(accepted),
             _ => None,
-        })
+        });
+        match accepted {
+            Some(accepted) => self.registry.version(&accepted.flow, &accepted.version),
+            None => {
+                let execution = self.execution(request, &records).ok()?;
+                Some(Arc::clone(execution.flow()))
+            }
+        }
     }
 }

@@ -232,8 +232,14 @@ impl Shared {
         if self.state.is_shared && self.waiting.watch(request) {
             let shared = Arc::clone(self);
             self.spawn_until_closing(async move {
-                shared.wait_for_end(request).await;
-                shared.waiting.unwatch(request);
+                loop {
+                    shared.wait_for_end(request).await;
+                    shared.waiting.unwatch(request);
+                    // Whoever came to wait just then relied on this.
+                    if !shared.waiting.watch(request) {
+                        return;
+                    }
+                }
             });
         }
     }
