@@ -1,0 +1,88 @@
+//! When a driver waits, and when it lets go: what it waits for may take long, and then somebody else
+//! sees to it.
+
+use super::{DriveError, Driver};
+use crate::clock::{now_us, until};
+use crate::machine::Action;
+use crate::runner::Attempted;
+
+/// A driver that has nothing to do stays for as long as it takes to read its log again, about: who
+/// is woken a thousand times, by callbacks say, does not read it a thousand times. Logs of fewer
+/// appends are read at once.
+const LINGER_APPENDS_MIN: usize = 64;
+const LINGER_US_PER_APPEND: u64 = 20;
+const LINGER_US_MAX: u64 = 1_000_000;
+/// A wait shorter than this is waited for in memory.
+const SHORT_WAIT_US: u64 = 2_000_000;
+
+impl Driver {
+    /// Whether nothing is left to do before a time that is some way off, or before somebody appends.
+    pub(super) fn rests(&self, actions: &[Action]) -> bool {
+        let runs = actions
+            .iter()
+            .any(|action| matches!(action, Action::Run(_)));
+        !runs && self.attempts.is_empty() && self.due_us() > now_us().saturating_add(SHORT_WAIT_US)
+    }
+
+    /// Whether it stayed for long enough with nothing to do.
+    pub(super) fn has_lingered(&mut self) -> bool {
+        if self.appends < LINGER_APPENDS_MIN {
+            return true;
+        }
+        let now = now_us();
+        if self.lingers_until_us == 0 {
+            let linger_us = (self.appends as u64).saturating_mul(LINGER_US_PER_APPEND);
+            self.lingers_until_us = now + linger_us.min(LINGER_US_MAX);
+        }
+        self.lingers_until_us <= now
+    }
+
+    /// When something is to be done next.
+    pub(super) fn due_us(&self) -> u64 {
+        let delayed = self
+            .delayed
+            .first_key_value()
+            .map(|((due_us, _), _)| *due_us);
+        let due_us = self.execution.wake_at_us().unwrap_or(u64::MAX);
+        delayed.map_or(due_us, |delayed| delayed.min(due_us))
+    }
+
+    /// Waits until something happened; what else is there by then comes along.
+    pub(super) async fn wait(&mut self) -> Result<Vec<Attempted>, DriveError> {
+        let mut attempted = Vec::new();
+        loop {
+            let mut due_us = self.due_us();
+            if self.lingers_until_us > 0 {
+                due_us = due_us.min(self.lingers_until_us);
+            }
+            tokio::select! {
+                Some(ended) = self.running.join_next_with_id() => {
+                    self.lingers_until_us = 0;
+                    attempted.extend(self.ended(ended));
+                    break;
+                }
+                () = tokio::time::sleep(until(due_us)) => {
+                    self.start_delayed();
+                    if self.lingers_until_us > 0 && self.lingers_until_us <= now_us() {
+                        break;
+                    }
+                    if self.execution.wake_at_us().is_some_and(|due_us| due_us <= now_us()) {
+                        break;
+                    }
+                }
+                () = self.shared.must_hand_over(self.request) => break,
+                Ok(()) = self.pokes.changed() => {
+                    // Reading marks the place up to which others were heard.
+                    if self.read_external().await? {
+                        self.lingers_until_us = 0;
+                        break;
+                    }
+                }
+            }
+        }
+        while let Some(ended) = self.running.try_join_next_with_id() {
+            attempted.extend(self.ended(ended));
+        }
+        Ok(attempted)
+    }
+}
