@@ -21,7 +21,7 @@
 //! }
 //! ```
 //! Invariants: requests share nothing mutable; what a caller is told was committed before.
-//! Absent for now: several replicas, the keeper, and what `docs/architecture.md` lists as later.
+//! Absent for now: what `docs/architecture.md` lists as later.
 
 mod abandoned;
 #[cfg(feature = "bench")]
