@@ -4,6 +4,10 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// Unix time in µs.
 pub(crate) fn now_us() -> u64 {
+    #[cfg(test)]
+    if let Some(now_us) = crate::simulation::wall_us() {
+        return now_us;
+    }
     let since = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .unwrap_or(Duration::ZERO);
@@ -13,6 +17,10 @@ pub(crate) fn now_us() -> u64 {
 /// Time since this machine began, the time that it slept included: two of its readings tell how long
 /// something took, also where the process was stopped in between.
 pub(crate) fn boot() -> Duration {
+    #[cfg(test)]
+    if let Some(boot) = crate::simulation::boot() {
+        return boot;
+    }
     let now = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
     let seconds = u64::try_from(now.tv_sec).unwrap_or(0);
     let nanos = u32::try_from(now.tv_nsec).unwrap_or(0);

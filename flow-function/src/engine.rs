@@ -84,6 +84,17 @@ pub(crate) enum StartError {
     Lost,
 }
 
+impl StartError {
+    /// Whether it is the state that cannot take it now, or this replica that ends.
+    fn is_of_the_state(&self) -> bool {
+        match self {
+            Self::Log(error) => error.passes(),
+            Self::LogFull { .. } | Self::Absent(_) | Self::Draining | Self::Lost => true,
+            _ => false,
+        }
+    }
+}
+
 /// How a flow is called, beside its input.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Call {

@@ -30,6 +30,8 @@ pub mod bench;
 mod clock;
 mod data;
 mod desk;
+#[cfg(test)]
+mod dice;
 mod driver;
 mod engine;
 mod evaluator;
@@ -43,6 +45,8 @@ mod runner;
 mod server;
 mod settings;
 mod shared;
+#[cfg(test)]
+mod simulation;
 mod tokens;
 mod view;
 

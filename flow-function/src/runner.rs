@@ -186,6 +186,8 @@ pub(crate) async fn resolve(context: &Arc<Context>, given: Given) -> Result<Valu
 fn limit(run: &Run) -> Duration {
     let own = run.vertex().timeout.unwrap_or(Duration::MAX);
     match run.work {
+        // It is begun by ourselves, as soon as the state takes it.
+        Work::Operation if matches!(run.node().operation, Operation::Flow(_)) => own,
         // Its own timeout bounds how long the other one may take.
         Work::Operation if run.node().operation.is_remote() => own.min(HAND_OVER_TIMEOUT),
         _ => own,

@@ -48,6 +48,15 @@ impl Clock {
         }
     }
 
+    /// The same, whose wall shows a time of one's choice, Unix time in µs.
+    #[must_use]
+    pub fn by_hand_at(start_us: u64) -> Self {
+        Self {
+            start_us,
+            ..Self::by_hand()
+        }
+    }
+
     /// Moves a wall clock that is set by hand; the machine's own cannot be moved.
     pub fn jump(&self, by_us: i64) {
         if let Some(shift_us) = &self.shift_us {

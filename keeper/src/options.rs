@@ -45,6 +45,9 @@ pub struct Options {
 pub enum IndexPlace {
     /// In this process: rebuilt at every start.
     Memory,
+    /// The same, without a thread of its own: each question is answered where it is asked, so that
+    /// simulated time does not run on meanwhile.
+    Inline,
     /// In a file of this machine.
     File(PathBuf),
 }

@@ -336,7 +336,7 @@ fn rests(execution: &Execution, last: &Record) -> bool {
     let envelope = &last.append.envelope;
     let released = matches!(last.append.events.last(), Some(Event::Released { .. }));
     let later = envelope.wake_at_us.is_some_and(|at_us| at_us > now_us());
-    released && later && execution.last() == Some(envelope.id)
+    released && later && !execution.is_closing() && execution.last() == Some(envelope.id)
 }
 
 pub(super) fn claimed(shared: &Shared, epoch: u64) -> Event {

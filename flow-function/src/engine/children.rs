@@ -5,6 +5,7 @@
 //! parent. Whichever append comes second, its look finds the first.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tracing::warn;
 use turlough_sdk::{Cause, FlowName, RequestId, StepError, Value};
@@ -14,6 +15,8 @@ use turlough_statestore::{Event, Record, Seq};
 use super::{Call, Control, ControlError, Engine, StartError, keyed};
 use crate::shared::{Finished, Shared};
 
+/// How long to wait before a sub-flow is begun again that the state did not take.
+const AGAIN: Duration = Duration::from_millis(500);
 /// Flows that stand in one another, at most.
 const FLOW_DEPTH_MAX: u32 = 16;
 
@@ -37,15 +40,28 @@ impl Shared {
             StepError::permanent(text)
         })?;
         let request = child_id(&parent);
-        let started = self
-            .begin(request, known, input, Call::default(), Some(parent), true)
-            .await;
-        match started {
-            Ok(_) => Ok(()),
-            Err(error @ (StartError::InputTooLarge { .. } | StartError::KeyReused { .. })) => {
-                Err(StepError::permanent(format!("flow {flow}: {error}")))
+        loop {
+            let (known, input, parent) = (Arc::clone(&known), input.clone(), parent.clone());
+            let begun = self
+                .begin(request, known, input, Call::default(), Some(parent), true)
+                .await;
+            let error = match begun {
+                Ok(_) => return Ok(()),
+                Err(error) => error,
+            };
+            if error.is_of_the_state() {
+                // No request fails for it: the attempt's own time bounds how long this takes.
+                warn!(%request, %flow, %error, "sub-flow was not begun yet; it is tried again");
+                tokio::time::sleep(AGAIN).await;
+                continue;
             }
-            Err(error) => Err(StepError::transient(format!("flow {flow}: {error}"))),
+            let text = format!("flow {flow}: {error}");
+            return Err(match error {
+                StartError::InputTooLarge { .. } | StartError::KeyReused { .. } => {
+                    StepError::permanent(text)
+                }
+                _ => StepError::transient(text),
+            });
         }
     }
 

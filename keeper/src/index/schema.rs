@@ -77,7 +77,7 @@ pub(crate) fn open(
     tenant: &TenantId,
 ) -> Result<(Connection, Option<FileId>), IndexError> {
     let path = match place {
-        IndexPlace::Memory => {
+        IndexPlace::Memory | IndexPlace::Inline => {
             let connection = Connection::open_in_memory()?;
             prepare(&connection, tenant)?;
             return Ok((connection, None));

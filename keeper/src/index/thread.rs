@@ -1,5 +1,6 @@
-//! The thread that owns the index.
+//! Who works on the index: a thread of its own, or, where time is simulated, whoever asks.
 
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
 use tokio::sync::{mpsc, oneshot};
@@ -18,21 +19,32 @@ type Job = Box<dyn FnOnce(&mut Index) + Send>;
 /// A handle to the index. It closes with the last one, after what changed is stored.
 #[derive(Debug, Clone)]
 pub(crate) struct Indexed {
-    jobs: mpsc::Sender<Job>,
+    worker: Worker,
     pub(crate) told: Told,
 }
 
+#[derive(Debug, Clone)]
+enum Worker {
+    Thread(mpsc::Sender<Job>),
+    Inline(Arc<Mutex<Index>>),
+}
+
 impl Indexed {
-    /// Opens the index on a thread of its own.
+    /// Opens the index.
     pub(crate) async fn open(
         place: IndexPlace,
         tenant: TenantId,
         clock: Clock,
         rules: Rules,
     ) -> Result<Self, IndexError> {
+        let told = Told::default();
+        if place == IndexPlace::Inline {
+            let index = Index::open(&place, &tenant, &clock, rules, told.clone())?;
+            let worker = Worker::Inline(Arc::new(Mutex::new(index)));
+            return Ok(Self { worker, told });
+        }
         let (jobs, mut waiting) = mpsc::channel::<Job>(JOBS_MAX);
         let (opened, is_open) = oneshot::channel();
-        let told = Told::default();
         let telling = told.clone();
         let run = move || match Index::open(&place, &tenant, &clock, rules, telling) {
             Err(error) => drop(opened.send(Err(error))),
@@ -53,20 +65,27 @@ impl Indexed {
             return Err(IndexError::Closed);
         }
         is_open.await.map_err(|_| IndexError::Closed)??;
-        Ok(Self { jobs, told })
+        let worker = Worker::Thread(jobs);
+        Ok(Self { worker, told })
     }
 
-    /// Does something with the index, on its thread.
+    /// Does something with the index, where it is worked on.
     pub(crate) async fn call<T: Send + 'static>(
         &self,
         job: impl FnOnce(&mut Index) -> Result<T, IndexError> + Send + 'static,
     ) -> Result<T, IndexError> {
+        let jobs = match &self.worker {
+            Worker::Thread(jobs) => jobs,
+            Worker::Inline(index) => {
+                return job(&mut index.lock().unwrap_or_else(PoisonError::into_inner));
+            }
+        };
         let (answer, answered) = oneshot::channel();
         let job = move |index: &mut Index| {
             // Who does not wait any more needs no answer.
             drop(answer.send(job(index)));
         };
-        let sent = self.jobs.send(Box::new(job)).await;
+        let sent = jobs.send(Box::new(job)).await;
         sent.map_err(|_| IndexError::Closed)?;
         answered.await.map_err(|_| IndexError::Closed)?
     }

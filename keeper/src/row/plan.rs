@@ -167,6 +167,8 @@ impl Row {
                 let wall_us = self.deadline_us?.saturating_add(rules.grace_us);
                 Some((wall_us, self.counted_us.saturating_add(rules.grace_us)))
             }
+            // Nothing is kept of it any more, whatever it was released until.
+            Thing::Due if is_free && self.is_closing => after(self.counted_us, rules.grace_us),
             Thing::Due if is_free => match (self.wake_at_us, &self.ended) {
                 (Some(wake_at_us), _) => Some((wake_at_us, 0)),
                 (None, Some(_)) => after(self.counted_us, rules.grace_us),

@@ -8,7 +8,8 @@ use std::time::Instant;
 
 use turlough_sdk::{Flow, read_yaml};
 
-use super::flows::{self, Dice};
+use super::flows;
+use crate::dice::Dice;
 use super::world::{Size, World};
 
 /// Schedules of one flow: reading it costs as much as a few of them.

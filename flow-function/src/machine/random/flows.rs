@@ -2,27 +2,7 @@
 
 use std::fmt::Write as _;
 
-/// Numbers from a seed (SplitMix64): enough to draw flows and schedules.
-#[derive(Clone)]
-pub(super) struct Dice(pub(super) u64);
-
-impl Dice {
-    pub(super) const fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    pub(super) const fn roll(&mut self, sides: usize) -> usize {
-        (self.next() % sides as u64) as usize
-    }
-
-    pub(super) const fn chance(&mut self, percent: usize) -> bool {
-        self.roll(100) < percent
-    }
-}
+use crate::dice::Dice;
 
 /// Most nodes in a flow.
 const NODES_MAX: usize = 40;

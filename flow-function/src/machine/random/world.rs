@@ -8,7 +8,7 @@ use turlough_statestore::event::{Accepted, Outcome, StepEnd, StepEnded};
 use turlough_statestore::{Append, AppendId, Envelope, Event, Kind};
 use uuid::Uuid;
 
-use super::flows::Dice;
+use crate::dice::Dice;
 use super::plain::{How, Plain, Scope};
 use super::undo::Unwound;
 use crate::machine::given::Given;

@@ -6,8 +6,9 @@ use turlough_sdk::read_yaml;
 use turlough_statestore::Kind;
 
 use super::*;
+use crate::dice::Dice;
 use crate::machine::{Action, Given, Run, Work};
-use life::{Dice, Life, claimed, everything, inline, request, stored, versions};
+use life::{Life, claimed, everything, inline, request, stored, versions};
 
 fn wanted(execution: &mut Execution) -> Vec<String> {
     let shown = |action| match action {

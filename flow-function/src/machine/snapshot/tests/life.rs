@@ -8,6 +8,7 @@ use turlough_statestore::{Append, AppendId, Envelope, Kind};
 use uuid::Uuid;
 
 use super::*;
+use crate::dice::Dice;
 
 pub(super) const EVERYTHING: &str = "
 flow: everything
@@ -44,19 +45,6 @@ nodes:
 
 const MADE: &str = "{ nodes: { a: { apply: f, compensate: { apply: f } }, \
                     b: { after: [a], for_each: { body: { nodes: { c: { apply: f } } } } } } }";
-
-/// Numbers from a seed (SplitMix64).
-pub(super) struct Dice(pub(super) u64);
-
-impl Dice {
-    pub(super) fn roll(&mut self, sides: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (z ^ (z >> 31)) % sides
-    }
-}
 
 pub(super) fn request() -> RequestId {
     RequestId::from_uuid(Uuid::from_u128(1))
@@ -195,8 +183,8 @@ impl Life {
 
     /// Something happens.
     pub(super) fn step(&mut self, dice: &mut Dice) {
-        let number = dice.roll(1_000);
-        self.now_us += dice.roll(400_000);
+        let number = dice.roll(1_000) as u64;
+        self.now_us += dice.roll(400_000) as u64;
         let at_us = self.now_us;
         if self.ended && !self.execution.is_ended() {
             let (outcome, trouble, owed) = (Outcome::Cancelled, Vec::new(), Vec::new());
@@ -246,7 +234,7 @@ impl Life {
             }
             _ if self.running.is_empty() => (Kind::Driver, Event::Ticked { at_us }),
             _ => {
-                let at = dice.roll(self.running.len() as u64) as usize;
+                let at = dice.roll(self.running.len());
                 let run = self.running.swap_remove(at);
                 let end = end_of(&run, dice, number);
                 (Kind::Driver, self.event(&run, end, number))

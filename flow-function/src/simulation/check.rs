@@ -1,0 +1,97 @@
+//! What must be true of a request once nothing is left to do for it.
+
+use turlough_sdk::{Cause, RequestId};
+use turlough_statestore::event::Outcome;
+use turlough_statestore::{Event, Record};
+
+use super::flows::Kind;
+use super::functions::Functions;
+use super::world::World;
+use crate::engine::Engine;
+use crate::machine::Execution;
+
+/// Reads logs as a replica does that was not there.
+#[derive(Debug)]
+pub(super) struct Reader(Engine);
+
+/// A request's log, as it counts.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Standing {
+    pub(super) ends: usize,
+    pub(super) is_settled: bool,
+    pub(super) outcome: Option<Outcome>,
+    pub(super) output: Option<u64>,
+}
+
+impl Reader {
+    pub(super) fn of(world: &World) -> Self {
+        let mut settings = crate::settings::Settings::from_environment();
+        settings.gateway_url = "http://127.0.0.1:9".to_owned();
+        let engine = Engine::new(settings).expect("an engine");
+        for flow in super::flows::all(&world.functions) {
+            engine.register(flow).expect("a flow");
+        }
+        Self(engine)
+    }
+
+    /// Nothing where there is no log, or none that can be folded.
+    pub(super) fn standing(&self, request: RequestId, records: &[Record]) -> Option<Standing> {
+        let events = || records.iter().flat_map(|record| &record.append.events);
+        let flow = events().find_map(|event| match event {
+            Event::Accepted(accepted) => Some(accepted.flow.clone()),
+            _ => None,
+        })?;
+        let registry = &self.0.shared.registry;
+        let (current, versions) = (registry.current(&flow)?, registry.versions(&flow));
+        let mut execution = Execution::new(request, current, versions);
+        let mut ends = 0;
+        for record in records {
+            if execution.fold(&record.append) {
+                let is_end = |event: &&Event| matches!(event, Event::Ended { .. });
+                ends += record.append.events.iter().filter(is_end).count();
+            }
+        }
+        let finished = self.0.shared.end_in_log(request, records);
+        let output = finished.as_ref().and_then(|it| it.output.as_ref());
+        Some(Standing {
+            ends,
+            is_settled: execution.is_settled(),
+            output: output.and_then(|value| value.decode().ok()),
+            outcome: finished.map(|finished| finished.outcome),
+        })
+    }
+}
+
+/// What is wrong with the end of a request.
+pub(super) fn wrong(
+    (kind, n): (Kind, u64),
+    standing: Option<&Standing>,
+    functions: &Functions,
+    harmed: bool,
+) -> Option<String> {
+    let Some(standing) = standing else {
+        return Some("there is no log".to_owned());
+    };
+    if standing.ends != 1 || !standing.is_settled {
+        return Some(format!("it ended {} times", standing.ends));
+    }
+    let outcome = standing.outcome.as_ref()?;
+    let is_unknown = matches!(outcome, Outcome::Failed { cause: Cause::Unknown, .. });
+    if kind == Kind::Once {
+        let calls = functions.calls("pay", n);
+        if calls > 1 {
+            return Some(format!("it paid {calls} times"));
+        }
+        if is_unknown && harmed {
+            return None;
+        }
+    }
+    match (kind.gives(n), outcome) {
+        (Some(gives), Outcome::Succeeded { .. }) if standing.output == Some(gives) => None,
+        (None, Outcome::Failed { message, .. }) if message.contains("as it must") => {
+            let undone = functions.calls("undo", n);
+            (undone == 0).then(|| "what it booked was not undone".to_owned())
+        }
+        _ => Some(format!("it ended as {outcome:?} with {:?}", standing.output)),
+    }
+}

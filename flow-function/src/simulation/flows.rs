@@ -1,0 +1,211 @@
+//! The flows of a simulation, and what they are to give.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use turlough_sdk::{Compensation, Flow, StepError};
+
+use super::functions::Functions;
+
+/// A kind of request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    Chain,
+    Join,
+    Each,
+    Again,
+    Nap,
+    Asks,
+    Once,
+    Saga,
+    Parent,
+    Large,
+}
+
+impl Kind {
+    pub(super) const ALL: [Self; 10] = [
+        Self::Chain,
+        Self::Join,
+        Self::Each,
+        Self::Again,
+        Self::Nap,
+        Self::Asks,
+        Self::Once,
+        Self::Saga,
+        Self::Parent,
+        Self::Large,
+    ];
+
+    pub(super) const fn flow(self) -> &'static str {
+        match self {
+            Self::Chain => "chain",
+            Self::Join => "join",
+            Self::Each => "each",
+            Self::Again => "again",
+            Self::Nap => "nap",
+            Self::Asks => "asks",
+            Self::Once => "once",
+            Self::Saga => "saga",
+            Self::Parent => "parent",
+            Self::Large => "large",
+        }
+    }
+
+    /// What a request with a number gives; none where it has to fail.
+    pub(super) const fn gives(self, n: u64) -> Option<u64> {
+        match self {
+            Self::Join => Some(2 * n),
+            Self::Each => Some(5 * n),
+            Self::Saga => None,
+            Self::Large => Some(LARGE as u64 + n),
+            _ => Some(n),
+        }
+    }
+}
+
+/// Over the limit of what rides in an event.
+const LARGE: usize = 10_000;
+
+/// All flows, whose functions are called and counted.
+pub(super) fn all(functions: &Arc<Functions>) -> Vec<Flow> {
+    let f = Calls(Arc::clone(functions));
+    vec![
+        chain(&f),
+        join(&f),
+        each(&f),
+        again(&f),
+        nap(&f),
+        asks(&f),
+        once(&f),
+        saga(&f),
+        parent(),
+        large(&f),
+    ]
+}
+
+struct Calls(Arc<Functions>);
+
+type Called = std::pin::Pin<Box<dyn Future<Output = Result<u64, StepError>> + Send>>;
+
+impl Calls {
+    /// A closure that calls a function with its input.
+    fn of(&self, name: &'static str, ms_max: usize) -> impl Fn(u64) -> Called + Send + Sync + 'static {
+        let functions = Arc::clone(&self.0);
+        move |n| Box::pin(Arc::clone(&functions).call(name, n, ms_max))
+    }
+}
+
+fn built(flow: Result<Flow, turlough_sdk::FlowError>) -> Flow {
+    flow.unwrap_or_else(|error| panic!("{error}"))
+}
+
+fn chain(f: &Calls) -> Flow {
+    let flow = Flow::builder("chain");
+    let n = flow.input::<u64>();
+    let a = flow.map("a", &n, f.of("a", 20));
+    let b = flow.map("b", &a, f.of("b", 1_500));
+    let c = flow.map("c", &b, f.of("c", 20));
+    built(flow.output(&c).build())
+}
+
+fn join(f: &Calls) -> Flow {
+    let flow = Flow::builder("join");
+    let n = flow.input::<u64>();
+    let a = flow.map("a", &n, f.of("a", 20));
+    let b = flow.map("b", &n, f.of("b", 1_500));
+    let sum = flow.map("sum", (&a, &b), async |(a, b): (u64, u64)| Ok::<_, StepError>(a + b));
+    built(flow.output(&sum).build())
+}
+
+fn each(f: &Calls) -> Flow {
+    let flow = Flow::builder("each");
+    let n = flow.input::<u64>();
+    let list = flow.map("list", &n, async |n: u64| Ok::<_, StepError>(vec![n; 5]));
+    let all = flow.for_each("all", &list, |body, n| body.map("b", n, f.of("b", 1_000)));
+    let sum = flow.map("sum", &all, async |all: Vec<u64>| {
+        Ok::<_, StepError>(all.iter().sum::<u64>())
+    });
+    built(flow.output(&sum).build())
+}
+
+fn again(f: &Calls) -> Flow {
+    let flow = Flow::builder("again");
+    let n = flow.input::<u64>();
+    let begin = flow.map("begin", &n, async |n: u64| Ok::<_, StepError>((0_u64, n)));
+    let turn = f.of("a", 200);
+    let last = flow.repeat_while("turns", &begin, ". [0] < 4", 10, |body, at| {
+        body.map("turn", at, move |(turns, n): (u64, u64)| {
+            let called = turn(n);
+            async move { Ok::<_, StepError>((turns + 1, called.await?)) }
+        })
+    });
+    let n = flow.map("n", &last, async |(_, n): (u64, u64)| Ok::<_, StepError>(n));
+    built(flow.output(&n).build())
+}
+
+fn nap(f: &Calls) -> Flow {
+    let flow = Flow::builder("nap");
+    let n = flow.input::<u64>();
+    let a = flow.map("a", &n, f.of("a", 20));
+    let b = flow.wait("b", &a, Duration::from_secs(8));
+    let c = flow.map("c", &b, f.of("c", 20));
+    built(flow.output(&c).build())
+}
+
+fn asks(f: &Calls) -> Flow {
+    let flow = Flow::builder("asks");
+    let n = flow.input::<u64>();
+    let a = flow.map("a", &n, f.of("a", 20));
+    let go = flow.signal::<u64, _>("go", &a, "go");
+    let c = flow.map("c", &go, f.of("c", 20));
+    built(flow.output(&c).build())
+}
+
+fn once(f: &Calls) -> Flow {
+    let flow = Flow::builder("once");
+    let n = flow.input::<u64>();
+    let pay = flow
+        .map("pay", &n, f.of("pay", 2_000))
+        .at_most_once()
+        .timeout(Duration::from_secs(4));
+    let c = flow.map("c", &pay, f.of("c", 20));
+    built(flow.output(&c).build())
+}
+
+fn saga(f: &Calls) -> Flow {
+    let flow = Flow::builder("saga");
+    let n = flow.input::<u64>();
+    let undo = f.of("undo", 300);
+    let book = flow
+        .map("book", &n, f.of("book", 700))
+        .compensate(|place| place.map(move |of: Compensation<u64, u64>| undo(of.input)));
+    let fails = flow.map("fails", &book, async |_: u64| {
+        Err::<u64, _>(StepError::permanent("as it must"))
+    });
+    built(flow.output(&fails).build())
+}
+
+fn parent() -> Flow {
+    let flow = Flow::builder("parent");
+    let n = flow.input::<u64>();
+    let child = flow.subflow::<u64, _>("child", &n, "chain");
+    built(flow.output(&child).build())
+}
+
+/// Its values stay with the replica that made them, and are made anew where that is gone.
+fn large(f: &Calls) -> Flow {
+    let flow = Flow::builder("large");
+    let n = flow.input::<u64>();
+    let text = flow.map("text", &n, async |n: u64| {
+        Ok::<_, StepError>("x".repeat(LARGE + n as usize))
+    });
+    let slow = f.of("b", 1_500);
+    let size = flow.map("size", (&text, &n), move |(text, n): (String, u64)| {
+        let called = slow(n);
+        async move { called.await.map(|_| text.len() as u64) }
+    });
+    let more = flow.map("more", (&text, &size), async |(text, size): (String, u64)| {
+        Ok::<_, StepError>(text.len().max(size as usize))
+    });
+    built(flow.output(&more).build())
+}

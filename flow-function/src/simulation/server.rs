@@ -1,0 +1,172 @@
+//! The server that keeps the state, and what may happen to it and on the way to it.
+
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::runtime::Handle;
+use turlough_statestore::{
+    MemoryBus, MemoryLog, MemoryQueue, MemoryTable, Options, Seq, State,
+};
+
+use super::time;
+use super::wire::Wire;
+use crate::dice::Dice;
+
+/// How long what is stored may be lost when the server's machine loses its power.
+pub(super) const SYNC_INTERVAL: Duration = Duration::from_millis(200);
+
+/// The state as it is, whoever sees it.
+#[derive(Debug)]
+pub(super) struct Server {
+    pub(super) runtime: Handle,
+    pub(super) log: MemoryLog,
+    pub(super) queue: Arc<MemoryQueue>,
+    pub(super) bus: Arc<MemoryBus>,
+    pub(super) flows: Arc<MemoryTable>,
+    pub(super) replicas: Arc<MemoryTable>,
+    weather: Mutex<Weather>,
+    /// How often it was started.
+    starts: AtomicU64,
+    /// Messages under way.
+    under_way: Arc<AtomicUsize>,
+    /// When each append was stored, as far back as it can be lost.
+    stored: Mutex<Vec<(u64, Seq)>>,
+}
+
+/// What becomes of messages.
+#[derive(Debug, Clone)]
+pub(super) struct Weather {
+    pub(super) dice: Dice,
+    /// Of a hundred messages, so many are late by up to seconds.
+    pub(super) late_percent: usize,
+    /// Of a hundred, so many are lost on their way, and as many answers on theirs.
+    pub(super) lost_percent: usize,
+}
+
+/// What becomes of one message.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Fate {
+    pub(super) way: Duration,
+    pub(super) way_back: Duration,
+    pub(super) is_lost: bool,
+    pub(super) is_answer_lost: bool,
+    pub(super) is_doubled: bool,
+}
+
+/// A message is under way for as long as this is held.
+#[derive(Debug)]
+pub(super) struct UnderWay(Arc<AtomicUsize>);
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Server {
+    pub(super) fn new(runtime: &Handle, options: &Options, seed: u64) -> Arc<Self> {
+        Arc::new(Self {
+            runtime: runtime.clone(),
+            log: MemoryLog::new(options.bytes_max),
+            queue: Arc::new(MemoryQueue::new(options.visibility)),
+            bus: Arc::default(),
+            flows: Arc::default(),
+            replicas: Arc::new(MemoryTable::lapsing(options.heartbeat)),
+            weather: Mutex::new(Weather {
+                dice: Dice(seed),
+                late_percent: 0,
+                lost_percent: 0,
+            }),
+            starts: AtomicU64::new(1),
+            under_way: Arc::default(),
+            stored: Mutex::default(),
+        })
+    }
+
+    /// The state as a host sees it.
+    pub(super) fn state(self: &Arc<Self>, link: super::host::LinkOf) -> State {
+        let wire = Wire::new(Arc::clone(self), link.clone());
+        State {
+            log: Arc::new(wire.clone()),
+            queue: Arc::new(wire.clone()),
+            bus: Arc::new(wire.clone()),
+            flows: Arc::new(wire.table(&self.flows)),
+            replicas: Arc::new(wire.table(&self.replicas)),
+            is_shared: true,
+            link,
+        }
+    }
+
+    pub(super) fn change_weather(&self, late_percent: usize, lost_percent: usize) {
+        let mut weather = self.weather();
+        weather.late_percent = late_percent;
+        weather.lost_percent = lost_percent;
+    }
+
+    pub(super) fn fate(&self) -> Fate {
+        let mut weather = self.weather();
+        let Weather {
+            late_percent,
+            lost_percent,
+            ..
+        } = *weather;
+        let dice = &mut weather.dice;
+        let mut way = || {
+            let late_ms = if dice.chance(late_percent) { 3_000 } else { 3 };
+            Duration::from_millis(dice.roll(late_ms) as u64)
+        };
+        let (way, way_back) = (way(), way());
+        Fate {
+            way,
+            way_back,
+            is_lost: dice.chance(lost_percent),
+            is_answer_lost: dice.chance(lost_percent),
+            is_doubled: dice.chance(lost_percent),
+        }
+    }
+
+    pub(super) fn starts(&self) -> u64 {
+        self.starts.load(Ordering::Relaxed)
+    }
+
+    /// It is killed: what was under way to it is lost, and so may be the newest appends.
+    pub(super) fn crash(&self, loses: bool) -> usize {
+        self.starts.fetch_add(1, Ordering::Relaxed);
+        let mut stored = self.stored.lock().unwrap_or_else(PoisonError::into_inner);
+        let last = self.log.last_place();
+        let kept = match loses && !stored.is_empty() {
+            true => {
+                let at = self.weather().dice.roll(stored.len());
+                Seq::new(stored[at].1.get() - 1)
+            }
+            false => last,
+        };
+        stored.clear();
+        self.log.lose_after(kept);
+        (last.get() - kept.get()) as usize
+    }
+
+    /// Remembers what may be lost.
+    pub(super) fn has_stored(&self, seq: Seq) {
+        let Some(now_us) = time::wall_us() else { return };
+        let sync_us = SYNC_INTERVAL.as_micros() as u64;
+        let mut stored = self.stored.lock().unwrap_or_else(PoisonError::into_inner);
+        stored.retain(|(at_us, _)| at_us + sync_us > now_us);
+        stored.push((now_us, seq));
+    }
+
+    pub(super) fn send_off(&self) -> UnderWay {
+        self.under_way.fetch_add(1, Ordering::Relaxed);
+        UnderWay(Arc::clone(&self.under_way))
+    }
+
+    /// Whether messages are under way.
+    pub(super) fn is_busy(&self) -> bool {
+        self.under_way.load(Ordering::Relaxed) > 0
+    }
+
+    fn weather(&self) -> std::sync::MutexGuard<'_, Weather> {
+        self.weather.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
