@@ -17,7 +17,7 @@ mod snapshot;
 pub(crate) use begin::{Begin, BeginError};
 pub(crate) use pieces::parts_of;
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
@@ -36,7 +36,7 @@ use crate::engine::{FoldError, TAKE_OVERS_DEAD};
 use crate::machine::{Action, Conclusion, Execution, Holder, Run};
 use crate::runner::{Attempted, Context};
 use crate::shared::Shared;
-use attempts::Running;
+use attempts::{Made, Running};
 
 /// Drives one request from its acceptance, or from where another left it, to its rest.
 #[derive(Debug)]
@@ -53,8 +53,8 @@ pub(crate) struct Driver {
     attempts: HashMap<(StepPath, u32), Running>,
     /// Attempts that ended here though each may have begun a sub-flow.
     given_up: Vec<Parent>,
-    /// Attempts whose start is recorded and that were made: never twice by one driver.
-    made: HashSet<(StepPath, u32)>,
+    /// Attempts that were made and must not be repeated: never twice by one driver.
+    made: HashMap<(StepPath, u32), Made>,
     /// Attempts that wait for their time, by that.
     delayed: BTreeMap<(u64, u64), Box<Run>>,
     delays: u64,
@@ -73,6 +73,8 @@ pub(crate) struct Driver {
     epoch_seen: u64,
     /// When the last append was sent, on the clock of this machine.
     sent: Duration,
+    /// When the last one was sent that was stored.
+    stored: Duration,
     /// When the newest snapshot of its log was written.
     snapshot_us: u64,
     /// The generation that is known to have begun.
@@ -219,6 +221,7 @@ impl Driver {
         // in between. Those of other processes may, and then the append conflicts.
         let shared = Arc::clone(&self.shared);
         let _turn = shared.folds.turn(self.request).await;
+        self.forget_synced();
         if self.pokes.has_changed().unwrap_or(false) {
             self.read_external().await?;
         }
@@ -330,21 +333,38 @@ impl Driver {
         rest
     }
 
+    /// What attempts came to, and the time. Where the log lost the start of one, that comes with its end.
     fn happened(&self, attempted: &[Attempted]) -> Vec<Event> {
-        let event = |attempted: &Attempted| match attempted {
-            Attempted::Ended { ended, .. } => Some(Event::StepEnded(ended.clone())),
-            Attempted::Called {
-                step,
-                attempt,
-                at_us,
-            } => Some(Event::StepCalled {
-                step: step.clone(),
-                attempt: *attempt,
-                at_us: *at_us,
-            }),
-            Attempted::Late { .. } => None,
-        };
-        let mut events: Vec<_> = attempted.iter().filter_map(event).collect();
+        let mut events = Vec::with_capacity(attempted.len() + 1);
+        for attempted in attempted {
+            let (step, attempt, at_us, event) = match attempted {
+                Attempted::Ended { ended, .. } => {
+                    let event = Event::StepEnded(ended.clone());
+                    (&ended.step, ended.attempt, ended.begin_us, event)
+                }
+                Attempted::Called {
+                    step,
+                    attempt,
+                    at_us,
+                } => {
+                    let event = Event::StepCalled {
+                        step: step.clone(),
+                        attempt: *attempt,
+                        at_us: *at_us,
+                    };
+                    (step, *attempt, *at_us, event)
+                }
+                Attempted::Late { .. } => continue,
+            };
+            if self.execution.lacks_start(step, attempt) {
+                events.push(Event::StepStarted {
+                    step: step.clone(),
+                    attempt,
+                    at_us,
+                });
+            }
+            events.push(event);
+        }
         let now = now_us();
         if self
             .execution

@@ -50,7 +50,7 @@ pub(crate) struct Context {
 }
 
 /// What came of an attempt.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 #[allow(
     clippy::large_enum_variant,
     reason = "nearly all of them end, and each is moved a few times"

@@ -126,6 +126,11 @@ pub struct Settings {
     #[arg(long, env = "TURLOUGH_HTTP_ALLOW", default_value = "")]
     pub http_allow: HttpAllow,
 
+    /// Calls that must not be repeated wait for `TURLOUGH_STATE_SYNC` longer, until their start is on
+    /// the disk: then a power loss does not make them be repeated either
+    #[arg(long, env = "TURLOUGH_ONCE_AFTER_SYNC")]
+    pub once_after_sync: bool,
+
     /// How long requests may go on after SIGTERM
     #[arg(long, env = "TURLOUGH_DRAIN", default_value = "20s", value_parser = parse_duration)]
     pub drain: Duration,

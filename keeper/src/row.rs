@@ -136,6 +136,8 @@ impl Row {
     pub(crate) fn lose(&mut self) -> bool {
         let is_news = self.is_open();
         self.is_lost = self.is_lost || is_news;
+        // Places are given again: a log that begins anew may lie below.
+        self.last_seq = 0;
         is_news
     }
 

@@ -4,16 +4,24 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::task::{AbortHandle, Id, JoinError};
-use turlough_sdk::{Operation, StepPath};
+use turlough_sdk::{Operation, RequestId, StepPath};
 use turlough_statestore::Event;
 use turlough_statestore::event::Parent;
 
 use tracing::debug;
 
 use super::Driver;
-use crate::clock::now_us;
+use crate::clock::{boot, now_us};
 use crate::machine::{Action, Run, Work};
 use crate::runner::{self, Attempted};
+use crate::shared::Shared;
+
+/// An attempt that must not be repeated.
+#[derive(Debug, Default)]
+pub(super) struct Made {
+    /// What it came to, and when that was heard, for as long as the log may lose it.
+    known: Option<(Duration, Attempted)>,
+}
 
 /// An attempt that runs.
 #[derive(Debug)]
@@ -77,6 +85,40 @@ impl Driver {
             }
             drop(task);
         });
+    }
+
+    /// Where an append was stored this long after an end was heard, that is on the disk, and need not be
+    /// kept here.
+    pub(super) fn forget_synced(&mut self) {
+        let (stored, sync_interval) = (self.stored, self.shared.settings.state.sync_interval());
+        for made in self.made.values_mut() {
+            made.known
+                .take_if(|(at, _)| *at + sync_interval * 2 < stored);
+        }
+    }
+
+    /// The log was folded anew, and may have lost ends: they count as heard just now.
+    pub(super) fn hear_anew(&mut self) {
+        let known = self
+            .made
+            .values_mut()
+            .filter_map(|made| made.known.as_mut());
+        known.for_each(|(at, _)| *at = boot());
+    }
+
+    /// The log lost its tail and the claim with it: what is known of calls that must not be repeated is
+    /// said once more, by whoever holds the request next.
+    pub(super) fn tell_known(&mut self) {
+        for made in self.made.values_mut() {
+            if let Some((_, Attempted::Ended { parts, ended })) = made.known.take() {
+                let (shared, request) = (Arc::clone(&self.shared), self.request);
+                let task = shared.tasks.token();
+                tokio::spawn(async move {
+                    shared.report(request, parts, ended).await;
+                    drop(task);
+                });
+            }
+        }
     }
 
     pub(super) fn act(&mut self, actions: Vec<Action>) {
@@ -172,14 +214,33 @@ impl Driver {
         }
         let once = !run.vertex().idempotent;
         let is_once = once || run.vertex().compensate.is_some();
-        if once && !self.made.insert(key.clone()) {
-            return;
+        let mut known = None;
+        if once && let Some(made) = self.made.get(&key) {
+            let Some((_, attempted)) = &made.known else {
+                return;
+            };
+            known = Some(attempted.clone());
+        } else if once {
+            self.made.insert(key.clone(), Made::default());
         }
         let is_flow = matches!(run.vertex().operation, Operation::Flow(_));
         let begins_child = is_flow && matches!(run.work, Work::Operation);
-        let task = self
-            .running
-            .spawn(runner::run(Arc::clone(&self.context), run, call_by));
+        let waits = is_once && self.shared.settings.once_after_sync;
+        let synced = waits.then(|| Arc::clone(&self.shared).synced(self.request, self.era));
+        let context = Arc::clone(&self.context);
+        let (step, attempt) = key.clone();
+        let task = self.running.spawn(async move {
+            if let Some(known) = known {
+                // The log lost its end.
+                return known;
+            }
+            if let Some(synced) = synced
+                && !synced.await
+            {
+                return Attempted::Late { step, attempt };
+            }
+            runner::run(context, run, call_by).await
+        });
         self.tasks.insert(task.id(), key.clone());
         let running = Running {
             task,
@@ -218,10 +279,24 @@ impl Driver {
                 }
             }
         };
+        if let Some(made) = self.made.get_mut(&(step.clone(), attempt)) {
+            made.known = Some((boot(), attempted.clone()));
+        }
         if begins_child && let Attempted::Ended { ended, .. } = &attempted {
             let parent = self.as_parent(ended.generation, step, attempt);
             self.given_up.push(parent);
         }
         Some(attempted)
+    }
+}
+
+impl Shared {
+    /// Waits until what was stored is on the disk, too. False where the connection was lost meanwhile:
+    /// then nobody knows whether it stands.
+    async fn synced(self: Arc<Self>, request: RequestId, era: u64) -> bool {
+        tokio::time::sleep(self.settings.state.sync_interval()).await;
+        // Who answers now was there all the time.
+        let answered = self.log.last(request).await;
+        answered.is_ok_and(|last| last.is_some()) && self.state.link.borrow().era == era
     }
 }

@@ -1,6 +1,6 @@
 //! How a driver comes to its request: by accepting it, or by reading what another left.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -166,7 +166,7 @@ impl Driver {
             tasks: HashMap::new(),
             attempts: HashMap::new(),
             given_up: Vec::new(),
-            made: HashSet::new(),
+            made: HashMap::new(),
             delayed: BTreeMap::new(),
             delays: 0,
             owned,
@@ -176,6 +176,7 @@ impl Driver {
             heard: 0,
             era,
             sent: boot(),
+            stored: boot(),
             snapshot_us: now_us(),
             generation: 0,
             asked: None,

@@ -15,7 +15,7 @@ use turlough_statestore::{
 use super::begin::claimed;
 use super::pieces::{parts_of, split};
 use super::{DriveError, Driver, random};
-use crate::clock::now_us;
+use crate::clock::{boot, now_us};
 use crate::engine::parts;
 use crate::runner::Attempted;
 
@@ -139,12 +139,14 @@ impl Driver {
             if self.is_cut_off() {
                 return self.look_for(append).await;
             }
+            let sent = boot();
             let stored = self.shared.log.append(self.request, self.seq, append).await;
             self.shared.metrics.append(begin.elapsed());
             match stored {
                 Ok(seq) => {
                     self.seq = seq;
                     self.appends += 1;
+                    self.stored = sent;
                     return Ok(true);
                 }
                 Err(StateError::Conflict { .. }) => return self.look_for(append).await,
@@ -258,7 +260,9 @@ impl Driver {
             self.may_claim(None).await?;
             // What runs began under a claim that nobody knows of any more.
             self.outlive();
-            return self.claim().await;
+            self.claim().await?;
+            self.tell_known();
+            return Ok(());
         }
         if self.execution.generation() != generation {
             self.renew_context().await?;
@@ -281,6 +285,7 @@ impl Driver {
         self.seq = last.seq;
         self.execution = execution;
         self.era = era;
+        self.hear_anew();
         Ok(())
     }
 
@@ -302,15 +307,19 @@ impl Driver {
         Ok(Some(Kept::Here(at)))
     }
 
-    /// Appends `settled`, after whatever others appended meanwhile, which counts for nothing.
-    pub(super) async fn settle(&mut self) -> Result<(), DriveError> {
+    /// Appends `settled`, after whatever others appended meanwhile, which counts for nothing. False where
+    /// the log lost its end.
+    pub(super) async fn settle(&mut self) -> Result<bool, DriveError> {
         let settled = vec![Event::Settled { at_us: now_us() }];
         while !self.commit(settled.clone(), None).await? {
             self.refold().await?;
             if self.execution.is_settled() {
                 break;
             }
+            if !self.execution.is_closing() {
+                return Ok(false);
+            }
         }
-        Ok(())
+        Ok(true)
     }
 }

@@ -52,6 +52,10 @@ impl Driver {
             self.execution.apply(&delivered);
             while !self.commit(vec![delivered.clone()], None).await? {
                 self.refold().await?;
+                if !self.execution.is_ended() {
+                    // The log lost its end: what it comes to is told once more.
+                    return Ok(());
+                }
                 self.execution.apply(&delivered);
             }
         }

@@ -122,6 +122,9 @@ impl Driver {
         };
         self.tell(&finished, ends);
         self.deliver_all(&finished).await?;
+        if !self.execution.is_ended() {
+            return Ok(None);
+        }
         if self.execution.is_restartable() && self.keeps(&finished.outcome) {
             let due_us = self.keep(ended_us);
             if due_us > now_us() {
@@ -143,8 +146,12 @@ impl Driver {
             }
         }
         self.context.data.close();
-        let settled = self.settle().await;
-        settled.map(|()| Some(Rest::Over))
+        if self.settle().await? {
+            return Ok(Some(Rest::Over));
+        }
+        // The log lost its end, which comes once more, with data that is made anew.
+        self.renew_context().await?;
+        Ok(None)
     }
 
     /// Until when the request is kept. Those that are too many are let go one by one, by the keeper.

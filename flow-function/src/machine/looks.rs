@@ -6,9 +6,10 @@ use turlough_sdk::{Flow, StepPath};
 use turlough_statestore::event::{Accepted, Delivery, Trouble};
 use turlough_statestore::{AppendId, Standing};
 
-use super::frame::{Frame, StepState};
+use super::frame::{Begun, Frame, State, StepState};
 use super::given::Given;
-use super::{Execution, Phase};
+use super::steps::commits_start;
+use super::{Execution, Phase, Slot};
 
 impl Execution {
     /// The flow, in the version on which it runs now.
@@ -108,6 +109,21 @@ impl Execution {
         self.open
             .get(step)
             .is_some_and(|slot| self.attempt_number(*slot) == Some(attempt))
+    }
+
+    /// Whether the start of an open attempt has to be recorded, and is not: its log lost it.
+    pub(crate) fn lacks_start(&self, step: &StepPath, attempt: u32) -> bool {
+        let slot = self.open.get(step).copied();
+        let slot = slot.filter(|slot| self.attempt_number(*slot) == Some(attempt));
+        match slot {
+            Some(Slot::Node(ix, node)) => self.frame(ix).is_some_and(|frame| {
+                let vertex = &frame.graph.nodes[node];
+                matches!(&frame.states[node], State::Open(open)
+                    if open.begun == Begun::No && commits_start(vertex, open.stage))
+            }),
+            Some(Slot::Undo(at)) => self.undo_lacks_start(at),
+            Some(Slot::Stray(_)) | None => false,
+        }
     }
 
     /// The state of each node of the flow's own graph, for pictures of an open request.

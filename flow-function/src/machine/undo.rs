@@ -201,6 +201,15 @@ impl Execution {
         })))
     }
 
+    /// Whether the start of a compensation has to be recorded, and is not.
+    pub(super) fn undo_lacks_start(&self, at: usize) -> bool {
+        let record = &self.undo[at];
+        let part = record.graph.nodes[record.node].compensate.as_deref();
+        let attempt = record.attempt.as_ref();
+        part.is_some_and(|part| !part.idempotent)
+            && attempt.is_some_and(|attempt| attempt.begun == Begun::No)
+    }
+
     /// The start of a compensation is recorded.
     pub(super) fn undo_started(&mut self, step: &StepPath, at: usize, number: u32) {
         let epoch = self.epoch;

@@ -62,6 +62,22 @@ impl Reader {
     }
 }
 
+impl Standing {
+    /// Whether nobody knows what a call of it came to.
+    pub(super) fn is_unknown(&self) -> bool {
+        let outcome = self.outcome.as_ref();
+        outcome.is_some_and(|it| {
+            matches!(
+                it,
+                Outcome::Failed {
+                    cause: Cause::Unknown,
+                    ..
+                }
+            )
+        })
+    }
+}
+
 /// What is wrong with the end of a request.
 pub(super) fn wrong(
     (kind, n): (Kind, u64),
@@ -76,13 +92,12 @@ pub(super) fn wrong(
         return Some(format!("it ended {} times", standing.ends));
     }
     let outcome = standing.outcome.as_ref()?;
-    let is_unknown = matches!(outcome, Outcome::Failed { cause: Cause::Unknown, .. });
     if kind == Kind::Once {
         let calls = functions.calls("pay", n);
         if calls > 1 {
             return Some(format!("it paid {calls} times"));
         }
-        if is_unknown && harmed {
+        if standing.is_unknown() && harmed {
             return None;
         }
     }
@@ -92,6 +107,9 @@ pub(super) fn wrong(
             let undone = functions.calls("undo", n);
             (undone == 0).then(|| "what it booked was not undone".to_owned())
         }
-        _ => Some(format!("it ended as {outcome:?} with {:?}", standing.output)),
+        _ => Some(format!(
+            "it ended as {outcome:?} with {:?}",
+            standing.output
+        )),
     }
 }

@@ -89,7 +89,11 @@ type Called = std::pin::Pin<Box<dyn Future<Output = Result<u64, StepError>> + Se
 
 impl Calls {
     /// A closure that calls a function with its input.
-    fn of(&self, name: &'static str, ms_max: usize) -> impl Fn(u64) -> Called + Send + Sync + 'static {
+    fn of(
+        &self,
+        name: &'static str,
+        ms_max: usize,
+    ) -> impl Fn(u64) -> Called + Send + Sync + 'static {
         let functions = Arc::clone(&self.0);
         move |n| Box::pin(Arc::clone(&functions).call(name, n, ms_max))
     }
@@ -113,7 +117,9 @@ fn join(f: &Calls) -> Flow {
     let n = flow.input::<u64>();
     let a = flow.map("a", &n, f.of("a", 20));
     let b = flow.map("b", &n, f.of("b", 1_500));
-    let sum = flow.map("sum", (&a, &b), async |(a, b): (u64, u64)| Ok::<_, StepError>(a + b));
+    let sum = flow.map("sum", (&a, &b), async |(a, b): (u64, u64)| {
+        Ok::<_, StepError>(a + b)
+    });
     built(flow.output(&sum).build())
 }
 
@@ -204,8 +210,10 @@ fn large(f: &Calls) -> Flow {
         let called = slow(n);
         async move { called.await.map(|_| text.len() as u64) }
     });
-    let more = flow.map("more", (&text, &size), async |(text, size): (String, u64)| {
-        Ok::<_, StepError>(text.len().max(size as usize))
-    });
+    let more = flow.map(
+        "more",
+        (&text, &size),
+        async |(text, size): (String, u64)| Ok::<_, StepError>(text.len().max(size as usize)),
+    );
     built(flow.output(&more).build())
 }

@@ -3,41 +3,83 @@
 use std::time::Duration;
 
 use super::world::World;
+use crate::dice::Dice;
 
 /// One thing that is done.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Harm {
     /// A host dies, and another takes its place after a while.
-    Kill { host: usize, back: Duration },
+    Kill {
+        host: usize,
+        back: Duration,
+    },
     /// A replica is asked to end, and is gone a while later.
-    Leave { host: usize, back: Duration },
-    Stop { host: usize, time: Duration },
-    Cut { host: usize, time: Duration },
-    Jump { host: usize, by_us: i64 },
-    Crash { away: Duration, loses: bool },
+    Leave {
+        host: usize,
+        back: Duration,
+    },
+    Stop {
+        host: usize,
+        time: Duration,
+    },
+    Cut {
+        host: usize,
+        time: Duration,
+    },
+    Jump {
+        host: usize,
+        by_us: i64,
+    },
+    Crash {
+        away: Duration,
+        loses: bool,
+    },
 }
 
-impl World {
-    /// Draws what is done next.
-    pub(super) fn draw_harm(&mut self, loses: bool) -> Harm {
-        let dice = &mut self.dice;
-        let host = dice.roll(self.hosts.len());
+/// What is done, after what pause, and what becomes of messages from then on: late, and lost, of a
+/// hundred.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Blow {
+    pub(super) pause: Duration,
+    pub(super) harm: Harm,
+    pub(super) weather: Option<(usize, usize)>,
+}
+
+impl Blow {
+    /// Draws what is done next to so many hosts.
+    pub(super) fn draw(dice: &mut Dice, hosts: usize, loses: bool) -> Self {
+        let pause = Duration::from_millis(dice.roll(8_000) as u64);
+        let weather = dice.chance(30).then(|| (dice.roll(8), dice.roll(6)));
+        let harm = Harm::draw(dice, hosts, loses);
+        Self {
+            pause,
+            harm,
+            weather,
+        }
+    }
+}
+
+impl Harm {
+    fn draw(dice: &mut Dice, hosts: usize, loses: bool) -> Self {
+        let host = dice.roll(hosts);
         let back = Duration::from_millis(dice.roll(15_000) as u64);
         let longs = [300, 3_000, 8_000, 15_000, 40_000, 80_000];
         let time = Duration::from_millis(longs[dice.roll(longs.len())] + dice.roll(500) as u64);
         match dice.roll(12) {
-            0..4 => Harm::Kill { host, back },
-            4 => Harm::Leave { host, back },
-            5..8 => Harm::Stop { host, time },
-            8 => Harm::Cut { host, time },
-            9 => Harm::Jump {
+            0..4 => Self::Kill { host, back },
+            4 => Self::Leave { host, back },
+            5..8 => Self::Stop { host, time },
+            8 => Self::Cut { host, time },
+            9 => Self::Jump {
                 host,
                 by_us: dice.roll(6_000_000) as i64 - 3_000_000,
             },
-            _ => Harm::Crash { away: back, loses },
+            _ => Self::Crash { away: back, loses },
         }
     }
+}
 
+impl World {
     pub(super) fn harm(&mut self, harm: Harm, returns: &mut Vec<(Duration, usize)>) {
         match harm {
             Harm::Kill { host, back } => {

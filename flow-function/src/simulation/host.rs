@@ -40,7 +40,11 @@ pub(super) struct Host {
 
 impl Host {
     /// A host that begins now.
-    pub(super) fn new(name: &str, now: Duration, part: impl FnOnce(&Handle, LinkOf) -> Part) -> Self {
+    pub(super) fn new(
+        name: &str,
+        now: Duration,
+        part: impl FnOnce(&Handle, LinkOf) -> Part,
+    ) -> Self {
         let runtime = Builder::new_current_thread()
             .enable_all()
             .start_paused(true)

@@ -5,16 +5,15 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::runtime::Handle;
-use turlough_statestore::{
-    MemoryBus, MemoryLog, MemoryQueue, MemoryTable, Options, Seq, State,
-};
+use turlough_statestore::{MemoryBus, MemoryLog, MemoryQueue, MemoryTable, Options, Seq, State};
 
 use super::time;
 use super::wire::Wire;
 use crate::dice::Dice;
 
 /// How long what is stored may be lost when the server's machine loses its power.
-pub(super) const SYNC_INTERVAL: Duration = Duration::from_millis(200);
+pub(super) const SYNC_INTERVAL: Duration = Duration::from_micros(SYNC_US);
+const SYNC_US: u64 = 200_000;
 
 /// The state as it is, whoever sees it.
 #[derive(Debug)]
@@ -131,9 +130,10 @@ impl Server {
     }
 
     /// It is killed: what was under way to it is lost, and so may be the newest appends.
-    pub(super) fn crash(&self, loses: bool) -> usize {
+    pub(super) fn crash(&self, now_us: u64, loses: bool) -> usize {
         self.starts.fetch_add(1, Ordering::Relaxed);
         let mut stored = self.stored.lock().unwrap_or_else(PoisonError::into_inner);
+        stored.retain(|(at_us, _)| at_us + SYNC_US > now_us);
         let last = self.log.last_place();
         let kept = match loses && !stored.is_empty() {
             true => {
@@ -149,10 +149,11 @@ impl Server {
 
     /// Remembers what may be lost.
     pub(super) fn has_stored(&self, seq: Seq) {
-        let Some(now_us) = time::wall_us() else { return };
-        let sync_us = SYNC_INTERVAL.as_micros() as u64;
+        let Some(now_us) = time::wall_us() else {
+            return;
+        };
         let mut stored = self.stored.lock().unwrap_or_else(PoisonError::into_inner);
-        stored.retain(|(at_us, _)| at_us + sync_us > now_us);
+        stored.retain(|(at_us, _)| at_us + SYNC_US > now_us);
         stored.push((now_us, seq));
     }
 

@@ -164,7 +164,8 @@ impl Log for Wire {
 
     async fn usage(&self) -> Result<Usage, StateError> {
         let log = self.server.log.clone();
-        self.ask_now("usage", async move { log.usage().await }).await
+        self.ask_now("usage", async move { log.usage().await })
+            .await
     }
 }
 

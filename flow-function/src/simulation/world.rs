@@ -3,6 +3,7 @@
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
 use turlough_keeper::{Clock, IndexPlace, Keeper, Options};
 use turlough_sdk::{ReplicaId, RequestId};
 use turlough_statestore::{Options as StateOptions, Record, Seq};
@@ -161,14 +162,14 @@ impl World {
 
     /// The server is killed, and comes back after a while.
     pub(super) fn crash_server(&mut self, away: Duration, loses: bool) {
-        self.lost += self.server.crash(loses);
+        let now_us = BEGIN_US + self.now.as_micros() as u64;
+        self.lost += self.server.crash(now_us, loses);
         self.server_away_until = Some(self.now + away);
         self.hosts.iter().for_each(|host| host.connect(false));
     }
 
     /// What stands in a request's log.
     pub(super) fn records(&self, request: RequestId) -> Vec<Record> {
-        use futures_util::FutureExt as _;
         use turlough_statestore::Log as _;
         let read = self.server.log.read(request, Seq::START).now_or_never();
         read.expect("it is in memory").expect("it can be read")
@@ -188,9 +189,28 @@ impl World {
             .collect()
     }
 
+    /// What a keeper takes for open.
+    pub(super) fn open(&mut self) -> Vec<(RequestId, turlough_keeper::Summary)> {
+        let keeping = |host: &Host| Some((host.keeper()?.clone(), host.handle()?.clone()));
+        let Some((keeper, runtime)) = self.hosts.iter().find_map(keeping) else {
+            return Vec::new();
+        };
+        let filter = turlough_keeper::Filter {
+            limit: 1_000,
+            ..Default::default()
+        };
+        let listed = runtime.spawn(async move { keeper.list(&filter).await });
+        self.run_for(Duration::from_secs(3));
+        let listed = listed.now_or_never().and_then(Result::ok);
+        let listed = listed.and_then(Result::ok).unwrap_or_default();
+        let is_open = |summary: &turlough_keeper::Summary| {
+            !summary.ended.as_ref().is_some_and(|ended| ended.settled)
+        };
+        listed.into_iter().filter(|(_, it)| is_open(it)).collect()
+    }
+
     /// Hints that wait or are taken.
     pub(super) fn hints(&self) -> u64 {
-        use futures_util::FutureExt as _;
         use turlough_statestore::Queue as _;
         let depth = self.server.queue.depth(FUNCTION).now_or_never();
         depth.expect("it is in memory").expect("it can be read")

@@ -9,8 +9,8 @@ use std::time::Instant;
 use turlough_sdk::{Flow, read_yaml};
 
 use super::flows;
-use crate::dice::Dice;
 use super::world::{Size, World};
+use crate::dice::Dice;
 
 /// Schedules of one flow: reading it costs as much as a few of them.
 const SCHEDULES_OF_A_FLOW: u64 = 8;

@@ -8,9 +8,9 @@ use turlough_statestore::event::{Accepted, Outcome, StepEnd, StepEnded};
 use turlough_statestore::{Append, AppendId, Envelope, Event, Kind};
 use uuid::Uuid;
 
-use crate::dice::Dice;
 use super::plain::{How, Plain, Scope};
 use super::undo::Unwound;
+use crate::dice::Dice;
 use crate::machine::given::Given;
 use crate::machine::{Execution, Run, Versions};
 
