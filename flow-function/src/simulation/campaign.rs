@@ -5,11 +5,12 @@ use std::time::Duration;
 use futures_util::FutureExt as _;
 use tokio::task::JoinHandle;
 use turlough_sdk::{RequestId, Value};
-use turlough_statestore::Event;
+use turlough_statestore::{Event, Sync};
 
 use super::check::{Reader, Standing, wrong};
 use super::flows::Kind;
 use super::harm::Blow;
+use super::server::SYNC_INTERVAL;
 use super::world::World;
 use crate::engine::{Call, Control, keyed};
 
@@ -113,6 +114,7 @@ fn simulate(seed: u64, loses: bool) -> Result<Went, String> {
     let mut world = World::new(seed, |settings| {
         settings.capacity = 3 + (seed % 7) as usize;
         settings.once_after_sync = loses;
+        settings.state.sync = Sync::Every(SYNC_INTERVAL);
     });
     for _ in 0..2 + seed % 2 {
         let host = world.replica();

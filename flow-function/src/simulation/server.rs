@@ -13,7 +13,7 @@ use crate::dice::Dice;
 
 /// How long what is stored may be lost when the server's machine loses its power.
 pub(super) const SYNC_INTERVAL: Duration = Duration::from_micros(SYNC_US);
-const SYNC_US: u64 = 200_000;
+const SYNC_US: u64 = 1_500_000;
 
 /// The state as it is, whoever sees it.
 #[derive(Debug)]
