@@ -33,6 +33,7 @@ use uuid::Uuid;
 use crate::clock::{boot, now_us};
 use crate::desk::Pokes;
 use crate::engine::{FoldError, TAKE_OVERS_DEAD};
+use crate::fault::{Fault, planted};
 use crate::machine::{Action, Conclusion, Execution, Holder, Run};
 use crate::runner::{Attempted, Context};
 use crate::shared::Shared;
@@ -179,6 +180,8 @@ impl Driver {
         if self.execution.take_overs() >= TAKE_OVERS_DEAD && !self.execution.is_ended() {
             self.die().await?;
         }
+        // Before it rests again: it may have been woken for this alone.
+        self.keep_head().await?;
         loop {
             if self.execution.is_ended() {
                 if let Some(rest) = self.after_end(None).await? {
@@ -234,7 +237,7 @@ impl Driver {
             self.refold().await?;
         }
         loop {
-            if self.execution.is_ended() {
+            if self.execution.is_ended() && !planted(Fault::EndUnseen) {
                 return Ok(Decided::HadEnded);
             }
             if !self.commit_parts(attempted).await? {
@@ -356,7 +359,7 @@ impl Driver {
                 }
                 Attempted::Late { .. } => continue,
             };
-            if self.execution.lacks_start(step, attempt) {
+            if self.execution.lacks_start(step, attempt) && !planted(Fault::EndWithoutStart) {
                 events.push(Event::StepStarted {
                     step: step.clone(),
                     attempt,

@@ -35,6 +35,7 @@ mod dice;
 mod driver;
 mod engine;
 mod evaluator;
+mod fault;
 mod http;
 mod lists;
 mod machine;

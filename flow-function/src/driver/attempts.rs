@@ -12,6 +12,7 @@ use tracing::debug;
 
 use super::Driver;
 use crate::clock::{boot, now_us};
+use crate::fault::{Fault, planted};
 use crate::machine::{Action, Run, Work};
 use crate::runner::{self, Attempted};
 use crate::shared::Shared;
@@ -38,7 +39,7 @@ impl Driver {
     pub(super) fn speculate(&mut self, actions: &[Action]) {
         for action in actions {
             if let Action::Run(run) = action
-                && run.vertex().pure
+                && (run.vertex().pure || planted(Fault::AllSpeculated))
             {
                 self.start(run.clone(), None);
             }
@@ -215,7 +216,10 @@ impl Driver {
         let once = !run.vertex().idempotent;
         let is_once = once || run.vertex().compensate.is_some();
         let mut known = None;
-        if once && let Some(made) = self.made.get(&key) {
+        if once
+            && !planted(Fault::OnceAgain)
+            && let Some(made) = self.made.get(&key)
+        {
             let Some((_, attempted)) = &made.known else {
                 return;
             };
@@ -225,7 +229,8 @@ impl Driver {
         }
         let is_flow = matches!(run.vertex().operation, Operation::Flow(_));
         let begins_child = is_flow && matches!(run.work, Work::Operation);
-        let waits = is_once && self.shared.settings.once_after_sync;
+        let waits =
+            is_once && self.shared.settings.once_after_sync && !planted(Fault::OnceBeforeSync);
         let synced = waits.then(|| Arc::clone(&self.shared).synced(self.request, self.era));
         let context = Arc::clone(&self.context);
         let (step, attempt) = key.clone();
@@ -280,7 +285,7 @@ impl Driver {
             }
         };
         if let Some(made) = self.made.get_mut(&(step.clone(), attempt)) {
-            made.known = Some((boot(), attempted.clone()));
+            made.known = (!planted(Fault::AnswerForgotten)).then(|| (boot(), attempted.clone()));
         }
         if begins_child && let Attempted::Ended { ended, .. } = &attempted {
             let parent = self.as_parent(ended.generation, step, attempt);

@@ -17,6 +17,7 @@ use super::pieces::{parts_of, split};
 use super::{DriveError, Driver, random};
 use crate::clock::{boot, now_us};
 use crate::engine::parts;
+use crate::fault::{Fault, planted};
 use crate::runner::Attempted;
 
 /// The waits between tries of an append that was not answered or had no room.
@@ -149,6 +150,9 @@ impl Driver {
                     self.stored = sent;
                     return Ok(true);
                 }
+                Err(StateError::Conflict { .. }) if planted(Fault::ConflictIgnored) => {
+                    return Ok(true);
+                }
                 Err(StateError::Conflict { .. }) => return self.look_for(append).await,
                 Err(error) if error.passes() => {
                     warn!(request = %self.request, %error, "append was not stored yet; it is tried again");
@@ -162,7 +166,7 @@ impl Driver {
 
     /// Whether the connection was lost since the log was last seen to be as this driver knows it.
     pub(super) fn is_cut_off(&self) -> bool {
-        self.shared.state.link.borrow().era != self.era
+        self.shared.state.link.borrow().era != self.era && !planted(Fault::CutOffIgnored)
     }
 
     /// Whether an append whose fate is unknown stands in the log. False too where the log is not as
@@ -316,7 +320,7 @@ impl Driver {
             if self.execution.is_settled() {
                 break;
             }
-            if !self.execution.is_closing() {
+            if !self.execution.is_closing() && !planted(Fault::SettledAnyway) {
                 return Ok(false);
             }
         }

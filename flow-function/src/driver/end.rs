@@ -10,6 +10,7 @@ use turlough_statestore::{Event, Record, Seq, Why};
 
 use super::{Conclusion, DriveError, Driver, Rest, random};
 use crate::clock::now_us;
+use crate::fault::{Fault, planted};
 use crate::runner;
 use crate::shared::{Finished, Shared};
 
@@ -146,7 +147,7 @@ impl Driver {
             }
         }
         self.context.data.close();
-        if self.settle().await? {
+        if planted(Fault::NeverSettled) || self.settle().await? {
             return Ok(Some(Rest::Over));
         }
         // The log lost its end, which comes once more, with data that is made anew.

@@ -13,6 +13,7 @@ use turlough_statestore::{Event, Record, Why};
 use super::pieces::{parts_of, parts_of_bytes};
 use super::{DriveError, Driver};
 use crate::clock::now_us;
+use crate::fault::{Fault, planted};
 
 /// A state up to this size stands in its event; a larger one in parts before it.
 const INLINE_BYTES_MAX: usize = 256 * 1024;
@@ -43,7 +44,8 @@ impl Driver {
         let age_us = u64::try_from(self.shared.settings.state.max_age.as_micros() / 2);
         let due_us = self.snapshot_us.saturating_add(age_us.unwrap_or(u64::MAX));
         let asked = self.asked == Some(Why::Snapshot);
-        if !asked && now_us() < due_us || self.execution.is_ended() {
+        let rests = self.execution.is_ended() || planted(Fault::NoSnapshot);
+        if !asked && now_us() < due_us || rests {
             return Ok(());
         }
         self.asked = None;

@@ -13,6 +13,7 @@ use turlough_statestore::event::{Outcome, Parent, StepEnd};
 use turlough_statestore::{Event, Record, Seq};
 
 use super::{Call, Control, ControlError, Engine, StartError, keyed};
+use crate::fault::{Fault, planted};
 use crate::shared::{Finished, Shared};
 
 /// How long to wait before a sub-flow is begun again that the state did not take.
@@ -49,7 +50,7 @@ impl Shared {
                 Ok(_) => return Ok(()),
                 Err(error) => error,
             };
-            if error.is_of_the_state() {
+            if error.is_of_the_state() && !planted(Fault::ChildGivenUp) {
                 // No request fails for it: the attempt's own time bounds how long this takes.
                 warn!(%request, %flow, %error, "sub-flow was not begun yet; it is tried again");
                 tokio::time::sleep(AGAIN).await;

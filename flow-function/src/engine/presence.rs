@@ -16,6 +16,7 @@ use turlough_statestore::{
 
 use super::is_open;
 use crate::clock::now_us;
+use crate::fault::{Fault, planted};
 use crate::machine::Holder;
 use crate::shared::Shared;
 
@@ -116,6 +117,9 @@ impl Shared {
     async fn hear(self: Arc<Self>, mut listener: Listener) {
         while let Some(word) = listener.next().await {
             match Word::decode(&word) {
+                Some(Word::Poke { request })
+                    if planted(Fault::ForgottenStaysForgotten)
+                        && self.desk.of_these(&[request]).is_empty() => {}
                 Some(Word::Poke { request }) => self.wake(request),
                 Some(Word::Urge { request }) => {
                     self.wake_for(request, Why::Due, None);
@@ -213,10 +217,13 @@ impl Shared {
         condemned: Option<AppendId>,
     ) -> Result<bool, StateError> {
         // What this replica holds and does not drive, it may claim again.
-        if holder.replica == self.replica || !self.state.is_shared {
+        if holder.replica == self.replica
+            || !self.state.is_shared
+            || planted(Fault::HolderUnchecked)
+        {
             return Ok(true);
         }
-        if condemned == Some(holder.claim) {
+        if condemned == Some(holder.claim) && !planted(Fault::VerdictIgnored) {
             return Ok(true);
         }
         let link = *self.state.link.borrow();
@@ -224,7 +231,7 @@ impl Shared {
             return Ok(false);
         }
         let beat = self.state.replicas.get(&holder.replica.to_string()).await?;
-        Ok(beat.is_none())
+        Ok(beat.is_none() && !planted(Fault::DeadTakenForAlive))
     }
 
     /// Sees to it that whoever waits here for the end of a request that another drives hears of it.

@@ -36,22 +36,28 @@ impl Reader {
 
     /// Nothing where there is no log, or none that can be folded.
     pub(super) fn standing(&self, request: RequestId, records: &[Record]) -> Option<Standing> {
+        let shared = &self.0.shared;
+        let execution = shared.execution(request, records).ok()?;
         let events = || records.iter().flat_map(|record| &record.append.events);
         let flow = events().find_map(|event| match event {
             Event::Accepted(accepted) => Some(accepted.flow.clone()),
             _ => None,
-        })?;
-        let registry = &self.0.shared.registry;
-        let (current, versions) = (registry.current(&flow)?, registry.versions(&flow));
-        let mut execution = Execution::new(request, current, versions);
-        let mut ends = 0;
-        for record in records {
-            if execution.fold(&record.append) {
-                let is_end = |event: &&Event| matches!(event, Event::Ended { .. });
-                ends += record.append.events.iter().filter(is_end).count();
-            }
+        });
+        let is_end = |event: &&Event| matches!(event, Event::Ended { .. });
+        let mut ends = events().filter(is_end).count();
+        if let Some(flow) = flow {
+            // Of a log that has its head it can be said which appends count.
+            let (current, versions) = (
+                shared.registry.current(&flow)?,
+                shared.registry.versions(&flow),
+            );
+            let mut counting = Execution::new(request, current, versions);
+            let counts = |record: &&Record| counting.fold(&record.append);
+            let counted = records.iter().filter(counts);
+            let counted = counted.flat_map(|record| &record.append.events);
+            ends = counted.filter(is_end).count();
         }
-        let finished = self.0.shared.end_in_log(request, records);
+        let finished = shared.end_in_log(request, records);
         let output = finished.as_ref().and_then(|it| it.output.as_ref());
         Some(Standing {
             ends,

@@ -20,10 +20,12 @@ pub(super) enum Kind {
     Saga,
     Parent,
     Large,
+    Long,
 }
 
 impl Kind {
-    pub(super) const ALL: [Self; 10] = [
+    /// All but the last take a minute at most.
+    pub(super) const ALL: [Self; 11] = [
         Self::Chain,
         Self::Join,
         Self::Each,
@@ -34,6 +36,7 @@ impl Kind {
         Self::Saga,
         Self::Parent,
         Self::Large,
+        Self::Long,
     ];
 
     pub(super) const fn flow(self) -> &'static str {
@@ -48,6 +51,7 @@ impl Kind {
             Self::Saga => "saga",
             Self::Parent => "parent",
             Self::Large => "large",
+            Self::Long => "long",
         }
     }
 
@@ -65,6 +69,8 @@ impl Kind {
 
 /// Over the limit of what rides in an event.
 const LARGE: usize = 10_000;
+/// Over the age at which appends expire, where they do.
+const LONG: Duration = Duration::from_secs(400);
 
 /// All flows, whose functions are called and counted.
 pub(super) fn all(functions: &Arc<Functions>) -> Vec<Flow> {
@@ -74,7 +80,8 @@ pub(super) fn all(functions: &Arc<Functions>) -> Vec<Flow> {
         join(&f),
         each(&f),
         again(&f),
-        nap(&f),
+        nap("nap", &f, Duration::from_secs(8)),
+        nap("long", &f, LONG),
         asks(&f),
         once(&f),
         saga(&f),
@@ -149,11 +156,11 @@ fn again(f: &Calls) -> Flow {
     built(flow.output(&n).build())
 }
 
-fn nap(f: &Calls) -> Flow {
-    let flow = Flow::builder("nap");
+fn nap(name: &str, f: &Calls, time: Duration) -> Flow {
+    let flow = Flow::builder(name);
     let n = flow.input::<u64>();
     let a = flow.map("a", &n, f.of("a", 20));
-    let b = flow.wait("b", &a, Duration::from_secs(8));
+    let b = flow.wait("b", &a, time);
     let c = flow.map("c", &b, f.of("c", 20));
     built(flow.output(&c).build())
 }

@@ -1,7 +1,8 @@
 //! The server that keeps the state, and what may happen to it and on the way to it.
 
+use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::runtime::Handle;
@@ -31,6 +32,8 @@ pub(super) struct Server {
     under_way: Arc<AtomicUsize>,
     /// When each append was stored, as far back as it can be lost.
     stored: Mutex<Vec<(u64, Seq)>>,
+    /// The same, for as long as it is kept.
+    kept: Mutex<VecDeque<(u64, Seq)>>,
 }
 
 /// What becomes of messages.
@@ -80,6 +83,7 @@ impl Server {
             starts: AtomicU64::new(1),
             under_way: Arc::default(),
             stored: Mutex::default(),
+            kept: Mutex::default(),
         })
     }
 
@@ -144,6 +148,7 @@ impl Server {
         };
         stored.clear();
         self.log.lose_after(kept);
+        self.kept().retain(|(_, seq)| *seq <= kept);
         (last.get() - kept.get()) as usize
     }
 
@@ -155,6 +160,26 @@ impl Server {
         let mut stored = self.stored.lock().unwrap_or_else(PoisonError::into_inner);
         stored.retain(|(at_us, _)| at_us + SYNC_US > now_us);
         stored.push((now_us, seq));
+        self.kept().push_back((now_us, seq));
+    }
+
+    /// What is older than this is gone.
+    pub(super) fn expire(&self, before_us: u64) {
+        let mut kept = self.kept();
+        let mut last = None;
+        while let Some((at_us, seq)) = kept.front()
+            && *at_us < before_us
+        {
+            last = Some(*seq);
+            kept.pop_front();
+        }
+        if let Some(last) = last {
+            self.log.expire_to(last);
+        }
+    }
+
+    fn kept(&self) -> MutexGuard<'_, VecDeque<(u64, Seq)>> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn send_off(&self) -> UnderWay {
@@ -167,7 +192,7 @@ impl Server {
         self.under_way.load(Ordering::Relaxed) > 0
     }
 
-    fn weather(&self) -> std::sync::MutexGuard<'_, Weather> {
+    fn weather(&self) -> MutexGuard<'_, Weather> {
         self.weather.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -135,6 +135,8 @@ impl World {
         };
         self.now += step;
         let now = self.now;
+        let age = now.saturating_sub(self.settings.state.max_age);
+        self.server.expire(BEGIN_US + age.as_micros() as u64);
         if self.server_away_until.is_some_and(|until| until <= now) {
             self.server_away_until = None;
         }
