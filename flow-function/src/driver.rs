@@ -349,7 +349,12 @@ impl Driver {
                     step,
                     attempt,
                     at_us,
+                    child,
                 } => {
+                    if child.is_some_and(|era| era != self.era) {
+                        // The log may have lost it: it is begun again, or found.
+                        continue;
+                    }
                     let event = Event::StepCalled {
                         step: step.clone(),
                         attempt: *attempt,

@@ -63,6 +63,8 @@ pub(crate) enum Attempted {
         step: StepPath,
         attempt: u32,
         at_us: u64,
+        /// The connection on which its sub-flow was seen to stand in the log, where it is one.
+        child: Option<u64>,
     },
     /// Its call did not begin within its time; its start is to be recorded once more.
     Late { step: StepPath, attempt: u32 },
@@ -109,6 +111,7 @@ pub(crate) async fn run(
     call_by: Option<Duration>,
 ) -> Attempted {
     let begin_us = now_us();
+    let era = context.shared.state.link.borrow().era;
     let scope = Scope::new(context, Arc::from(run), call_by);
     let limit = limit(scope.run());
     let attempt = AssertUnwindSafe(attempt(&scope)).catch_unwind();
@@ -118,10 +121,12 @@ pub(crate) async fn run(
     let ending = match attempted {
         Ok(Ok(Ok(Some(ending)))) => ending,
         Ok(Ok(Ok(None))) => {
+            let is_child = matches!(run.node().operation, Operation::Flow(_));
             return Attempted::Called {
                 step: run.step.clone(),
                 attempt: run.attempt,
                 at_us: now_us(),
+                child: is_child.then_some(era),
             };
         }
         Ok(Ok(Err(Failure::Step(error)))) => failed(&error).into(),

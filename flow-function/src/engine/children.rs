@@ -42,12 +42,13 @@ impl Shared {
         })?;
         let request = child_id(&parent);
         loop {
-            let (known, input, parent) = (Arc::clone(&known), input.clone(), parent.clone());
+            let (known, input, above) = (Arc::clone(&known), input.clone(), parent.clone());
             let begun = self
-                .begin(request, known, input, Call::default(), Some(parent), true)
+                .begin(request, known, input, Call::default(), Some(above), true)
                 .await;
             let error = match begun {
-                Ok(_) => return Ok(()),
+                Ok(started) if started.is_new => return Ok(()),
+                Ok(_) => return self.tell_found(request, &parent).await,
                 Err(error) => error,
             };
             if error.is_of_the_state() && !planted(Fault::ChildGivenUp) {
@@ -64,6 +65,25 @@ impl Shared {
                 _ => StepError::transient(text),
             });
         }
+    }
+
+    /// A sub-flow that was found may have ended, and told so while its parent's log was lost: then it is
+    /// told once more.
+    async fn tell_found(
+        self: &Arc<Self>,
+        child: RequestId,
+        parent: &Parent,
+    ) -> Result<(), StepError> {
+        let again = |error: String| StepError::transient(format!("sub-flow {child}: {error}"));
+        let records = self.log.read(child, Seq::START).await;
+        let records = records.map_err(|error| again(error.to_string()))?;
+        let stands = self.execution(child, &records);
+        let is_told = stands.is_ok_and(|it| it.is_ended() && it.owed().is_empty());
+        if is_told && let Some(finished) = self.end_in_log(child, &records) {
+            let told = self.tell_parent(parent, &finished).await;
+            told.map_err(|error| again(error.to_string()))?;
+        }
+        Ok(())
     }
 
     /// Cancels the sub-flow of an attempt that, as its log says, nobody waits for any more. One that

@@ -178,7 +178,7 @@ fn simulate(seed: u64, loses: bool) -> Result<Went, String> {
     for client in &clients {
         let standing = client.over.as_ref();
         let about = (client.kind, client.n);
-        if let Some(wrong) = wrong(about, standing, &world.functions, harms > 0) {
+        if let Some(wrong) = wrong(about, standing, &world.functions, (harms > 0, world.lost)) {
             let told = told(&world, client, standing);
             return Err(format!("{wrong}\n{told}"));
         }

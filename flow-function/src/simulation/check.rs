@@ -89,7 +89,7 @@ pub(super) fn wrong(
     (kind, n): (Kind, u64),
     standing: Option<&Standing>,
     functions: &Functions,
-    harmed: bool,
+    (harmed, lost): (bool, usize),
 ) -> Option<String> {
     let Some(standing) = standing else {
         return Some("there is no log".to_owned());
@@ -106,6 +106,13 @@ pub(super) fn wrong(
         if standing.is_unknown() && harmed {
             return None;
         }
+    }
+    if kind == Kind::Parent
+        && lost > 0
+        && matches!(outcome, Outcome::Failed { message, .. } if message.contains("was cancelled"))
+    {
+        // Its own log was lost, and it began again when its sub-flow had found that nobody waits for it.
+        return None;
     }
     match (kind.gives(n), outcome) {
         (Some(gives), Outcome::Succeeded { .. }) if standing.output == Some(gives) => None,
