@@ -33,6 +33,7 @@ mod desk;
 mod driver;
 mod engine;
 mod evaluator;
+mod gateway;
 mod http;
 mod lists;
 mod machine;
