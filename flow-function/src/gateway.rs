@@ -11,6 +11,7 @@
 
 mod answer;
 mod connection;
+mod signal;
 
 pub(crate) use answer::Answer;
 

@@ -88,14 +88,11 @@ impl Answer {
         &mut self,
         cx: &mut Context<'_>,
     ) -> Poll<Result<Option<Frame<Bytes>>, hyper::Error>> {
-        let mut frame = Pin::new(&mut self.body).poll_frame(cx);
-        if frame.is_pending()
-            && let Some(connection) = &mut self.connection
-        {
-            // Now the connection knows that more is wanted.
-            connection.poll(cx);
-            frame = Pin::new(&mut self.body).poll_frame(cx);
-        }
+        let body = &mut self.body;
+        let frame = match &mut self.connection {
+            Some(connection) => connection.poll(cx, |cx| Pin::new(&mut *body).poll_frame(cx)),
+            None => Pin::new(body).poll_frame(cx),
+        };
         frame.map(Option::transpose)
     }
 
@@ -105,9 +102,10 @@ impl Answer {
             return;
         };
         if !connection.is_ready() {
-            connection.poll(cx);
+            let _ = connection.poll(cx, |_| Poll::<()>::Pending);
         }
         if connection.is_ready() {
+            connection.rest();
             self.gateway.put(connection);
         }
     }

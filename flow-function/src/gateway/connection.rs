@@ -17,6 +17,8 @@ use rustix::net::{RecvFlags, sockopt};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
+use super::signal::Signal;
+
 /// How long a connection may take to be there.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// A peer whose machine is gone is noticed within a minute, also while a function works.
@@ -30,6 +32,7 @@ pub(super) struct Connection {
     requests: SendRequest<Full<Bytes>>,
     /// Reads and writes, when polled; none once it is over.
     work: Option<http1::Connection<TokioIo<Socket>, Full<Bytes>>>,
+    signal: Arc<Signal>,
 }
 
 /// Why there is no answer.
@@ -56,6 +59,7 @@ impl Connection {
             socket,
             requests,
             work: Some(work),
+            signal: Arc::default(),
         })
     }
 
@@ -65,11 +69,7 @@ impl Connection {
         request: Request<Full<Bytes>>,
     ) -> Result<(Self, Response<Incoming>), Unsent> {
         let mut answer = pin!(self.requests.try_send_request(request));
-        let answer = poll_fn(|cx| {
-            self.poll(cx);
-            answer.as_mut().poll(cx)
-        });
-        match answer.await {
+        match poll_fn(|cx| self.poll(cx, |cx| answer.as_mut().poll(cx))).await {
             Ok(answer) => Ok((self, answer)),
             Err(mut error) => Err(match error.take_message() {
                 Some(request) => Unsent::Kept {
@@ -81,13 +81,29 @@ impl Connection {
         }
     }
 
-    /// Reads and writes what there is. Whoever waits for an answer on it calls this first.
-    pub(super) fn poll(&mut self, cx: &mut Context<'_>) {
-        if let Some(work) = &mut self.work
-            && Pin::new(work).poll(cx).is_ready()
-        {
-            self.work = None;
-        }
+    /// Reads and writes what there is, until somebody finds in it what he waits for.
+    pub(super) fn poll<T>(
+        &mut self,
+        cx: &Context<'_>,
+        mut found: impl FnMut(&mut Context<'_>) -> Poll<T>,
+    ) -> Poll<T> {
+        let Self { work, signal, .. } = self;
+        signal.poll(cx, |cx| {
+            let polled = found(cx);
+            if polled.is_pending()
+                && let Some(working) = work
+                && Pin::new(working).poll(cx).is_ready()
+            {
+                *work = None;
+                cx.waker().wake_by_ref();
+            }
+            polled
+        })
+    }
+
+    /// Nobody waits for anything on it.
+    pub(super) fn rest(&self) {
+        self.signal.rest();
     }
 
     /// Whether the next request can be sent on it, as far as is known.
