@@ -12,18 +12,18 @@ mod end;
 mod hand_over;
 mod pieces;
 mod rest;
+mod running;
 mod snapshot;
 
 pub(crate) use begin::{Begin, BeginError};
 pub(crate) use pieces::parts_of;
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashSet};
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt;
-use tokio::task::{Id, JoinSet};
 use tracing::{error, warn};
 use turlough_sdk::{RequestId, StepPath};
 use turlough_statestore::event::Parent;
@@ -36,7 +36,7 @@ use crate::engine::{FoldError, TAKE_OVERS_DEAD};
 use crate::machine::{Action, Conclusion, Execution, Holder, Run};
 use crate::runner::{Attempted, Context};
 use crate::shared::Shared;
-use attempts::Running;
+use running::Running;
 
 /// Drives one request from its acceptance, or from where another left it, to its rest.
 #[derive(Debug)]
@@ -47,10 +47,7 @@ pub(crate) struct Driver {
     /// Where the log ends, as far as this driver knows.
     seq: Seq,
     context: Arc<Context>,
-    running: JoinSet<Attempted>,
-    /// What runs: by task, and by step with its attempt.
-    tasks: HashMap<Id, (StepPath, u32)>,
-    attempts: HashMap<(StepPath, u32), Running>,
+    running: Running,
     /// Attempts that ended here though each may have begun a sub-flow.
     given_up: Vec<Parent>,
     /// Attempts whose start is recorded and that were made: never twice by one driver.
@@ -190,7 +187,7 @@ impl Driver {
                 }
                 Decided::Released => return Ok(Rest::Until),
                 Decided::Ended(finished) => {
-                    self.running.abort_all();
+                    self.running.stop_all();
                     attempted.clear();
                     if let Some(rest) = self.after_end(Some(*finished)).await? {
                         return Ok(rest);
