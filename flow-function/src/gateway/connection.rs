@@ -31,7 +31,7 @@ pub(super) struct Connection {
     socket: Socket,
     requests: SendRequest<Full<Bytes>>,
     /// Reads and writes, when polled; none once it is over.
-    work: Option<http1::Connection<TokioIo<Socket>, Full<Bytes>>>,
+    work: Option<Box<http1::Connection<TokioIo<Socket>, Full<Bytes>>>>,
     signal: Arc<Signal>,
 }
 
@@ -58,7 +58,7 @@ impl Connection {
         Ok(Self {
             socket,
             requests,
-            work: Some(work),
+            work: Some(Box::new(work)),
             signal: Arc::default(),
         })
     }
