@@ -7,7 +7,8 @@
 //! Invariants: a call that fails says whether it may have been made; a call is sent once, and a
 //! connection that was closed while it was idle takes none with it; idle connections are bounded; one
 //! whose answer was not read to its end is not used again.
-//! Absent: TLS, redirects, proxies; answers other than the last one of a call.
+//! Absent: TLS, redirects, proxies; answers other than the last one of a call; whoever closes idle
+//! connections that their server closed, before the next call finds them.
 
 mod answer;
 mod connection;
