@@ -12,6 +12,7 @@ mod end;
 mod hand_over;
 mod pieces;
 mod rest;
+mod running;
 mod snapshot;
 
 pub(crate) use begin::{Begin, BeginError};
@@ -23,7 +24,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt;
-use tokio::task::{Id, JoinSet};
 use tracing::{error, warn};
 use turlough_sdk::{RequestId, StepPath};
 use turlough_statestore::event::Parent;
@@ -37,7 +37,8 @@ use crate::fault::{Fault, planted};
 use crate::machine::{Action, Conclusion, Execution, Holder, Run};
 use crate::runner::{Attempted, Context};
 use crate::shared::Shared;
-use attempts::{Made, Running};
+use attempts::Made;
+use running::Running;
 
 /// Drives one request from its acceptance, or from where another left it, to its rest.
 #[derive(Debug)]
@@ -48,10 +49,7 @@ pub(crate) struct Driver {
     /// Where the log ends, as far as this driver knows.
     seq: Seq,
     context: Arc<Context>,
-    running: JoinSet<Attempted>,
-    /// What runs: by task, and by step with its attempt.
-    tasks: HashMap<Id, (StepPath, u32)>,
-    attempts: HashMap<(StepPath, u32), Running>,
+    running: Running,
     /// Attempts that ended here though each may have begun a sub-flow.
     given_up: Vec<Parent>,
     /// Attempts that were made and must not be repeated: never twice by one driver.
@@ -197,12 +195,12 @@ impl Driver {
                 }
                 Decided::Released => return Ok(Rest::Until),
                 Decided::HadEnded => {
-                    self.running.abort_all();
+                    self.running.stop_all();
                     attempted.clear();
                     continue;
                 }
                 Decided::Ended(finished) => {
-                    self.running.abort_all();
+                    self.running.stop_all();
                     attempted.clear();
                     if let Some(rest) = self.after_end(Some(*finished)).await? {
                         return Ok(rest);

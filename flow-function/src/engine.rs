@@ -34,6 +34,7 @@ use crate::clock::now_us;
 use crate::desk::Desk;
 use crate::driver::{Begin, BeginError};
 use crate::evaluator::Evaluator;
+use crate::gateway::Gateway;
 use crate::metrics::Metrics;
 use crate::outside::{self, Outside};
 use crate::registry::{Put, RegisterError, Registry};
@@ -137,7 +138,6 @@ impl Engine {
             .tcp_nodelay(true)
             .connect_timeout(Duration::from_secs(5))
             .redirect(reqwest::redirect::Policy::none())
-            .pool_max_idle_per_host(256)
             .no_proxy()
             .build()?;
         let boot = Uuid::new_v4().as_u128() as u64;
@@ -146,6 +146,7 @@ impl Engine {
             evaluator: Evaluator::new(&settings),
             abandoned: Abandoned::new(settings.abandoned_max, metrics.closures_abandoned.clone()),
             replica: ReplicaId::from_uuid(Uuid::new_v4()),
+            gateway: Gateway::new(&client, &settings.gateway_url),
             client,
             outside: Outside::new(&settings.http_allow)?,
             tokens: Tokens::new(&settings.secrets),

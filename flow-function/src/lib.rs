@@ -36,6 +36,7 @@ mod driver;
 mod engine;
 mod evaluator;
 mod fault;
+mod gateway;
 mod http;
 mod lists;
 mod machine;

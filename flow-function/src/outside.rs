@@ -8,7 +8,7 @@
 mod client;
 mod https;
 
-pub(crate) use client::{CallError, Outside, chain, without_url};
+pub(crate) use client::{CallError, Outside, chain, with_sources, without_url};
 
 use std::error::Error;
 use std::fmt;

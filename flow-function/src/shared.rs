@@ -17,6 +17,7 @@ use crate::abandoned::Abandoned;
 use crate::desk::Desk;
 use crate::engine::Folds;
 use crate::evaluator::Evaluator;
+use crate::gateway::Gateway;
 use crate::metrics::Metrics;
 use crate::outside::Outside;
 use crate::registry::Registry;
@@ -28,7 +29,9 @@ use crate::tokens::Tokens;
 pub(crate) struct Shared {
     pub(crate) settings: Settings,
     pub(crate) replica: ReplicaId,
-    /// Calls the gateway.
+    /// Calls functions.
+    pub(crate) gateway: Gateway,
+    /// Asks the keeper.
     pub(crate) client: reqwest::Client,
     /// Calls everything else.
     pub(crate) outside: Outside,

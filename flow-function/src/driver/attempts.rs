@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::task::{AbortHandle, Id, JoinError};
 use turlough_sdk::{Operation, RequestId, StepPath};
 use turlough_statestore::Event;
 use turlough_statestore::event::Parent;
@@ -11,6 +10,7 @@ use turlough_statestore::event::Parent;
 use tracing::debug;
 
 use super::Driver;
+use super::running::{End, Ended, Marks};
 use crate::clock::{boot, now_us};
 use crate::fault::{Fault, planted};
 use crate::machine::{Action, Run, Work};
@@ -24,16 +24,6 @@ pub(super) struct Made {
     known: Option<(Duration, Attempted)>,
 }
 
-/// An attempt that runs.
-#[derive(Debug)]
-pub(super) struct Running {
-    task: AbortHandle,
-    /// Whether it begins a sub-flow, which then goes on without it.
-    begins_child: bool,
-    /// Whether it must not be made twice.
-    is_once: bool,
-}
-
 impl Driver {
     /// Pure steps start beside the append that releases them: their ends go into the next one.
     pub(super) fn speculate(&mut self, actions: &[Action]) {
@@ -41,39 +31,26 @@ impl Driver {
             if let Action::Run(run) = action
                 && (run.vertex().pure || planted(Fault::AllSpeculated))
             {
-                self.start(run.clone(), None);
+                self.start(run.clone(), None, false);
             }
         }
-    }
-
-    /// Whether calls run that must not be made twice.
-    pub(super) fn has_calls(&self) -> bool {
-        self.attempts.values().any(|running| running.is_once)
     }
 
     /// Stops what can be done again.
     pub(super) fn stop_repeatable(&mut self) {
         self.delayed.clear();
-        for running in self.attempts.values().filter(|running| !running.is_once) {
-            running.task.abort();
-        }
+        drop(self.running.stop_repeatable());
     }
 
     /// This driver is done, its request is not. Calls that must not be made twice go on, and whoever
     /// holds their answers says so in the log; all others are stopped, and made again by the next one.
     pub(super) fn outlive(&mut self) {
-        let mut rest = std::mem::take(&mut self.running);
-        let mut held = 0;
-        self.tasks.clear();
-        for (key, running) in self.attempts.drain() {
-            if running.is_once {
-                held += 1;
-            } else {
-                running.task.abort();
-                debug!(request = %self.request, step = %key.0, "attempt is left to the next driver");
-            }
+        let is_held = self.running.has_once();
+        for step in self.running.stop_repeatable() {
+            debug!(request = %self.request, %step, "attempt is left to the next driver");
         }
-        if held == 0 {
+        let mut rest = self.running.hand_out();
+        if !is_held {
             return;
         }
         let (shared, request) = (Arc::clone(&self.shared), self.request);
@@ -123,11 +100,13 @@ impl Driver {
     }
 
     pub(super) fn act(&mut self, actions: Vec<Action>) {
+        let is_run = |action: &&Action| matches!(action, Action::Run(_));
+        let is_one = actions.iter().filter(is_run).count() == 1;
         for action in actions {
             match action {
                 Action::Run(run) => {
                     let call_by = self.call_by(&run);
-                    self.start(run, call_by);
+                    self.start(run, call_by, is_one);
                 }
                 Action::Stop { step, attempt } => self.stop(&step, attempt),
                 Action::Start { .. } | Action::End(_) => {}
@@ -145,11 +124,9 @@ impl Driver {
 
     /// Tells whoever works on an attempt that nobody waits for it.
     fn stop(&mut self, step: &StepPath, attempt: u32) {
-        if let Some(running) = self.attempts.get(&(step.clone(), attempt)) {
-            running.task.abort();
-            if !running.begins_child {
-                return;
-            }
+        let stopped = self.running.stop(&(step.clone(), attempt));
+        if stopped.is_some_and(|marks| !marks.begins_child) {
+            return;
         }
         let delayed = self.delayed.len();
         self.delayed
@@ -207,10 +184,10 @@ impl Driver {
         again
     }
 
-    fn start(&mut self, run: Box<Run>, call_by: Option<Duration>) {
+    fn start(&mut self, run: Box<Run>, call_by: Option<Duration>, is_one: bool) {
         let key = (run.step.clone(), run.attempt);
         // After a fold from the start the machine wants again what runs already.
-        if self.attempts.contains_key(&key) {
+        if self.running.has(&key) {
             return;
         }
         let once = !run.vertex().idempotent;
@@ -227,14 +204,35 @@ impl Driver {
         } else if once {
             self.made.insert(key.clone(), Made::default());
         }
-        let is_flow = matches!(run.vertex().operation, Operation::Flow(_));
-        let begins_child = is_flow && matches!(run.work, Work::Operation);
+        let operation = &run.vertex().operation;
+        let marks = Marks {
+            begins_child: matches!(operation, Operation::Flow(_))
+                && matches!(run.work, Work::Operation),
+            is_once,
+        };
+        // What waits for its answer nearly all of the time keeps its driver from nothing.
+        let is_here = is_one && matches!(operation, Operation::Apply(_));
+        let attempt = self.attempt(run, call_by, is_once, known);
+        if is_here {
+            self.running.run_here(key, marks, attempt);
+        } else {
+            self.running.spawn(key, marks, attempt);
+        }
+    }
+
+    /// An attempt from before its call to its end; what is known already is not called for.
+    fn attempt(
+        &self,
+        run: Box<Run>,
+        call_by: Option<Duration>,
+        is_once: bool,
+        known: Option<Attempted>,
+    ) -> impl Future<Output = Attempted> + Send + use<> {
         let waits =
             is_once && self.shared.settings.once_after_sync && !planted(Fault::OnceBeforeSync);
         let synced = waits.then(|| Arc::clone(&self.shared).synced(self.request, self.era));
         let context = Arc::clone(&self.context);
-        let (step, attempt) = key.clone();
-        let task = self.running.spawn(async move {
+        async move {
             if let Some(known) = known {
                 // The log lost its end.
                 return known;
@@ -242,17 +240,11 @@ impl Driver {
             if let Some(synced) = synced
                 && !synced.await
             {
+                let (step, attempt) = (run.step.clone(), run.attempt);
                 return Attempted::Late { step, attempt };
             }
             runner::run(context, run, call_by).await
-        });
-        self.tasks.insert(task.id(), key.clone());
-        let running = Running {
-            task,
-            begins_child,
-            is_once,
-        };
-        self.attempts.insert(key, running);
+        }
     }
 
     pub(super) fn start_delayed(&mut self) {
@@ -262,32 +254,28 @@ impl Driver {
             let run = entry.remove();
             if self.execution.awaits(&run.step, run.attempt) {
                 // What waits for its time has no start on record that another could see.
-                self.start(run, None);
+                self.start(run, None, false);
             }
         }
     }
 
-    /// What a task came to; nothing for one that was stopped.
-    pub(super) fn ended(&mut self, ended: Result<(Id, Attempted), JoinError>) -> Option<Attempted> {
-        let id = ended.as_ref().map_or_else(JoinError::id, |(id, _)| *id);
-        let (step, attempt) = self.tasks.remove(&id)?;
-        let running = self.attempts.remove(&(step.clone(), attempt));
-        let begins_child = running.is_some_and(|running| running.begins_child);
-        let attempted = match ended {
-            Ok((_, attempted)) => attempted,
-            Err(error) if error.is_cancelled() => return None,
-            Err(error) => {
-                let (step, why) = (step.clone(), error.to_string());
-                Attempted::Ended {
-                    parts: Vec::new(),
-                    ended: runner::lost(&self.context, step, attempt, &why),
-                }
-            }
+    /// What an attempt came to; nothing for one that was stopped.
+    pub(super) fn ended(&mut self, ended: Ended) -> Option<Attempted> {
+        let (step, attempt) = ended.key;
+        let attempted = match ended.end {
+            End::CameTo(attempted) => attempted,
+            End::Stopped => return None,
+            End::Lost(why) => Attempted::Ended {
+                parts: Vec::new(),
+                ended: runner::lost(&self.context, step.clone(), attempt, &why),
+            },
         };
         if let Some(made) = self.made.get_mut(&(step.clone(), attempt)) {
             made.known = (!planted(Fault::AnswerForgotten)).then(|| (boot(), attempted.clone()));
         }
-        if begins_child && let Attempted::Ended { ended, .. } = &attempted {
+        if ended.marks.begins_child
+            && let Attempted::Ended { ended, .. } = &attempted
+        {
             let parent = self.as_parent(ended.generation, step, attempt);
             self.given_up.push(parent);
         }

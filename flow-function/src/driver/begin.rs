@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::task::JoinSet;
 use turlough_datastore::PutError;
 use turlough_sdk::{Flow, RequestId, Value, ValueRef};
 use turlough_statestore::event::Accepted;
@@ -14,6 +13,7 @@ use turlough_statestore::{
 };
 
 use super::pieces::parts_of;
+use super::running::Running;
 use super::snapshot::newest_us;
 use super::{DriveError, Driver, random};
 use crate::clock::{boot, now_us};
@@ -162,9 +162,7 @@ impl Driver {
             epoch_seen: execution.epoch(),
             execution,
             seq,
-            running: JoinSet::new(),
-            tasks: HashMap::new(),
-            attempts: HashMap::new(),
+            running: Running::default(),
             given_up: Vec::new(),
             made: HashMap::new(),
             delayed: BTreeMap::new(),

@@ -187,7 +187,7 @@ impl Driver {
     /// The last resort, where driving came to nothing: the request fails, and lets go of what it
     /// holds. With this log there is no other replica that could take it over.
     pub(super) async fn give_up(&mut self, why: &str) {
-        self.running.abort_all();
+        self.running.stop_all();
         let outcome = failure(why);
         if let Err(error) = self.record_failure(&outcome).await {
             let request = self.request;

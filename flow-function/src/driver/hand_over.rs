@@ -14,9 +14,9 @@ impl Driver {
     async fn hand_over(&mut self) -> Result<Rest, DriveError> {
         self.stop_repeatable();
         let closing = self.shared.closing.clone();
-        while self.has_calls() {
+        while self.running.has_once() {
             tokio::select! {
-                Some(ended) = self.running.join_next_with_id() => {
+                Some(ended) = self.running.next() => {
                     let attempted: Vec<_> = self.ended(ended).into_iter().collect();
                     self.commit_ends(&attempted).await?;
                 }

@@ -21,7 +21,7 @@ impl Driver {
         let runs = actions
             .iter()
             .any(|action| matches!(action, Action::Run(_)));
-        !runs && self.attempts.is_empty() && self.due_us() > now_us().saturating_add(SHORT_WAIT_US)
+        !runs && self.running.is_empty() && self.due_us() > now_us().saturating_add(SHORT_WAIT_US)
     }
 
     /// Whether it stayed for long enough with nothing to do.
@@ -56,7 +56,7 @@ impl Driver {
                 due_us = due_us.min(self.lingers_until_us);
             }
             tokio::select! {
-                Some(ended) = self.running.join_next_with_id() => {
+                Some(ended) = self.running.next() => {
                     self.lingers_until_us = 0;
                     attempted.extend(self.ended(ended));
                     break;
@@ -80,7 +80,7 @@ impl Driver {
                 }
             }
         }
-        while let Some(ended) = self.running.try_join_next_with_id() {
+        while let Some(ended) = self.running.try_next() {
             attempted.extend(self.ended(ended));
         }
         Ok(attempted)

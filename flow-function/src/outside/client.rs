@@ -134,7 +134,8 @@ pub(crate) fn without_url(error: &reqwest::Error) -> String {
     with_sources(text, error)
 }
 
-fn with_sources(mut text: String, error: &dyn Error) -> String {
+/// A text about an error, and what that came from.
+pub(crate) fn with_sources(mut text: String, error: &dyn Error) -> String {
     let mut source = error.source();
     while let Some(cause) = source {
         text.push_str(&format!(": {cause}"));

@@ -3,10 +3,11 @@
 //! Invariants: what a failure says is whether the call was made, as far as anybody can know: a
 //! connection that was refused is known, one that was lost is not; an answer of any status is.
 
+mod way;
+
 use bytes::Bytes;
-use futures_util::TryStreamExt;
+use reqwest::Method;
 use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
-use reqwest::{Method, RequestBuilder};
 use turlough_sdk::value::ValueWriter;
 use turlough_sdk::{Apply, Cause, ContentType, Digest, Http, Producer, StepError, Text, Value};
 
@@ -14,46 +15,29 @@ use super::scope::Scope;
 use super::text::{Hidden, Texts, clean_path, with_query};
 use super::{Failure, INLINE_WORK_BYTES_MAX, blocking, cut};
 use crate::machine::Work;
-use crate::outside::{self, CallError, Outside, Refused};
+use crate::outside;
+use way::{Answer, Way};
 
 /// How much of an error answer is quoted, in bytes.
 const QUOTE_BYTES_MAX: usize = 300;
 const CALLBACK_URL: HeaderName = HeaderName::from_static("x-callback-url");
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-turlough-request-id");
+const STEP: HeaderName = HeaderName::from_static("x-turlough-step");
+const ATTEMPT: HeaderName = HeaderName::from_static("x-turlough-attempt");
+const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("x-turlough-idempotency-key");
 
 /// A call that is about to be made.
 #[derive(Debug)]
 pub(super) struct Outgoing {
     way: Way,
     method: Method,
+    /// A URL; to the gateway, what follows the gateway's.
     url: String,
     headers: HeaderMap,
     msgpack: bool,
     /// Who is called, for people.
     what: String,
     hidden: Hidden,
-}
-
-/// Who makes a call.
-#[derive(Debug)]
-enum Way {
-    Gateway(reqwest::Client),
-    Outside(Outside),
-}
-
-impl Way {
-    fn request(&self, method: Method, url: &str) -> RequestBuilder {
-        match self {
-            Self::Gateway(client) => client.request(method, url),
-            Self::Outside(outside) => outside.request(method, url),
-        }
-    }
-
-    async fn send(&self, call: RequestBuilder) -> Result<reqwest::Response, CallError> {
-        match self {
-            Self::Gateway(_) => Ok(call.send().await?),
-            Self::Outside(outside) => outside.send(call).await,
-        }
-    }
 }
 
 impl Outgoing {
@@ -69,7 +53,6 @@ impl Outgoing {
         clean_path(&path)?;
         let query = query(&mut texts, &apply.query).await?;
         let headers = headers(&mut texts, &apply.headers).await?;
-        let gateway = shared.gateway_url();
         let route = if apply.asynchronous {
             "async-function"
         } else {
@@ -83,9 +66,9 @@ impl Outgoing {
             &apply.method
         };
         Ok(Self {
-            way: Way::Gateway(shared.client.clone()),
+            way: Way::Gateway(shared.gateway.clone()),
             method: method.parse().map_err(StepError::permanent)?,
-            url: with_query(format!("{gateway}/{route}/{function}{path}"), &query),
+            url: with_query(format!("/{route}/{function}{path}"), &query),
             headers,
             msgpack: apply.msgpack,
             what: format!("function {function}"),
@@ -151,6 +134,7 @@ impl Outgoing {
         let callback = HeaderValue::from_str(callback).map_err(StepError::permanent)?;
         let answer = self.send(scope, input, Some(callback)).await?;
         if answer.status().is_success() {
+            answer.discard();
             Ok(())
         } else {
             Err(self.refused(answer).await.into())
@@ -162,68 +146,46 @@ impl Outgoing {
         scope: &Scope,
         input: &Value,
         callback: Option<HeaderValue>,
-    ) -> Result<reqwest::Response, Failure> {
+    ) -> Result<Answer, Failure> {
         let (content_type, body) = leaving(input, self.msgpack).await?;
         let (run, context) = (scope.run(), scope.context());
-        let key = idempotency_key(scope, &body);
-        let mut call = self
-            .way
-            .request(self.method.clone(), &self.url)
-            .headers(self.headers.clone())
-            .header("x-turlough-request-id", context.request.to_string())
-            .header("x-turlough-step", run.step.as_str())
-            .header("x-turlough-attempt", run.attempt)
-            .header("x-turlough-idempotency-key", key);
+        let text = |text: &str| HeaderValue::from_str(text).map_err(StepError::permanent);
+        let mut headers = self.headers.clone();
+        headers.append(REQUEST_ID, text(&context.request.to_string())?);
+        headers.append(STEP, text(run.step.as_str())?);
+        headers.append(ATTEMPT, run.attempt.into());
+        headers.append(IDEMPOTENCY_KEY, text(&idempotency_key(scope, &body))?);
         if let Some(callback) = callback {
-            call = call.header(CALLBACK_URL, callback);
+            headers.append(CALLBACK_URL, callback);
         }
         // A body is no part of these, and a server that does not read it takes it for the next request.
-        if ![Method::GET, Method::HEAD].contains(&self.method) {
-            if !self.headers.contains_key(CONTENT_TYPE) {
-                let media = HeaderValue::from_str(content_type.as_str());
-                let unsaid = HeaderValue::from_static("application/octet-stream");
-                call = call.header(CONTENT_TYPE, media.unwrap_or(unsaid));
-            }
-            call = call.body(body);
+        let has_body = ![Method::GET, Method::HEAD].contains(&self.method);
+        if has_body && !headers.contains_key(CONTENT_TYPE) {
+            let media = HeaderValue::from_str(content_type.as_str());
+            let unsaid = HeaderValue::from_static("application/octet-stream");
+            headers.insert(CONTENT_TYPE, media.unwrap_or(unsaid));
         }
         scope.in_time()?;
-        let answer = self.way.send(call).await;
-        Ok(answer.map_err(|error| self.unsent(&error))?)
-    }
-
-    /// Why there is no answer.
-    fn unsent(&self, error: &CallError) -> StepError {
-        let told = outside::chain(error);
-        let (cause, reason) = if let Some(refused) = Refused::of(error) {
-            (Cause::Permanent, refused.to_string())
-        } else if told.contains("scheme is not http") {
-            // The HTTP client's own words where it was built without TLS.
-            let reason =
-                "https to the gateway is not spoken here; write TURLOUGH_GATEWAY_URL with http";
-            (Cause::Permanent, reason.to_owned())
-        } else if error.is_malformed() {
-            (Cause::Permanent, told)
-        } else if error.is_unmade() {
-            (Cause::Transient, told)
-        } else {
-            (Cause::Unanswered, told)
-        };
-        let message = self
-            .hidden
-            .clean(format!("call of {}: {reason}", self.what));
-        StepError { message, cause }
+        let whom = (self.method.clone(), self.url.as_str());
+        let answer = self.way.send(whom, headers, has_body.then_some(body)).await;
+        Ok(answer.map_err(|unanswered| {
+            let message = format!("call of {}: {}", self.what, unanswered.reason);
+            StepError {
+                message: self.hidden.clean(message),
+                cause: unanswered.cause,
+            }
+        })?)
     }
 
     /// What an answer says that is no success. 408, 429 and 5xx may pass, others will not.
-    async fn refused(&self, answer: reqwest::Response) -> StepError {
+    async fn refused(&self, mut answer: Answer) -> StepError {
         let status = answer.status();
         let by_gateway = answer.headers().contains_key("x-openfaas-internal");
         // Secrets are taken out before it is cut, so that no half of one is left.
         let limit = QUOTE_BYTES_MAX + self.hidden.bytes_max();
         let mut quote = Vec::new();
-        let mut chunks = answer.bytes_stream();
         // What an error answer says is more than that it broke off.
-        while let Ok(Some(chunk)) = chunks.try_next().await {
+        while let Ok(Some(chunk)) = answer.chunk().await {
             let room = limit - quote.len();
             quote.extend_from_slice(&chunk[..chunk.len().min(room)]);
             if quote.len() == limit {
@@ -254,7 +216,7 @@ impl Outgoing {
         }
     }
 
-    async fn read(&self, scope: &Scope, answer: reqwest::Response) -> Result<Value, Failure> {
+    async fn read(&self, scope: &Scope, mut answer: Answer) -> Result<Value, Failure> {
         let what = &self.what;
         let limit = scope.context().shared.settings.body_bytes_max;
         let too_large = |size: u64| {
@@ -273,13 +235,11 @@ impl Outgoing {
         let media = media.map_or(ContentType::BYTES, ContentType::new);
         let room = usize::try_from(announced).unwrap_or(0);
         let mut writer = ValueWriter::new(media, Producer::Function, room);
-        let mut chunks = answer.bytes_stream();
         loop {
-            let chunk = chunks.try_next().await.map_err(|error| StepError {
-                message: self.hidden.clean(format!(
-                    "answer of {what} broke off: {}",
-                    outside::without_url(&error)
-                )),
+            let chunk = answer.chunk().await.map_err(|reason| StepError {
+                message: self
+                    .hidden
+                    .clean(format!("answer of {what} broke off: {reason}")),
                 cause: Cause::Unanswered,
             })?;
             let Some(chunk) = chunk else { break };
