@@ -38,6 +38,7 @@ mod lists;
 mod machine;
 mod metrics;
 mod outside;
+mod planted;
 mod registry;
 mod runner;
 mod server;
