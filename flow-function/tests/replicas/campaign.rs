@@ -87,7 +87,7 @@ mod proof {
             ..Plan::new(backend)
         };
         let plan = Plan {
-            kills: plan.kills.max(20),
+            kills: plan.kills.max(40),
             ..plan
         };
         let wrong = campaign(plan).await;

@@ -98,7 +98,7 @@ impl Kind {
             }
             Self::Sub => "a: { flow: chain }, b: { after: [a], pass: '. + 1' }",
             Self::Once => {
-                "a: { ONCE, INSTEAD }, b: { after: [a], ONCE, INSTEAD }, c: { after: [b], ONCE, INSTEAD }, d: { after: [c], QUICK }"
+                "a: { ONCE, INSTEAD }, b: { after: [a], ONCE, INSTEAD }, c: { after: [b], ONCE, INSTEAD }, d: { after: [c], ONCE, INSTEAD }, e: { after: [d], ONCE, INSTEAD }, f: { after: [e], QUICK }"
             }
             Self::Pay => "pay: { ONCE }, done: { after: [pay], QUICK }",
         };
@@ -135,7 +135,7 @@ impl Kind {
     /// The steps that may be called once.
     pub(crate) const fn once(self) -> &'static [&'static str] {
         match self {
-            Self::Once => &["a", "b", "c"],
+            Self::Once => &["a", "b", "c", "d", "e"],
             Self::Pay => &["pay"],
             _ => &[],
         }

@@ -55,8 +55,11 @@ async fn answer(
         });
         return StatusCode::ACCEPTED.into_response();
     }
-    if path != "quick" {
-        tokio::time::sleep(WORK).await;
+    match path.as_str() {
+        "quick" => {}
+        // In flight for long enough to be met by a blow.
+        "once" => tokio::time::sleep(2 * WORK).await,
+        _ => tokio::time::sleep(WORK).await,
     }
     end(&counter, begin);
     let json = [(header::CONTENT_TYPE, "application/json")];

@@ -4,8 +4,10 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use rustix::process::Signal;
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 
+use super::logs::count_open;
 use super::now_us;
 use super::platform::Platform;
 use super::processes::send;
@@ -60,9 +62,9 @@ impl Harm {
             _ => Whom::State,
         };
         let blow = match random.below(100) {
-            0..65 => Blow::Kill,
-            65..75 if whom != Whom::State => Blow::Term,
-            65..75 => Blow::Kill,
+            0..60 => Blow::Kill,
+            60..70 if whom != Whom::State => Blow::Term,
+            60..70 => Blow::Kill,
             _ => Blow::Stop,
         };
         let most = u64::try_from(stop_max.as_millis()).unwrap();
@@ -88,11 +90,18 @@ pub(crate) struct Harms {
     healing: JoinSet<usize>,
     dealt: Arc<Mutex<Vec<Dealt>>>,
     acted: Vec<bool>,
+    open: watch::Receiver<usize>,
 }
+
+/// So many requests are open when a blow is dealt: not all of them end before it is felt.
+const OPEN_MIN: usize = 4;
 
 impl Harms {
     pub(crate) fn new(platform: &Arc<Platform>) -> Self {
+        let (sender, open) = watch::channel(0);
+        tokio::spawn(count_open(platform.state.clone(), sender));
         Self {
+            open,
             platform: Arc::clone(platform),
             healing: JoinSet::new(),
             dealt: Arc::default(),
@@ -111,6 +120,7 @@ impl Harms {
         };
         match harm.whom {
             Whom::Replica | Whom::Function => {
+                self.wait_for_requests().await;
                 let id = self.one_of(harm).await;
                 self.begin(harm);
                 send(id, signal);
@@ -128,7 +138,9 @@ impl Harms {
                     Whom::Keeper => &self.platform.keepers[harm.which % 2],
                     _ => &self.platform.gateway,
                 };
-                let mut role = Arc::clone(role).lock_owned().await;
+                let role = Arc::clone(role);
+                self.wait_for_requests().await;
+                let mut role = role.lock_owned().await;
                 self.begin(harm);
                 let id = role.id();
                 send(id, signal);
@@ -142,6 +154,7 @@ impl Harms {
                 });
             }
             Whom::State => {
+                self.wait_for_requests().await;
                 let mut server = Arc::clone(&self.platform.server).lock_owned().await;
                 self.begin(harm);
                 let id = server.id().unwrap();
@@ -163,6 +176,17 @@ impl Harms {
         }
     }
 
+    /// Waits until requests are open for a blow to be felt by.
+    async fn wait_for_requests(&mut self) {
+        for _ in 0..600 {
+            if *self.open.borrow() >= OPEN_MIN {
+                return;
+            }
+            self.look().await;
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
+
     fn begin(&self, harm: Harm) {
         self.dealt.lock().unwrap().push(Dealt {
             whom: harm.whom,
@@ -173,12 +197,13 @@ impl Harms {
     }
 
     /// The process of a replica or a function; the gateway may have to start one first.
-    async fn one_of(&self, harm: Harm) -> u32 {
+    async fn one_of(&mut self, harm: Harm) -> u32 {
         let function = match harm.whom {
             Whom::Replica => "flows",
             _ => "work",
         };
         for _ in 0..1_200 {
+            self.look().await;
             let found = self.platform.processes(function);
             if !found.is_empty() {
                 return found[harm.which % found.len()].id;

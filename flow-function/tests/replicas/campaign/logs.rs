@@ -3,9 +3,10 @@
 //! What counts is found without the machine: each append names the one before it that counted, and so
 //! the last one tells of all.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Duration;
 
+use tokio::sync::watch;
 use turlough_sdk::RequestId;
 use turlough_statestore::{Append, Event, Kind, Seq, State};
 
@@ -79,9 +80,9 @@ pub(crate) fn counted(appends: &[Append]) -> Result<Vec<&Append>, String> {
     Ok(chain)
 }
 
-/// Claims rise, and a driver appends under its own alone.
+/// Claims rise, and whoever drives appends under its own alone.
 fn epochs(chain: &[&Append]) -> Result<(), String> {
-    let mut epoch = 0;
+    let (mut epoch, mut holder) = (0, None);
     for append in chain {
         if append.envelope.kind == Kind::External {
             continue;
@@ -90,21 +91,52 @@ fn epochs(chain: &[&Append]) -> Result<(), String> {
             Event::Claimed { epoch, .. } => Some(*epoch),
             _ => None,
         });
-        let found = append.envelope.epoch;
+        let (found, replica) = (append.envelope.epoch, append.envelope.replica);
         match claim {
             Some(claim) if claim <= epoch => {
                 return Err(format!("claim {claim} counts after claim {epoch}"));
             }
-            Some(claim) => epoch = claim,
+            Some(claim) => (epoch, holder) = (claim, Some(replica)),
             None if found != epoch && epoch != 0 => {
                 return Err(format!(
                     "an append under claim {found} counts after claim {epoch}"
+                ));
+            }
+            None if holder.is_some_and(|holder| holder != replica) => {
+                return Err(format!(
+                    "an append of {replica} counts under claim {epoch}, which is another's"
                 ));
             }
             None => {}
         }
     }
     Ok(())
+}
+
+/// How many requests are open, as they are met.
+pub(crate) async fn count_open(state: State, open: watch::Sender<usize>) {
+    let (mut end, mut requests) = (Seq::START, HashSet::new());
+    loop {
+        if let Ok(mut follow) = state.log.follow(end).await {
+            while let Ok(met) = follow.next(1_000).await {
+                for followed in met {
+                    end = followed.seq;
+                    let (Some(request), Ok(append)) = (followed.request, followed.append) else {
+                        continue;
+                    };
+                    for event in &append.events {
+                        match event {
+                            Event::Accepted(_) => _ = requests.insert(request),
+                            Event::Ended { .. } => _ = requests.remove(&request),
+                            _ => {}
+                        }
+                    }
+                }
+                open.send_replace(requests.len());
+            }
+        }
+        tokio::time::sleep(QUIET).await;
+    }
 }
 
 /// When something happened, as its event tells.

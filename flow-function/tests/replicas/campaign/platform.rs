@@ -94,6 +94,17 @@ impl Role {
         self.process.id()
     }
 
+    /// Starts it once more where it ended by itself, as whoever runs it would.
+    fn revive(&mut self) {
+        if let Some(status) = self.process.try_wait().unwrap() {
+            println!(
+                "{} ended by itself ({status}) and is started again",
+                self.name
+            );
+            self.process = spawn(&self.name, &self.logs, &self.environment);
+        }
+    }
+
     /// Waits for its end, and starts it once more.
     pub(crate) async fn start_again(&mut self) {
         for _ in 0..3_000 {
@@ -227,6 +238,12 @@ impl Platform {
 
     /// Whether everything is there and answers.
     pub(crate) async fn is_whole(&self) -> bool {
+        for role in self.keepers.iter().chain([&self.gateway]) {
+            // Whoever is being harmed is started again after that.
+            if let Ok(mut role) = role.try_lock() {
+                role.revive();
+            }
+        }
         let (replicas, functions) = (self.processes("flows"), self.processes("work"));
         if replicas.len() < REPLICAS || functions.len() < FUNCTIONS {
             return false;

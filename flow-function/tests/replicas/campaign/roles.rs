@@ -94,7 +94,11 @@ async fn gateway() {
     };
     let stop = terminated();
     tokio::select! {
-        started = gateway.start_stack(&stack, |_| {}) => started.unwrap(),
+        // It does not try again where a process ends before it was healthy; whoever runs it does.
+        started = gateway.start_stack(&stack, |_| {}) => if let Err(error) = started {
+            tracing::error!(%error, "gateway ends");
+            std::process::exit(1);
+        },
         () = stop.cancelled() => {}
     }
     gateway.run(stop).await.unwrap();
