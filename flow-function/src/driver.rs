@@ -121,6 +121,8 @@ enum Decided {
     Run(Vec<Action>),
     Released,
     Ended(Box<crate::shared::Finished>),
+    /// Its end stands in the log already: the answer to its append was lost.
+    HasEnded,
 }
 
 impl Driver {
@@ -189,6 +191,11 @@ impl Driver {
                     self.keep_head().await?;
                 }
                 Decided::Released => return Ok(Rest::Until),
+                Decided::HasEnded => {
+                    self.running.abort_all();
+                    attempted.clear();
+                    continue;
+                }
                 Decided::Ended(finished) => {
                     self.running.abort_all();
                     attempted.clear();
@@ -224,6 +231,9 @@ impl Driver {
             self.refold().await?;
         }
         loop {
+            if self.execution.is_ended() {
+                return Ok(Decided::HasEnded);
+            }
             if !self.commit_parts(attempted).await? {
                 self.refold().await?;
                 continue;

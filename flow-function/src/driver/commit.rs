@@ -315,11 +315,8 @@ impl Driver {
             return Ok(());
         }
         let settled = vec![Event::Settled { at_us: now_us() }];
-        while !self.commit(settled.clone(), None).await? {
+        while !self.execution.is_settled() && !self.commit(settled.clone(), None).await? {
             self.refold().await?;
-            if self.execution.is_settled() {
-                break;
-            }
         }
         Ok(())
     }
