@@ -226,6 +226,8 @@ fn report(remains: &Remains, findings: &Findings) {
     println!("{} blows {blows:?}", remains.dealt.len());
     println!("calls that may be made once: {:?}", findings.once);
     println!("{} words of ends", remains.words.len());
+    let dead = findings.dead;
+    println!("{dead} given up after replica upon replica was killed with them");
 }
 
 fn setting(name: &str, default: u64) -> u64 {

@@ -9,7 +9,7 @@ use turlough_statestore::{Append, Event};
 
 use super::counters::Line;
 use super::flows::Kind;
-use super::harm::{Blow, Dealt};
+use super::harm::{Blow, Dealt, Whom};
 use super::load::{Asked, Begun};
 use super::logs::{Logs, counted};
 use super::once::Calls;
@@ -31,6 +31,8 @@ pub(crate) struct Findings {
     pub(crate) wrong: Vec<String>,
     /// Ends of calls that were made once at most, by how they are known to have ended.
     pub(crate) once: BTreeMap<&'static str, usize>,
+    /// Requests that were given up since replica after replica was killed while it drove them.
+    pub(crate) dead: usize,
 }
 
 /// A request as its log tells of it.
@@ -106,6 +108,18 @@ impl Remains {
     ) {
         once_committed(seen, &mut findings.wrong);
         let Some(begun) = begun else { return };
+        if let Some(Outcome::Dead { .. }) = seen.outcome() {
+            if self.took_replicas_down(seen) {
+                findings.dead += 1;
+            } else {
+                let about = &seen.about;
+                findings
+                    .wrong
+                    .push(format!("{about} is dead, and its replicas were not killed"));
+            }
+            self.told(seen, begun, &mut findings.wrong);
+            return;
+        }
         let failed = calls.judge(begun, &seen.about, &seen.id, &seen.chain, findings);
         let wrong = &mut findings.wrong;
         result(seen, begun, failed, wrong);
@@ -113,6 +127,31 @@ impl Remains {
         if begun.asked.kind == Kind::Saga {
             self.undone(seen, wrong);
         }
+    }
+
+    /// Whether as many replicas as it takes were killed one after another while they drove a request,
+    /// with no step's end in between: then it looks like one that kills them, and is given up.
+    fn took_replicas_down(&self, seen: &Seen<'_>) -> bool {
+        const ONE_AFTER_ANOTHER: usize = 3;
+        let (mut claimed, mut lost) = (None, 0);
+        for event in seen.events() {
+            match event {
+                Event::Claimed { at_us, .. } => {
+                    let killed = |dealt: &&Dealt| {
+                        let span = claimed.unwrap_or(*at_us)..*at_us;
+                        let ends = matches!(dealt.whom, Whom::Replica | Whom::Gateway);
+                        ends && dealt.blow != Blow::Stop && span.contains(&dealt.begin_us)
+                    };
+                    lost += usize::from(self.dealt.iter().any(|dealt| killed(&dealt)));
+                    claimed = Some(*at_us);
+                }
+                Event::StepEnded(_) | Event::Delivered { .. } => lost = 0,
+                Event::Released { .. } => claimed = None,
+                Event::Ended { .. } => break,
+                _ => {}
+            }
+        }
+        lost >= ONE_AFTER_ANOTHER
     }
 
     /// What stands in the logs is what was asked for, each once; and its sub-flows.

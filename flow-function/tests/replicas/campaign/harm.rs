@@ -120,8 +120,14 @@ impl Harms {
         };
         match harm.whom {
             Whom::Replica | Whom::Function => {
-                self.wait_for_requests().await;
-                let id = self.one_of(harm).await;
+                let id = loop {
+                    self.wait_for_requests().await;
+                    let id = self.one_of(harm).await;
+                    // It may have taken a while until there was one.
+                    if *self.open.borrow() >= OPEN_MIN {
+                        break id;
+                    }
+                };
                 self.begin(harm);
                 send(id, signal);
                 self.healing.spawn(async move {
