@@ -134,24 +134,29 @@ async fn campaign(plan: Plan) -> Vec<String> {
     let platform = Platform::start(backend, folder.path(), plan.planted).await;
     let platform = Arc::new(platform);
     let told = receiver::listen(folder.path()).await;
-    let mut random = Random::new(seed);
+    // Each has numbers of its own: how many requests there are is a matter of time, too.
+    let (mut random, mut of_requests) = (Random::new(seed), Random::new(!seed));
     let mut requests = JoinSet::new();
     let mut harms = Harms::new(&platform);
-    let (mut number, mut done) = (0, 0);
+    let (mut number, mut done, mut drawn) = (0, 0, None);
     while done < kills {
-        for _ in 0..random.between(8, 20) {
-            let asked = Asked::draw(number, &mut random);
+        for _ in 0..of_requests.between(8, 20) {
+            let asked = Asked::draw(number, &mut of_requests);
             let make = load::make(Arc::clone(&platform), asked, told.clone(), plan.patience);
             requests.spawn(make);
             number += 1;
         }
-        let pause = Duration::from_millis(random.between(200, 1_500));
+        let pause = Duration::from_millis(of_requests.between(200, 1_500));
         let until = Instant::now() + pause;
         while Instant::now() < until {
             harms.look().await;
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
-        let harm = Harm::draw(&mut random, plan.stop_max());
+        let harm = *drawn.get_or_insert_with(|| Harm::draw(&mut random, plan.stop_max()));
+        if !harms.can_deal(harm) {
+            continue;
+        }
+        drawn = None;
         done += u64::from(harm.blow != Blow::Stop);
         println!("{done}/{kills}: {harm:?}, after {number} requests");
         harms.deal(harm).await;

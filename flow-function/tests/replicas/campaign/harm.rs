@@ -112,7 +112,6 @@ impl Harms {
     /// Deals a blow. What it takes to get over it goes on beside what comes next.
     pub(crate) async fn deal(&mut self, harm: Harm) {
         let number = self.acted.len();
-        self.acted.push(false);
         let signal = match harm.blow {
             Blow::Kill => Signal::KILL,
             Blow::Term => Signal::TERM,
@@ -120,14 +119,7 @@ impl Harms {
         };
         match harm.whom {
             Whom::Replica | Whom::Function => {
-                let id = loop {
-                    self.wait_for_requests().await;
-                    let id = self.one_of(harm).await;
-                    // It may have taken a while until there was one.
-                    if *self.open.borrow() >= OPEN_MIN {
-                        break id;
-                    }
-                };
+                let Some(id) = self.one_of(harm) else { return };
                 self.begin(harm);
                 send(id, signal);
                 self.healing.spawn(async move {
@@ -139,13 +131,11 @@ impl Harms {
                 });
             }
             Whom::Keeper | Whom::Gateway => {
-                // Waits until it got over the last one.
                 let role = match harm.whom {
                     Whom::Keeper => &self.platform.keepers[harm.which % 2],
                     _ => &self.platform.gateway,
                 };
                 let role = Arc::clone(role);
-                self.wait_for_requests().await;
                 let mut role = role.lock_owned().await;
                 self.begin(harm);
                 let id = role.id();
@@ -160,7 +150,6 @@ impl Harms {
                 });
             }
             Whom::State => {
-                self.wait_for_requests().await;
                 let mut server = Arc::clone(&self.platform.server).lock_owned().await;
                 self.begin(harm);
                 let id = server.id().unwrap();
@@ -182,18 +171,19 @@ impl Harms {
         }
     }
 
-    /// Waits until requests are open for a blow to be felt by.
-    async fn wait_for_requests(&mut self) {
-        for _ in 0..600 {
-            if *self.open.borrow() >= OPEN_MIN {
-                return;
-            }
-            self.look().await;
-            tokio::time::sleep(Duration::from_millis(100)).await;
-        }
+    /// Whether requests are open for a blow to be felt by, and its target got over the last one.
+    pub(crate) fn can_deal(&self, harm: Harm) -> bool {
+        let is_there = match harm.whom {
+            Whom::Replica | Whom::Function => self.one_of(harm).is_some(),
+            Whom::Keeper => self.platform.keepers[harm.which % 2].try_lock().is_ok(),
+            Whom::Gateway => self.platform.gateway.try_lock().is_ok(),
+            Whom::State => self.platform.server.try_lock().is_ok(),
+        };
+        is_there && *self.open.borrow() >= OPEN_MIN
     }
 
-    fn begin(&self, harm: Harm) {
+    fn begin(&mut self, harm: Harm) {
+        self.acted.push(false);
         self.dealt.lock().unwrap().push(Dealt {
             whom: harm.whom,
             blow: harm.blow,
@@ -202,21 +192,15 @@ impl Harms {
         });
     }
 
-    /// The process of a replica or a function; the gateway may have to start one first.
-    async fn one_of(&mut self, harm: Harm) -> u32 {
+    /// The process of a replica or a function, where the gateway has started one.
+    fn one_of(&self, harm: Harm) -> Option<u32> {
         let function = match harm.whom {
             Whom::Replica => "flows",
             _ => "work",
         };
-        for _ in 0..1_200 {
-            self.look().await;
-            let found = self.platform.processes(function);
-            if !found.is_empty() {
-                return found[harm.which % found.len()].id;
-            }
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-        panic!("there was no process of {function} for a minute");
+        let found = self.platform.processes(function);
+        let which = harm.which.checked_rem(found.len())?;
+        Some(found[which].id)
     }
 
     /// Looks whether everything is whole, and so which blows are over.
