@@ -41,6 +41,7 @@ soak: build tools ## Long campaigns
 	loadtest/fizz-buzz.sh --requests 200000 --concurrency 100
 	TURLOUGH_SCHEDULES=1000000 $(CARGO) test --release -p turlough-flow-function --lib any_flow_under -- --nocapture
 	TURLOUGH_KILLS=200 $(CARGO) test --release -p turlough-flow-function --test replicas campaign -- --nocapture
+	$(CARGO) test --release -p turlough-flow-function --features planted-faults --test replicas campaign::proof -- --nocapture
 
 build:
 	$(CARGO) build --release --workspace

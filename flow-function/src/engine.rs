@@ -26,7 +26,7 @@ use tokio_util::task::TaskTracker;
 use turlough_datastore::MemoryStore;
 use turlough_sdk::{Digest, Flow, FlowName, ReplicaId, RequestId, Value};
 use turlough_statestore::event::{Accepted, Callback, Parent};
-use turlough_statestore::{Event, Seq, State, StateError};
+use turlough_statestore::{Event, Seq, State, StateError, Steady};
 use uuid::Uuid;
 
 use crate::abandoned::Abandoned;
@@ -151,6 +151,7 @@ impl Engine {
             outside: Outside::new(&settings.http_allow)?,
             tokens: Tokens::new(&settings.secrets),
             log: Arc::clone(&state.log),
+            steady: Steady::new(state.link.clone(), settings.state.heartbeat),
             state,
             store: Arc::new(MemoryStore::new(boot, settings.data_bytes_max)),
             keeper: tokio::sync::OnceCell::new(),

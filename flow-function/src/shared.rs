@@ -11,7 +11,7 @@ use turlough_datastore::MemoryStore;
 use turlough_keeper::Keeper;
 use turlough_sdk::{Flow, FlowName, ReplicaId, RequestId, Value};
 use turlough_statestore::event::Outcome;
-use turlough_statestore::{Log, State};
+use turlough_statestore::{Log, State, Steady};
 
 use crate::abandoned::Abandoned;
 use crate::desk::Desk;
@@ -39,6 +39,8 @@ pub(crate) struct Shared {
     pub(crate) evaluator: Evaluator,
     pub(crate) abandoned: Abandoned,
     pub(crate) state: State,
+    /// How steadily it answers.
+    pub(crate) steady: Steady,
     pub(crate) log: Arc<dyn Log>,
     pub(crate) store: Arc<MemoryStore>,
     /// Lists requests and wakes them, where no other process does.

@@ -13,7 +13,7 @@ use tracing::{error, info};
 
 use crate::asynchronous::AsyncCalls;
 use crate::config::GatewayConfig;
-use crate::functions::Registry;
+use crate::functions::{Function, Registry};
 use crate::metrics::Metrics;
 use crate::process::{StartError, Started, Supervisor, SupervisorConfig};
 use crate::proxy::Proxy;
@@ -145,7 +145,9 @@ impl Gateway {
     }
 
     /// Starts all functions of a stack and waits until they are healthy, telling
-    /// of each as it becomes so. Afterwards they are kept running.
+    /// of each as it becomes so. Afterwards they are kept running. From the first moment all of them
+    /// are known: a call of one that waits for its turn to be started finds no replica, and may try
+    /// again, rather than no function.
     ///
     /// # Errors
     /// The first [`StartError`]. What had been started by then keeps running
@@ -155,10 +157,22 @@ impl Gateway {
         stack: &Stack,
         mut progress: impl FnMut(Started),
     ) -> Result<(), StartError> {
-        let starts = stack
-            .functions()
-            .iter()
-            .map(|function| self.start(function));
+        let mut registered = Vec::new();
+        for function in stack.functions() {
+            let replicas = function.spec.replicas_min();
+            let added = self.registry.add(function.spec.clone(), replicas);
+            match added {
+                Ok(added) => registered.push((function, added)),
+                Err(error) => {
+                    let earlier = registered.iter().map(|(function, _)| &function.spec.name);
+                    earlier.for_each(|name| _ = self.registry.remove(name));
+                    return Err(error.into());
+                }
+            }
+        }
+        let starts = registered
+            .into_iter()
+            .map(|(function, registered)| self.start(function, registered));
         let mut starts = stream::iter(starts).buffer_unordered(STARTING_MAX);
         while let Some(started) = starts.next().await {
             progress(started?);
@@ -188,9 +202,11 @@ impl Gateway {
         outcome.map_err(|source| GatewayError::Server { source })
     }
 
-    async fn start(&self, function: &StackFunction) -> Result<Started, StartError> {
-        let replicas = function.spec.replicas_min();
-        let registered = self.registry.add(function.spec.clone(), replicas)?;
+    async fn start(
+        &self,
+        function: &StackFunction,
+        registered: Arc<Function>,
+    ) -> Result<Started, StartError> {
         let started = self.supervisor.start(registered, function.process.clone());
         let started = started.await;
         if started.is_err() {

@@ -9,7 +9,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use turlough_sdk::{FlowName, RequestId};
-use turlough_statestore::State;
+use turlough_statestore::{State, Steady};
 
 use crate::duties::{self, Questions};
 use crate::follower::{self, Barrier};
@@ -54,6 +54,8 @@ pub(crate) struct Shared {
     pub(crate) index: Indexed,
     pub(crate) metrics: Metrics,
     pub(crate) replicas: Replicas,
+    /// How steadily the state answers.
+    pub(crate) steady: Steady,
     pub(crate) questions: Questions,
     pub(crate) gateway: Option<Arc<Gateway>>,
     pub(crate) is_active: watch::Sender<bool>,
@@ -103,6 +105,13 @@ pub struct Behind {
     pub age: Duration,
 }
 
+impl Shared {
+    /// Whether who does not answer, or has no heartbeat, is dead, and not merely unheard.
+    pub(crate) fn may_judge(&self) -> bool {
+        !self.state.is_shared || self.steady.is_steady()
+    }
+}
+
 impl Keeper {
     /// Opens the index, and begins to follow.
     ///
@@ -123,6 +132,7 @@ impl Keeper {
         let shared = Arc::new(Shared {
             metrics: Metrics::new(&options.tenant),
             replicas: Replicas::default(),
+            steady: Steady::new(state.link.clone(), options.heartbeat),
             questions: Questions::new(),
             is_active: watch::Sender::new(false),
             is_caught_up: watch::Sender::new(false),

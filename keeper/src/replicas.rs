@@ -1,14 +1,13 @@
 //! Who is alive: the heartbeats in the table of replicas.
 //!
-//! Invariant: nobody counts as dead by a heartbeat that is missing, unless our own connection stood for
-//! a heartbeat's lifetime: a server that was away took all heartbeats with it.
+//! Nobody counts as dead by a heartbeat that is missing, unless the state answered for a heartbeat's
+//! lifetime: a server that was away or stopped took all heartbeats with it.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use turlough_sdk::{FunctionName, ReplicaId};
-use turlough_statestore::{Beat, Link, State, StateError};
+use turlough_statestore::{Beat, State, StateError};
 
 /// The replicas with a heartbeat, as they were seen last.
 #[derive(Debug, Default)]
@@ -52,10 +51,4 @@ impl Replicas {
     fn beats(&self) -> MutexGuard<'_, HashMap<ReplicaId, Beat>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// Whether a missing heartbeat is a death.
-pub(crate) fn may_judge(state: &State, heartbeat: Duration) -> bool {
-    let link: Link = *state.link.borrow();
-    !state.is_shared || (link.is_up && link.since.elapsed() >= heartbeat)
 }

@@ -128,6 +128,39 @@ async fn an_append_whose_answer_was_lost_is_found_by_its_own_id() {
 }
 
 #[tokio::test]
+async fn an_end_whose_answer_was_lost_with_the_connection_is_settled_and_not_decided_again() {
+    let mut fixture = fixture().await;
+    let a = attempted(&[fixture.end_of_a()]);
+    let decided = fixture.driver.decide(&a).await.unwrap();
+    assert!(matches!(decided, Decided::Run(_)));
+    let records = fixture.engine.records(fixture.request).await.unwrap();
+    let shared = Arc::clone(&fixture.engine.shared);
+    let execution = shared.execution(fixture.request, &records).unwrap();
+    let seq = fixture.driver.seq;
+    let Event::StepEnded(ended) = fixture.end_of_a() else {
+        panic!("it is the end of a step")
+    };
+    let step = "b".into();
+    let b = attempted(&[Event::StepEnded(StepEnded { step, ..ended })]);
+    let decided = fixture.driver.decide(&b).await.unwrap();
+    assert!(matches!(decided, Decided::Ended(_)));
+    // Its end is stored, and the driver does not know: the answer was lost, the connection is another.
+    fixture.driver.seq = seq;
+    fixture.driver.execution = execution;
+    fixture.driver.era += 1;
+    let decided = fixture.driver.decide(&b).await.unwrap();
+    assert!(matches!(decided, Decided::HadEnded));
+    let log = fixture.log().await;
+    let (engine, request) = (fixture.engine, fixture.request);
+    let (rest, _) = fixture.driver.run().await;
+    assert_eq!(rest, Rest::Over);
+    let records = engine.records(request).await.unwrap();
+    let after = records[log.len()..].iter();
+    let events: Vec<_> = after.flat_map(|record| &record.append.events).collect();
+    assert!(matches!(events[..], [Event::Settled { .. }]), "{events:?}");
+}
+
+#[tokio::test]
 async fn what_came_in_between_is_folded_and_everything_is_asked_again() {
     let mut fixture = fixture().await;
     let actions = fixture.driver.execution.next_actions();

@@ -94,7 +94,9 @@ impl Shared {
             takes,
         };
         let key = self.replica.to_string();
-        self.state.replicas.put(&key, beat.encode()).await
+        self.state.replicas.put(&key, beat.encode()).await?;
+        self.steady.answered();
+        Ok(())
     }
 
     async fn beat_on(self: Arc<Self>) {
@@ -210,7 +212,7 @@ impl Shared {
     }
 
     /// Whether the holder of a claim is dead: where this is the only replica, where the keeper found
-    /// out, or where its heartbeat ended while our own connection stood.
+    /// out, or where its heartbeat ended while the state answered us all the time.
     pub(crate) async fn is_dead(
         &self,
         holder: Holder,
@@ -226,12 +228,10 @@ impl Shared {
         if condemned == Some(holder.claim) && !planted(Fault::VerdictIgnored) {
             return Ok(true);
         }
-        let link = *self.state.link.borrow();
-        if !link.is_up || link.since.elapsed() < self.settings.state.heartbeat {
-            return Ok(false);
-        }
         let beat = self.state.replicas.get(&holder.replica.to_string()).await?;
-        Ok(beat.is_none() && !planted(Fault::DeadTakenForAlive))
+        // Asked after the answer: it may have been long in coming.
+        let is_steady = self.steady.is_steady() || planted(Fault::SilenceTakenForDeath);
+        Ok(beat.is_none() && is_steady && !planted(Fault::DeadTakenForAlive))
     }
 
     /// Sees to it that whoever waits here for the end of a request that another drives hears of it.

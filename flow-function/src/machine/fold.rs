@@ -10,6 +10,7 @@ use super::frame::{Root, Stage, State};
 use super::given::Given;
 use super::mutation::{Mutation, planted};
 use super::{Execution, Phase, Slot};
+use crate::fault::{self, Fault};
 
 impl Execution {
     /// Folds an append. A driver's counts only if it names the last append that counted, and its
@@ -25,6 +26,7 @@ impl Execution {
             Kind::External if self.heard.contains(&envelope.id) => false,
             Kind::External => append.events.iter().all(|event| self.allows(event).is_ok()),
             Kind::Driver if planted(Mutation::ClaimUnchecked) => true,
+            Kind::Driver if fault::planted(Fault::EpochUnchecked) => true,
             Kind::Driver if claims => envelope.epoch > self.epoch && envelope.after == self.last,
             Kind::Driver => envelope.epoch == self.epoch && envelope.after == self.last,
         };

@@ -34,6 +34,10 @@ pub(super) enum Harm {
         away: Duration,
         loses: bool,
     },
+    /// The server and the functions stand still, and no connection is lost.
+    Stall {
+        time: Duration,
+    },
 }
 
 /// What is done, after what pause, and what becomes of messages from then on: late, and lost, of a
@@ -65,7 +69,7 @@ impl Harm {
         let back = Duration::from_millis(dice.roll(15_000) as u64);
         let longs = [300, 3_000, 8_000, 15_000, 40_000, 80_000];
         let time = Duration::from_millis(longs[dice.roll(longs.len())] + dice.roll(500) as u64);
-        match dice.roll(12) {
+        match dice.roll(13) {
             0..4 => Self::Kill { host, back },
             4 => Self::Leave { host, back },
             5..8 => Self::Stop { host, time },
@@ -74,6 +78,7 @@ impl Harm {
                 host,
                 by_us: dice.roll(6_000_000) as i64 - 3_000_000,
             },
+            10 => Self::Stall { time },
             _ => Self::Crash { away: back, loses },
         }
     }
@@ -99,6 +104,7 @@ impl World {
             Harm::Stop { host, time } => self.hosts[host].stopped_until = Some(self.now + time),
             Harm::Cut { host, time } => self.hosts[host].cut_until = Some(self.now + time),
             Harm::Jump { host, by_us } => self.hosts[host].jump(by_us),
+            Harm::Stall { time } => self.stall(time),
             Harm::Crash { away, loses } => self.crash_server(away, loses),
         }
     }

@@ -170,6 +170,11 @@ impl World {
         self.hosts.iter().for_each(|host| host.connect(false));
     }
 
+    /// The server and the functions are stopped for a while.
+    pub(super) fn stall(&mut self, time: Duration) {
+        self.ground.stopped_until = Some(self.now + time);
+    }
+
     /// What stands in a request's log.
     pub(super) fn records(&self, request: RequestId) -> Vec<Record> {
         use turlough_statestore::Log as _;

@@ -9,19 +9,18 @@ use serde_json::Value as Json;
 use turlough_keeper::{Keeper, Options as KeeperOptions};
 use turlough_sdk::ReplicaId;
 use turlough_statestore::{Options, State, StateUrl};
+use turlough_testing::Nats;
 use uuid::Uuid;
 
-use crate::functions::{self, Calls};
-use crate::nats::Process;
+use crate::functions;
 
 /// Short, so that a test need not wait for long until a replica counts as dead.
 pub(crate) const HEARTBEAT: Duration = Duration::from_secs(2);
 
 pub(crate) struct Cluster {
-    pub(crate) nats: Process,
-    pub(crate) calls: Calls,
+    nats: Nats,
     pub(crate) state: State,
-    pub(crate) keeper: Keeper,
+    _keeper: Keeper,
     pub(crate) replicas: Vec<Replica>,
     http: reqwest::Client,
     gateway_url: String,
@@ -43,8 +42,8 @@ impl Drop for Replica {
 
 impl Cluster {
     pub(crate) async fn start(flows: &[(&str, &str)], replicas: usize) -> Self {
-        let nats = Process::start("").await;
-        let (gateway_url, calls) = functions::serve().await;
+        let nats = Nats::start("").await;
+        let gateway_url = functions::serve().await;
         let folder = tempfile::tempdir().unwrap();
         for (name, text) in flows {
             let file = folder.path().join(format!("{name}.yaml"));
@@ -54,9 +53,8 @@ impl Cluster {
         let keeper = keeper(&state).await;
         let mut cluster = Self {
             nats,
-            calls,
             state,
-            keeper,
+            _keeper: keeper,
             replicas: Vec::new(),
             http: reqwest::Client::builder().no_proxy().build().unwrap(),
             gateway_url,
@@ -148,7 +146,7 @@ impl Cluster {
     }
 }
 
-pub(crate) async fn open(url: &str) -> State {
+async fn open(url: &str) -> State {
     let url: StateUrl = url.parse().unwrap();
     let options = Options {
         heartbeat: HEARTBEAT,
@@ -157,7 +155,7 @@ pub(crate) async fn open(url: &str) -> State {
     State::open(&url, &options).await.unwrap()
 }
 
-pub(crate) async fn keeper(state: &State) -> Keeper {
+async fn keeper(state: &State) -> Keeper {
     let replica = ReplicaId::from_uuid(Uuid::new_v4());
     let options = KeeperOptions {
         heartbeat: HEARTBEAT,

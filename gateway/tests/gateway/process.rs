@@ -1,9 +1,11 @@
 //! Functions as processes: their environment, start, restart and output.
 
+use std::collections::HashMap;
+use std::path::Path;
 use std::time::Duration;
 
 use http::StatusCode;
-use turlough_gateway::{Gateway, GatewayConfig};
+use turlough_gateway::{Gateway, GatewayConfig, Stack};
 
 use crate::harness::*;
 
@@ -123,6 +125,30 @@ async fn function_that_could_not_start_is_not_registered() {
     assert!(gateway.start_stack(&stack, |_| {}).await.is_err());
     let found = get(gateway.local_addr(), "/system/function/it").await;
     assert_eq!(found.status, StatusCode::NOT_FOUND);
+}
+
+#[tokio::test]
+async fn functions_that_wait_for_their_turn_to_be_started_are_known_already() {
+    let gateway = Gateway::bind(config()).await.unwrap();
+    // More of them than are started at once, and none that is ever healthy.
+    let mut text = "version: 1.0\nprovider: { name: openfaas }\nfunctions:\n".to_owned();
+    for number in 0..8 {
+        text.push_str(&format!(
+            "  f{number}:\n    handler: .\n    annotations: {{ turlough.process: sleep 60 }}\n"
+        ));
+    }
+    let stack = Stack::parse(Path::new("stack.yaml"), &text, HashMap::new()).unwrap();
+    let called = async {
+        for number in 0..8 {
+            let found = get(gateway.local_addr(), &format!("/function/f{number}")).await;
+            assert_eq!(found.status, StatusCode::SERVICE_UNAVAILABLE, "f{number}");
+        }
+    };
+    tokio::select! {
+        biased;
+        started = gateway.start_stack(&stack, |_| {}) => panic!("it started: {started:?}"),
+        () = called => {}
+    }
 }
 
 #[tokio::test]

@@ -15,7 +15,6 @@ use super::{condemn, send};
 use crate::follower::chain;
 use crate::index::Question;
 use crate::keeper::Shared;
-use crate::replicas::may_judge;
 use crate::row::Work;
 
 /// Questions that wait for their answers; further ones are put when their time comes again.
@@ -108,8 +107,7 @@ pub(super) async fn all(shared: &Arc<Shared>, questions: HashMap<ReplicaId, Vec<
     for (replica, work) in questions {
         // Those without a heartbeat are judged by it; and nobody answers for long where the
         // connection is new.
-        let is_judged =
-            shared.replicas.is_alive(replica) && may_judge(&shared.state, shared.options.heartbeat);
+        let is_judged = shared.replicas.is_alive(replica) && shared.may_judge();
         if !is_judged {
             continue;
         }
@@ -154,7 +152,7 @@ async fn wait(
         for question in &mut asked {
             question.is_driven = Some(driven.contains(&question.request));
         }
-    } else if !may_judge(&shared.state, shared.options.heartbeat) {
+    } else if !shared.may_judge() {
         return;
     }
     match shared.index.call(move |index| index.answered(&asked)).await {

@@ -10,7 +10,6 @@ use turlough_sdk::ReplicaId;
 use super::condemn;
 use crate::follower::{FollowError, chain};
 use crate::keeper::Shared;
-use crate::replicas::may_judge;
 
 /// Looks in a heartbeat's lifetime.
 const LOOKS: u32 = 4;
@@ -34,10 +33,10 @@ pub(crate) async fn judge(shared: Arc<Shared>) {
 async fn look(shared: &Arc<Shared>) -> Result<(), FollowError> {
     // The holders first: whoever claims after this has its heartbeat by then.
     let holders = shared.index.call(crate::index::Index::holders).await?;
-    let may_judge = may_judge(&shared.state, shared.options.heartbeat);
     shared.replicas.look(&shared.state).await?;
+    shared.steady.answered();
     let works = *shared.is_active.borrow() && *shared.is_caught_up.borrow();
-    if !works || !may_judge {
+    if !works || !shared.may_judge() {
         return Ok(());
     }
     let own = (!shared.state.is_shared).then_some(shared.options.replica);

@@ -12,7 +12,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use turlough_statestore::{Options, Seq, State};
 
-use self::process::Process;
+use self::process::{Opens as _, Process};
 use crate::server::Server;
 
 pub(crate) struct Nats {

@@ -1,8 +1,7 @@
 //! The backend in Redis: a server of its own for each test.
 
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::path::Path;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -11,68 +10,46 @@ use turlough_statestore::{Channel, Options, Seq, State, StateError, StateUrl};
 
 use crate::server::{Server, append, request};
 
-/// A server that forces every write to the disk, on a socket in a folder of its own.
+/// A server that forces every write to the disk.
 pub(crate) struct Redis {
-    dir: TempDir,
+    server: turlough_testing::Redis,
     options: Options,
-    process: Child,
-}
-
-impl Redis {
-    fn data(&self) -> PathBuf {
-        self.dir.path().join("data")
-    }
-
-    async fn restart(&mut self) {
-        self.process = start(self.dir.path()).await;
-    }
-
-    fn kill(&mut self) {
-        self.process.kill().unwrap();
-        self.process.wait().unwrap();
-    }
-}
-
-impl Drop for Redis {
-    fn drop(&mut self) {
-        self.kill();
-    }
+    marked: Option<TempDir>,
 }
 
 #[async_trait]
 impl Server for Redis {
     async fn start_with(options: Options) -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        fs::create_dir(dir.path().join("data")).unwrap();
-        let process = start(dir.path()).await;
         Self {
-            dir,
+            server: turlough_testing::Redis::start().await,
             options,
-            process,
+            marked: None,
         }
     }
 
     async fn open(&self) -> State {
-        let url = format!("redis+unix://{}", socket(self.dir.path()).display());
-        let url: StateUrl = url.parse().unwrap();
+        let url: StateUrl = self.server.url().parse().unwrap();
         State::open(&url, &self.options).await.unwrap()
     }
 
     async fn crash(&mut self) -> bool {
-        self.kill();
-        self.restart().await;
+        self.server.kill();
+        self.server.start_again().await;
         true
     }
 
     async fn mark(&mut self) {
-        copy_all(&self.data(), &self.dir.path().join("mark"));
+        let copy = tempfile::tempdir().unwrap();
+        copy_all(&self.server.data(), copy.path());
+        self.marked = Some(copy);
     }
 
     async fn lose(&mut self) {
-        self.kill();
-        fs::remove_dir_all(self.data()).unwrap();
-        fs::rename(self.dir.path().join("mark"), self.data()).unwrap();
-        self.restart().await;
+        let copy = self.marked.take().expect("a mark");
+        self.server.kill();
+        fs::remove_dir_all(self.server.data()).unwrap();
+        copy_all(copy.path(), &self.server.data());
+        self.server.start_again().await;
     }
 
     async fn expire(&mut self, to: Seq) {
@@ -85,41 +62,6 @@ impl Server for Redis {
         let gone = tokio::time::timeout(Duration::from_secs(60), gone).await;
         gone.expect("what is too old is gone within a minute");
     }
-}
-
-fn socket(dir: &Path) -> PathBuf {
-    dir.join("redis.sock")
-}
-
-/// Starts a server on what lies in the folder, and waits until it answers.
-async fn start(dir: &Path) -> Child {
-    let mut command = Command::new("redis-server");
-    command.args(["--port", "0", "--save", "", "--appendonly", "yes"]);
-    command.args(["--appendfsync", "always", "--unixsocket"]);
-    command.arg(socket(dir)).arg("--dir").arg(dir.join("data"));
-    let log = fs::File::create(dir.join("log")).unwrap();
-    let process = command.stdin(Stdio::null()).stdout(log).spawn();
-    let mut process = process.unwrap_or_else(|error| {
-        panic!("redis-server does not start ({error}); run statestore/tests/install-redis.sh")
-    });
-    let client = redis::Client::open(format!("redis+unix://{}", socket(dir).display())).unwrap();
-    let answers = async {
-        loop {
-            if let Ok(mut wire) = client.get_multiplexed_async_connection().await
-                && redis::cmd("PING").exec_async(&mut wire).await.is_ok()
-            {
-                return;
-            }
-            if let Some(status) = process.try_wait().unwrap() {
-                let log = fs::read_to_string(dir.join("log")).unwrap();
-                panic!("redis-server ended, {status}: {log}");
-            }
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    };
-    let answers = tokio::time::timeout(Duration::from_secs(60), answers).await;
-    answers.expect("redis-server answers within a minute");
-    process
 }
 
 fn copy_all(from: &Path, to: &Path) {
@@ -137,8 +79,7 @@ fn copy_all(from: &Path, to: &Path) {
 
 impl Redis {
     async fn set(&self, name: &str, value: &str) {
-        let url = format!("redis+unix://{}", socket(self.dir.path()).display());
-        let client = redis::Client::open(url).unwrap();
+        let client = redis::Client::open(self.server.url()).unwrap();
         let mut wire = client.get_multiplexed_async_connection().await.unwrap();
         let mut set = redis::cmd("CONFIG");
         set.arg("SET").arg(name).arg(value);
@@ -150,8 +91,7 @@ impl Redis {
 async fn a_redis_that_evicts_is_refused_by_name() {
     let server = Redis::start().await;
     server.set("maxmemory-policy", "allkeys-lru").await;
-    let url = format!("redis+unix://{}", socket(server.dir.path()).display());
-    let url: StateUrl = url.parse().unwrap();
+    let url: StateUrl = server.server.url().parse().unwrap();
     let error = State::open(&url, &server.options).await.unwrap_err();
     let text = error.to_string();
     assert!(

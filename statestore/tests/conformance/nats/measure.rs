@@ -7,7 +7,7 @@ use async_nats::{Client, HeaderMap, Request};
 use bytes::Bytes;
 use turlough_statestore::Seq;
 
-use super::process::Process;
+use super::process::{Opens as _, Process};
 use crate::server::{large, options, request};
 
 #[allow(clippy::print_stdout, reason = "what a measurement is for")]

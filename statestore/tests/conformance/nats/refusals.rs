@@ -7,7 +7,7 @@ use turlough_sdk::ReplicaId;
 use turlough_statestore::{Channel, Options, Seq, StateError, StateUrl};
 use uuid::Uuid;
 
-use super::process::Process;
+use super::process::{Opens as _, Process};
 use crate::server::{append, options, request, until};
 
 async fn refusal(process: &Process, user: &str, options: &Options) -> String {
