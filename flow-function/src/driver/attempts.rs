@@ -29,7 +29,7 @@ impl Driver {
     pub(super) fn speculate(&mut self, actions: &[Action]) {
         for action in actions {
             if let Action::Run(run) = action
-                && (run.vertex().pure || planted(Fault::AllSpeculated))
+                && run.vertex().pure
             {
                 self.start(run.clone(), None, false);
             }
@@ -193,10 +193,7 @@ impl Driver {
         let once = !run.vertex().idempotent;
         let is_once = once || run.vertex().compensate.is_some();
         let mut known = None;
-        if once
-            && !planted(Fault::OnceAgain)
-            && let Some(made) = self.made.get(&key)
-        {
+        if once && let Some(made) = self.made.get(&key) {
             let Some((_, attempted)) = &made.known else {
                 return;
             };
@@ -228,8 +225,7 @@ impl Driver {
         is_once: bool,
         known: Option<Attempted>,
     ) -> impl Future<Output = Attempted> + Send + use<> {
-        let waits =
-            is_once && self.shared.settings.once_after_sync && !planted(Fault::OnceBeforeSync);
+        let waits = is_once && self.shared.settings.once_after_sync;
         let synced = waits.then(|| Arc::clone(&self.shared).synced(self.request, self.era));
         let context = Arc::clone(&self.context);
         async move {

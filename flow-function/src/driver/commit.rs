@@ -166,7 +166,7 @@ impl Driver {
 
     /// Whether the connection was lost since the log was last seen to be as this driver knows it.
     pub(super) fn is_cut_off(&self) -> bool {
-        self.shared.state.link.borrow().era != self.era && !planted(Fault::CutOffIgnored)
+        self.shared.state.link.borrow().era != self.era
     }
 
     /// Whether an append whose fate is unknown stands in the log. False too where the log is not as

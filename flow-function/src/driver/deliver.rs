@@ -12,6 +12,7 @@ use turlough_statestore::event::{Delivery, Outcome, Recipient};
 use super::{DriveError, Driver};
 use crate::clock::now_us;
 use crate::engine::ControlError;
+use crate::fault::{Fault, planted};
 use crate::outside::Refused;
 use crate::shared::{Finished, Shared};
 
@@ -24,42 +25,60 @@ const WAIT_MAX: Duration = Duration::from_secs(60);
 const ANSWER_WAIT_MAX: Duration = Duration::from_secs(30);
 
 impl Driver {
-    /// Delivers all that is owed, side by side; each is recorded as it is taken or given up.
+    /// Delivers all that is owed, side by side; each is recorded as it is taken or given up. What was told
+    /// to a parent whose log may have lost it is told once more.
     pub(super) async fn deliver_all(&mut self, finished: &Finished) -> Result<(), DriveError> {
-        let mut sending = tokio::task::JoinSet::new();
-        for delivery in self.execution.owed().to_vec() {
-            let (shared, finished) = (Arc::clone(&self.shared), finished.clone());
-            let about = Word {
-                request: self.request.to_string(),
-                flow: self.execution.flow().name().to_string(),
-            };
-            sending.spawn(async move {
-                let id = delivery.id;
-                (id, send(&shared, &about, &delivery, &finished).await)
-            });
-        }
-        while let Some(sent) = sending.join_next().await {
-            // A task that was lost is owed still, and delivered when the request is driven again.
-            let Ok((id, error)) = sent else { continue };
-            if let Some(error) = &error {
-                warn!(request = %self.request, %error, "word of a request's end was given up");
+        while self.execution.is_ended() && !self.execution.owed().is_empty() {
+            let mut sending = tokio::task::JoinSet::new();
+            for delivery in self.execution.owed().to_vec() {
+                let (shared, finished) = (Arc::clone(&self.shared), finished.clone());
+                let about = Word {
+                    request: self.request.to_string(),
+                    flow: self.execution.flow().name().to_string(),
+                };
+                let is_log = matches!(delivery.to, Recipient::Parent(_));
+                let era = is_log.then_some(self.era);
+                sending.spawn(async move {
+                    let id = delivery.id;
+                    (id, era, send(&shared, &about, &delivery, &finished).await)
+                });
             }
-            let delivered = Event::Delivered {
-                id,
-                error,
-                at_us: now_us(),
-            };
-            self.execution.apply(&delivered);
-            while !self.commit(vec![delivered.clone()], None).await? {
-                self.refold().await?;
-                if !self.execution.is_ended() {
-                    // The log lost its end: what it comes to is told once more.
-                    return Ok(());
-                }
-                self.execution.apply(&delivered);
+            while let Some(sent) = sending.join_next().await {
+                // A task that was lost is owed still, and delivered again.
+                let Ok((id, era, error)) = sent else { continue };
+                self.delivered(id, era, error).await?;
             }
         }
         Ok(())
+    }
+
+    /// Records that word was taken, or given up; not where the connection on which a log took it is lost.
+    async fn delivered(
+        &mut self,
+        id: u128,
+        era: Option<u64>,
+        error: Option<String>,
+    ) -> Result<(), DriveError> {
+        if let Some(error) = &error {
+            warn!(request = %self.request, %error, "word of a request's end was given up");
+        }
+        let delivered = Event::Delivered {
+            id,
+            error,
+            at_us: now_us(),
+        };
+        loop {
+            let is_owed = self.execution.owed().iter().any(|owed| owed.id == id);
+            let may_be_lost = era.is_some_and(|era| era != self.era);
+            if !is_owed || may_be_lost && !planted(Fault::LostWordTold) {
+                return Ok(());
+            }
+            self.execution.apply(&delivered);
+            if self.commit(vec![delivered.clone()], None).await? {
+                return Ok(());
+            }
+            self.refold().await?;
+        }
     }
 }
 

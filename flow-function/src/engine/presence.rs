@@ -16,7 +16,6 @@ use turlough_statestore::{
 
 use super::is_open;
 use crate::clock::now_us;
-use crate::fault::{Fault, planted};
 use crate::machine::Holder;
 use crate::shared::Shared;
 
@@ -119,9 +118,6 @@ impl Shared {
     async fn hear(self: Arc<Self>, mut listener: Listener) {
         while let Some(word) = listener.next().await {
             match Word::decode(&word) {
-                Some(Word::Poke { request })
-                    if planted(Fault::ForgottenStaysForgotten)
-                        && self.desk.of_these(&[request]).is_empty() => {}
                 Some(Word::Poke { request }) => self.wake(request),
                 Some(Word::Urge { request }) => {
                     self.wake_for(request, Why::Due, None);
@@ -219,19 +215,15 @@ impl Shared {
         condemned: Option<AppendId>,
     ) -> Result<bool, StateError> {
         // What this replica holds and does not drive, it may claim again.
-        if holder.replica == self.replica
-            || !self.state.is_shared
-            || planted(Fault::HolderUnchecked)
-        {
+        if holder.replica == self.replica || !self.state.is_shared {
             return Ok(true);
         }
-        if condemned == Some(holder.claim) && !planted(Fault::VerdictIgnored) {
+        if condemned == Some(holder.claim) {
             return Ok(true);
         }
         let beat = self.state.replicas.get(&holder.replica.to_string()).await?;
         // Asked after the answer: it may have been long in coming.
-        let is_steady = self.steady.is_steady() || planted(Fault::SilenceTakenForDeath);
-        Ok(beat.is_none() && is_steady && !planted(Fault::DeadTakenForAlive))
+        Ok(beat.is_none() && self.steady.is_steady())
     }
 
     /// Sees to it that whoever waits here for the end of a request that another drives hears of it.

@@ -69,18 +69,13 @@ impl Reader {
 }
 
 impl Standing {
-    /// Whether nobody knows what a call of it came to.
-    pub(super) fn is_unknown(&self) -> bool {
-        let outcome = self.outcome.as_ref();
-        outcome.is_some_and(|it| {
-            matches!(
-                it,
-                Outcome::Failed {
-                    cause: Cause::Unknown,
-                    ..
-                }
-            )
-        })
+    /// Whether nobody knows what a call of it came to: it had no answer in its time.
+    pub(super) fn is_unanswered(&self) -> bool {
+        let cause = match &self.outcome {
+            Some(Outcome::Failed { cause, .. }) => *cause,
+            _ => return false,
+        };
+        matches!(cause, Cause::Unknown | Cause::Timeout)
     }
 }
 
@@ -103,7 +98,7 @@ pub(super) fn wrong(
         if calls > 1 {
             return Some(format!("it paid {calls} times"));
         }
-        if standing.is_unknown() && harmed {
+        if standing.is_unanswered() && harmed {
             return None;
         }
     }
