@@ -116,7 +116,7 @@ struct Went {
 }
 
 fn simulate(seed: u64, loses: bool) -> Result<Went, String> {
-    let expires = seed % 8 == 0;
+    let expires = seed.is_multiple_of(8);
     let mut world = World::new(seed, |settings| {
         settings.capacity = 3 + (seed % 7) as usize;
         settings.once_after_sync = loses;
