@@ -335,7 +335,7 @@ fn every_one_is_found(faults: &[Fault], clusters: u64) {
 /// The clusters are proven as well: where a rule is not kept, one of them goes wrong.
 #[test]
 fn planted_faults_are_found() {
-    every_one_is_found(Fault::SOON, 100);
+    every_one_is_found(Fault::SOON, 300);
 }
 
 #[test]
