@@ -48,7 +48,13 @@ impl Shared {
                 .await;
             let error = match begun {
                 Ok(started) if started.is_new => return Ok(()),
-                Ok(_) => return self.tell_found(request, &parent).await,
+                Ok(_) => match self.tell_found(request, &parent).await {
+                    Ok(()) => return Ok(()),
+                    Err(ControlError::Log(_, error)) => StartError::Log(error),
+                    Err(error) => {
+                        return Err(StepError::permanent(format!("flow {flow}: {error}")));
+                    }
+                },
                 Err(error) => error,
             };
             if error.is_of_the_state() && !planted(Fault::ChildGivenUp) {
@@ -73,15 +79,13 @@ impl Shared {
         self: &Arc<Self>,
         child: RequestId,
         parent: &Parent,
-    ) -> Result<(), StepError> {
-        let again = |error: String| StepError::transient(format!("sub-flow {child}: {error}"));
+    ) -> Result<(), ControlError> {
         let records = self.log.read(child, Seq::START).await;
-        let records = records.map_err(|error| again(error.to_string()))?;
+        let records = records.map_err(|error| ControlError::Log(child, error))?;
         let stands = self.execution(child, &records);
         let is_told = stands.is_ok_and(|it| it.is_ended() && it.owed().is_empty());
         if is_told && let Some(finished) = self.end_in_log(child, &records) {
-            let told = self.tell_parent(parent, &finished).await;
-            told.map_err(|error| again(error.to_string()))?;
+            self.tell_parent(parent, &finished).await?;
         }
         Ok(())
     }
