@@ -221,8 +221,11 @@ impl Shared {
         if condemned == Some(holder.claim) {
             return Ok(true);
         }
+        if !self.steady.is_steady() {
+            return Ok(false);
+        }
         let beat = self.state.replicas.get(&holder.replica.to_string()).await?;
-        // Asked after the answer: it may have been long in coming.
+        // Asked again after the answer, which may have been long in coming.
         Ok(beat.is_none() && self.steady.is_steady())
     }
 
