@@ -92,7 +92,9 @@ pub(super) fn wrong(
     if standing.ends != 1 || !standing.is_settled {
         return Some(format!("it ended {} times", standing.ends));
     }
-    let outcome = standing.outcome.as_ref()?;
+    let Some(outcome) = &standing.outcome else {
+        return Some("it ended without an outcome".to_owned());
+    };
     if kind == Kind::Once {
         let calls = functions.calls("pay", n);
         if calls > 1 {
@@ -100,6 +102,9 @@ pub(super) fn wrong(
         }
         if standing.is_unanswered() && harmed {
             return None;
+        }
+        if calls == 0 {
+            return Some("it did not pay".to_owned());
         }
     }
     if kind == Kind::Parent
