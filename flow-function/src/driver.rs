@@ -18,7 +18,7 @@ mod snapshot;
 pub(crate) use begin::{Begin, BeginError};
 pub(crate) use pieces::parts_of;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
@@ -37,7 +37,7 @@ use crate::fault::{Fault, planted};
 use crate::machine::{Action, Conclusion, Execution, Holder, Run};
 use crate::runner::{Attempted, Context};
 use crate::shared::Shared;
-use attempts::Made;
+use attempts::Known;
 use running::Running;
 
 /// Drives one request from its acceptance, or from where another left it, to its rest.
@@ -53,7 +53,9 @@ pub(crate) struct Driver {
     /// Attempts that ended here though each may have begun a sub-flow.
     given_up: Vec<Parent>,
     /// Attempts that were made and must not be repeated: never twice by one driver.
-    made: HashMap<(StepPath, u32), Made>,
+    made: HashSet<(StepPath, u32)>,
+    /// What they came to, the newest last.
+    known: VecDeque<Known>,
     /// Attempts that wait for their time, by that.
     delayed: BTreeMap<(u64, u64), Box<Run>>,
     delays: u64,
@@ -236,6 +238,7 @@ impl Driver {
         }
         loop {
             if self.execution.is_ended() && !planted(Fault::EndUnseen) {
+                self.observe_ends(attempted);
                 return Ok(Decided::HadEnded);
             }
             if !self.commit_parts(attempted).await? {
@@ -243,7 +246,6 @@ impl Driver {
                 continue;
             }
             let mut events = self.happened(attempted);
-            let before = events.len();
             events.iter().for_each(|event| self.execution.apply(event));
             let actions = self.ask(&mut events);
             let actions = self.put_off(actions);
@@ -276,7 +278,7 @@ impl Driver {
                 self.refold().await?;
                 continue;
             }
-            self.observe(&events[..before]);
+            self.observe_ends(attempted);
             self.cancel_given_up();
             return Ok(match finished {
                 Some(finished) => {
@@ -337,7 +339,7 @@ impl Driver {
     /// What attempts came to, and the time. Where the log lost the start of one, that comes with its end.
     fn happened(&self, attempted: &[Attempted]) -> Vec<Event> {
         let mut events = Vec::with_capacity(attempted.len() + 1);
-        for attempted in attempted {
+        for attempted in attempted.iter().filter(|it| self.is_awaited(it)) {
             let (step, attempt, at_us, event) = match attempted {
                 Attempted::Ended { ended, .. } => {
                     let event = Event::StepEnded(ended.clone());
@@ -380,6 +382,23 @@ impl Driver {
             events.push(Event::Ticked { at_us: now });
         }
         events
+    }
+
+    /// Whether the machine waits for what an attempt came to: by now it may stand in the log, or be withdrawn.
+    pub(super) fn is_awaited(&self, attempted: &Attempted) -> bool {
+        match attempted {
+            Attempted::Ended { ended, .. } => self.execution.awaits(&ended.step, ended.attempt),
+            Attempted::Called { step, attempt, .. } => self.execution.awaits(step, *attempt),
+            Attempted::Late { .. } => false,
+        }
+    }
+
+    fn observe_ends(&self, attempted: &[Attempted]) {
+        for attempted in attempted {
+            if let Attempted::Ended { ended, .. } = attempted {
+                self.shared.metrics.step(self.execution.flow(), ended);
+            }
+        }
     }
 
     pub(super) fn observe(&self, events: &[Event]) {

@@ -10,18 +10,20 @@ use turlough_statestore::event::Parent;
 use tracing::debug;
 
 use super::Driver;
-use super::running::{End, Ended, Marks};
+use super::running::{End, Ended, Key, Marks};
 use crate::clock::{boot, now_us};
 use crate::fault::{Fault, planted};
 use crate::machine::{Action, Run, Work};
 use crate::runner::{self, Attempted};
 use crate::shared::Shared;
 
-/// An attempt that must not be repeated.
-#[derive(Debug, Default)]
-pub(super) struct Made {
-    /// What it came to, and when that was heard, for as long as the log may lose it.
-    known: Option<(Duration, Attempted)>,
+/// What an attempt came to that must not be repeated, for as long as the log may lose it.
+#[derive(Debug)]
+pub(super) struct Known {
+    /// When that was heard, on the clock of this machine.
+    at: Duration,
+    key: Key,
+    attempted: Attempted,
 }
 
 impl Driver {
@@ -68,27 +70,24 @@ impl Driver {
     /// Where an append was stored this long after an end was heard, that is on the disk, and need not be
     /// kept here.
     pub(super) fn forget_synced(&mut self) {
-        let (stored, sync_interval) = (self.stored, self.shared.settings.state.sync_interval());
-        for made in self.made.values_mut() {
-            made.known
-                .take_if(|(at, _)| *at + sync_interval * 2 < stored);
+        let unsure = self.shared.settings.state.sync_interval() * 2;
+        let stored = self.stored;
+        let is_synced = |known: &Known| known.at + unsure < stored;
+        while self.known.front().is_some_and(is_synced) {
+            self.known.pop_front();
         }
     }
 
     /// The log was folded anew, and may have lost ends: they count as heard just now.
     pub(super) fn hear_anew(&mut self) {
-        let known = self
-            .made
-            .values_mut()
-            .filter_map(|made| made.known.as_mut());
-        known.for_each(|(at, _)| *at = boot());
+        self.known.iter_mut().for_each(|known| known.at = boot());
     }
 
     /// The log lost its tail and the claim with it: what is known of calls that must not be repeated is
     /// said once more, by whoever holds the request next.
     pub(super) fn tell_known(&mut self) {
-        for made in self.made.values_mut() {
-            if let Some((_, Attempted::Ended { parts, ended })) = made.known.take() {
+        for known in std::mem::take(&mut self.known) {
+            if let Attempted::Ended { parts, ended } = known.attempted {
                 let (shared, request) = (Arc::clone(&self.shared), self.request);
                 let task = shared.tasks.token();
                 tokio::spawn(async move {
@@ -193,13 +192,11 @@ impl Driver {
         let once = !run.vertex().idempotent;
         let is_once = once || run.vertex().compensate.is_some();
         let mut known = None;
-        if once && let Some(made) = self.made.get(&key) {
-            let Some((_, attempted)) = &made.known else {
+        if once && !self.made.insert(key.clone()) {
+            let Some(again) = self.known.iter().find(|known| known.key == key) else {
                 return;
             };
-            known = Some(attempted.clone());
-        } else if once {
-            self.made.insert(key.clone(), Made::default());
+            known = Some(again.attempted.clone());
         }
         let operation = &run.vertex().operation;
         let marks = Marks {
@@ -257,6 +254,7 @@ impl Driver {
 
     /// What an attempt came to; nothing for one that was stopped.
     pub(super) fn ended(&mut self, ended: Ended) -> Option<Attempted> {
+        let is_made = ended.marks.is_once && self.made.contains(&ended.key);
         let (step, attempt) = ended.key;
         let attempted = match ended.end {
             End::CameTo(attempted) => attempted,
@@ -266,8 +264,12 @@ impl Driver {
                 ended: runner::lost(&self.context, step.clone(), attempt, &why),
             },
         };
-        if let Some(made) = self.made.get_mut(&(step.clone(), attempt)) {
-            made.known = (!planted(Fault::AnswerForgotten)).then(|| (boot(), attempted.clone()));
+        if is_made && !planted(Fault::AnswerForgotten) {
+            self.known.push_back(Known {
+                at: boot(),
+                key: (step.clone(), attempt),
+                attempted: attempted.clone(),
+            });
         }
         if ended.marks.begins_child
             && let Attempted::Ended { ended, .. } = &attempted

@@ -1,6 +1,6 @@
 //! How a driver comes to its request: by accepting it, or by reading what another left.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -164,7 +164,8 @@ impl Driver {
             seq,
             running: Running::default(),
             given_up: Vec::new(),
-            made: HashMap::new(),
+            made: HashSet::new(),
+            known: VecDeque::new(),
             delayed: BTreeMap::new(),
             delays: 0,
             owned,

@@ -121,6 +121,9 @@ impl Driver {
             let Attempted::Ended { parts, .. } = attempted else {
                 continue;
             };
+            if !self.is_awaited(attempted) {
+                continue;
+            }
             for part in parts {
                 if !self.commit(vec![part.clone()], None).await? {
                     return Ok(false);

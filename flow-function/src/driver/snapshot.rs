@@ -44,8 +44,8 @@ impl Driver {
         let age_us = u64::try_from(self.shared.settings.state.max_age.as_micros() / 2);
         let due_us = self.snapshot_us.saturating_add(age_us.unwrap_or(u64::MAX));
         let asked = self.asked == Some(Why::Snapshot);
-        let rests = self.execution.is_ended() || planted(Fault::NoSnapshot);
-        if !asked && now_us() < due_us || rests {
+        let is_due = asked || now_us() >= due_us;
+        if !is_due || self.execution.is_ended() || planted(Fault::NoSnapshot) {
             return Ok(());
         }
         self.asked = None;

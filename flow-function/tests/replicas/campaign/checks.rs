@@ -290,16 +290,10 @@ impl Remains {
 /// Each step has one end that stays, and each attempt one end at all.
 fn once_committed(seen: &Seen<'_>, wrong: &mut Vec<String>) {
     let (mut ended, mut succeeded) = (HashSet::new(), HashSet::new());
-    let mut known = Vec::new();
     for event in seen.events() {
         let Event::StepEnded(end) = event else {
             continue;
         };
-        // The same one may be said twice, where the first answer was lost: it counts once.
-        if known.contains(&end) {
-            continue;
-        }
-        known.push(end);
         let step = (end.generation, end.step.clone());
         let is_last = matches!(end.end, StepEnd::Succeeded { .. });
         let is_end = is_last || matches!(end.end, StepEnd::Failed { .. });
