@@ -14,8 +14,10 @@ mod flows;
 mod functions;
 mod harm;
 mod host;
+mod interleavings;
 mod server;
 mod time;
+mod trap;
 mod wire;
 mod world;
 

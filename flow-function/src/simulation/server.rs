@@ -9,6 +9,7 @@ use tokio::runtime::Handle;
 use turlough_statestore::{MemoryBus, MemoryLog, MemoryQueue, MemoryTable, Options, Seq, State};
 
 use super::time;
+use super::trap::Traps;
 use super::wire::Wire;
 use crate::dice::Dice;
 
@@ -25,6 +26,8 @@ pub(super) struct Server {
     pub(super) bus: Arc<MemoryBus>,
     pub(super) flows: Arc<MemoryTable>,
     pub(super) replicas: Arc<MemoryTable>,
+    /// What scenarios catch.
+    pub(super) traps: Traps,
     weather: Mutex<Weather>,
     /// How often it was started.
     starts: AtomicU64,
@@ -75,6 +78,7 @@ impl Server {
             bus: Arc::default(),
             flows: Arc::default(),
             replicas: Arc::new(MemoryTable::lapsing(options.heartbeat)),
+            traps: Traps::default(),
             weather: Mutex::new(Weather {
                 dice: Dice(seed),
                 late_percent: 0,
@@ -88,8 +92,8 @@ impl Server {
     }
 
     /// The state as a host sees it.
-    pub(super) fn state(self: &Arc<Self>, link: super::host::LinkOf) -> State {
-        let wire = Wire::new(Arc::clone(self), link.clone());
+    pub(super) fn state(self: &Arc<Self>, host: &str, link: super::host::LinkOf) -> State {
+        let wire = Wire::new(Arc::clone(self), host, link.clone());
         State {
             log: Arc::new(wire.clone()),
             queue: Arc::new(wire.clone()),
@@ -133,9 +137,9 @@ impl Server {
         self.starts.load(Ordering::Relaxed)
     }
 
-    /// It is killed: what was under way to it is lost, and so may be the newest appends.
+    /// It is killed: what was under way to it is lost, and so may be the newest appends. Gives how
+    /// many it lost.
     pub(super) fn crash(&self, now_us: u64, loses: bool) -> usize {
-        self.starts.fetch_add(1, Ordering::Relaxed);
         let mut stored = self.stored.lock().unwrap_or_else(PoisonError::into_inner);
         stored.retain(|(at_us, _)| at_us + SYNC_US > now_us);
         let last = self.log.last_place();
@@ -146,7 +150,16 @@ impl Server {
             }
             false => last,
         };
+        drop(stored);
+        self.crash_after(kept)
+    }
+
+    /// It is killed, and keeps what stands up to a place.
+    pub(super) fn crash_after(&self, kept: Seq) -> usize {
+        self.starts.fetch_add(1, Ordering::Relaxed);
+        let mut stored = self.stored.lock().unwrap_or_else(PoisonError::into_inner);
         stored.clear();
+        let last = self.log.last_place();
         self.log.lose_after(kept);
         self.kept().retain(|(_, seq)| *seq <= kept);
         (last.get() - kept.get()) as usize

@@ -14,6 +14,7 @@ use super::functions::Functions;
 use super::host::{Host, LinkOf, Part};
 use super::server::{SYNC_INTERVAL, Server};
 use super::time::BEGIN_US;
+use super::trap::{Does, Message, Trap};
 use crate::dice::Dice;
 use crate::engine::Engine;
 use crate::settings::Settings;
@@ -21,6 +22,9 @@ use crate::settings::Settings;
 /// How far time goes at once: while messages are under way, and otherwise.
 const BUSY_STEP: Duration = Duration::from_millis(2);
 const IDLE_STEP: Duration = Duration::from_millis(25);
+
+/// How long a scenario waits for what must come about.
+const LIMIT: Duration = Duration::from_secs(600);
 
 pub(super) const FUNCTION: &str = "flows";
 
@@ -70,10 +74,10 @@ impl World {
         }
     }
 
-    fn host(&mut self, kind: &str, part: impl FnOnce(&Self, LinkOf) -> Part) -> Host {
+    fn host(&mut self, kind: &str, part: impl FnOnce(&Self, &str, LinkOf) -> Part) -> Host {
         self.born += 1;
         let name = format!("{kind}-{}", self.born);
-        let host = Host::new(&name, self.now, |_, link| part(self, link));
+        let host = Host::new(&name, self.now, |_, link| part(self, &name, link));
         if self.server_away_until.is_some() {
             host.connect(false);
         }
@@ -82,8 +86,8 @@ impl World {
 
     /// A replica that has just been started.
     pub(super) fn replica(&mut self) -> Host {
-        let host = self.host("replica", |world, link| {
-            let state = world.server.state(link);
+        let host = self.host("replica", |world, name, link| {
+            let state = world.server.state(name, link);
             let engine = Engine::with_state(world.settings.clone(), state).expect("an engine");
             for flow in flows::all(&world.functions) {
                 engine.register(flow).expect("a flow");
@@ -102,8 +106,8 @@ impl World {
         let begun = Arc::new(OnceLock::new());
         let slot = Arc::clone(&begun);
         let mut kept = None;
-        let host = self.host("keeper", |world, link| {
-            let state = world.server.state(link);
+        let host = self.host("keeper", |world, name, link| {
+            let state = world.server.state(name, link);
             let replica = ReplicaId::from_uuid(Uuid::new_v4());
             let mut options = Options::new(replica, world.settings.tenant.clone());
             options.index = IndexPlace::Inline;
@@ -162,10 +166,39 @@ impl World {
         }
     }
 
+    /// Time passes until something is true.
+    pub(super) fn until(&mut self, what: &str, is_true: impl Fn(&Self) -> bool) {
+        let limit = self.now + LIMIT;
+        while !is_true(self) {
+            assert!(self.now < limit, "{what} did not come about");
+            self.step();
+        }
+    }
+
+    /// Catches the next message of a host that is like this.
+    pub(super) fn trap(
+        &self,
+        host: usize,
+        does: Does,
+        matches: impl Fn(&Message<'_>) -> bool + Send + 'static,
+    ) -> Trap {
+        self.server.traps.set(&self.hosts[host].name, does, matches)
+    }
+
     /// The server is killed, and comes back after a while.
     pub(super) fn crash_server(&mut self, away: Duration, loses: bool) {
         let now_us = BEGIN_US + self.now.as_micros() as u64;
         self.lost += self.server.crash(now_us, loses);
+        self.is_away_for(away);
+    }
+
+    /// The same, and all that stands after this place is lost.
+    pub(super) fn lose_after(&mut self, kept: Seq, away: Duration) {
+        self.lost += self.server.crash_after(kept);
+        self.is_away_for(away);
+    }
+
+    fn is_away_for(&mut self, away: Duration) {
         self.server_away_until = Some(self.now + away);
         self.hosts.iter().for_each(|host| host.connect(false));
     }
