@@ -34,6 +34,8 @@ def each(runs):
 def time(us):
     if us is None:
         return "–"
+    if abs(us) >= 10_000_000:
+        return f"{us / 1e6:.1f} s"
     if abs(us) >= 1000:
         return f"{us / 1000:.2f} ms"
     return f"{us:.0f} µs"
@@ -96,9 +98,7 @@ def beside_open(found):
             last = row is run["rows"][-1]
             restart = "–"
             if last and "restart_seconds" in run:
-                # A start that finds nothing is no measure of one that does.
-                listed = run["listed_after_restart"]
-                restart = time(run["restart_seconds"] * 1e6) if listed else "**they are gone**"
+                restart = f'{time(run["restart_seconds"] * 1e6)}, all listed after {time(run["listed_seconds"] * 1e6)}'
             rows.append([name, f"{row['open']:,}", time(row["chain"]["each_us"]["median"]),
                          f"{row['chain']['ratio']:.2f}", f"{row['to_first']:.2f}",
                          f"{row['started_per_second']:.0f}", f"{pss:.0f} MB" if last else "–", restart])
