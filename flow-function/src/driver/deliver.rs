@@ -11,7 +11,7 @@ use turlough_statestore::event::{Delivery, Outcome, Recipient};
 
 use super::{DriveError, Driver};
 use crate::clock::now_us;
-use crate::engine::ControlError;
+use crate::engine::{ControlError, TAKE_OVERS_DEAD};
 use crate::fault::{Fault, planted};
 use crate::outside::Refused;
 use crate::shared::{Finished, Shared};
@@ -26,11 +26,20 @@ const ANSWER_WAIT_MAX: Duration = Duration::from_secs(30);
 
 impl Driver {
     /// Delivers all that is owed, side by side; each is recorded as it is taken or given up. What was told
-    /// to a parent whose log may have lost it is told once more.
+    /// to a parent whose log may have lost it is told once more. After a take-over they go one by one:
+    /// at the third, the first of them is what its replicas died of.
     pub(super) async fn deliver_all(&mut self, finished: &Finished) -> Result<(), DriveError> {
+        let take_overs = self.execution.take_overs();
+        if take_overs >= TAKE_OVERS_DEAD
+            && let Some(first) = self.execution.owed().first()
+        {
+            let (id, why) = (first.id, format!("{take_overs} replicas that sent it died"));
+            self.delivered(id, None, Some(why)).await?;
+        }
+        let at_once = if take_overs > 0 { 1 } else { usize::MAX };
         while self.execution.is_ended() && !self.execution.owed().is_empty() {
             let mut sending = tokio::task::JoinSet::new();
-            for delivery in self.execution.owed().to_vec() {
+            for delivery in self.execution.owed().iter().take(at_once).cloned() {
                 let (shared, finished) = (Arc::clone(&self.shared), finished.clone());
                 let about = Word {
                     request: self.request.to_string(),

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use turlough_sdk::{Cause, ContentType, Producer, ReplicaId, Value, ValueRef, read_yaml};
-use turlough_statestore::event::{Outcome, StepEnd, StepEnded};
+use turlough_statestore::event::{Delivery, Outcome, Parent, Recipient, StepEnd, StepEnded};
 use turlough_statestore::{Append, AppendId, Kind};
 
 use super::*;
@@ -397,4 +397,66 @@ async fn a_request_whose_driver_failed_leaves_no_sub_flow_behind() {
     let receiver = shared.finished(child).await;
     driver.give_up("for a test").await;
     assert_eq!(soon(receiver).await.unwrap().outcome, Outcome::Cancelled);
+}
+
+#[tokio::test]
+async fn word_that_its_replicas_died_of_is_used_up_at_the_third_and_the_rest_is_sent() {
+    let mut fixture = fixture().await;
+    let request = fixture.request;
+    let gone = Parent {
+        request: RequestId::from_uuid(Uuid::now_v7()),
+        generation: 0,
+        step: "a".into(),
+        attempt: 1,
+        depth: 1,
+    };
+    let owed = |id| Delivery {
+        id,
+        to: Recipient::Parent(gone.clone()),
+    };
+    let ended = Event::Ended {
+        outcome: Outcome::Cancelled,
+        trouble: Vec::new(),
+        owed: vec![owed(1), owed(2)],
+        at_us: 1,
+    };
+    fixture.driver.execution.apply(&ended);
+    assert!(fixture.driver.commit(vec![ended], None).await.unwrap());
+    let shared = Arc::clone(&fixture.engine.shared);
+    for epoch in 2..4 {
+        let records = fixture.engine.records(request).await.unwrap();
+        let last = records.last().unwrap();
+        let mut envelope = last.append.envelope.clone();
+        envelope.after = Some(envelope.id);
+        (envelope.id, envelope.epoch) = (AppendId(u128::from(epoch)), epoch);
+        let replica = ReplicaId::from_uuid(Uuid::from_u128(u128::from(epoch)));
+        let at_us = 1;
+        let claimed = Event::Claimed {
+            replica,
+            epoch,
+            at_us,
+        };
+        let claim = Append::new(envelope, vec![claimed]);
+        shared.log.append(request, last.seq, &claim).await.unwrap();
+    }
+    let why = (turlough_statestore::Why::ClaimantGone, None);
+    let driver = Driver::resume(&shared, request, why)
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(driver.take_overs(), TAKE_OVERS_DEAD);
+    assert_eq!(soon(driver.run()).await.0, Rest::Over);
+    let log = fixture.log().await;
+    let told = log.iter().flat_map(|append| &append.events);
+    let told: Vec<_> = told
+        .filter_map(|event| match event {
+            Event::Delivered { id, error, .. } => Some((*id, error.as_deref())),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(told, [(1, Some("3 replicas that sent it died")), (2, None)]);
+    assert!(matches!(
+        log.last().unwrap().events[..],
+        [Event::Settled { .. }]
+    ));
 }

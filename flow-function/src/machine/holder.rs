@@ -21,8 +21,8 @@ impl Execution {
         self.holder
     }
 
-    /// Take-overs from holders that were dead, one after another without the end of a step, or word
-    /// of the request's end, between them.
+    /// Take-overs from holders that were dead, one after another without the end of a step or of the
+    /// request, or word of that, between them.
     pub(crate) const fn take_overs(&self) -> u32 {
         self.take_overs
     }
@@ -42,9 +42,10 @@ impl Execution {
                     });
                 }
                 Event::Released { .. } | Event::Settled { .. } => self.holder = None,
-                Event::StepEnded(_) | Event::Delivered { .. } | Event::RestartAsked { .. } => {
-                    self.take_overs = 0;
-                }
+                Event::StepEnded(_)
+                | Event::Ended { .. }
+                | Event::Delivered { .. }
+                | Event::RestartAsked { .. } => self.take_overs = 0,
                 _ => {}
             }
         }
