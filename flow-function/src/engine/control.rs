@@ -261,11 +261,18 @@ impl Shared {
         let wrong = |error| ControlError::Log(request, error);
         let mut turn = self.folds.turn(request).await;
         let mut kept = turn.take();
-        let mut before = before.into_iter().peekable();
+        let mut era = self.state.link.borrow().era;
+        let mut parts = before.iter().peekable();
         let mut tries = 0;
         // One name for all tries: an append whose answer was lost is found by it.
         let name = id.unwrap_or_else(|| AppendId(Uuid::new_v4().as_u128()));
         loop {
+            let now = self.state.link.borrow().era;
+            if std::mem::replace(&mut era, now) != now {
+                // The log may have lost the parts that stood in it.
+                parts = before.iter().peekable();
+                tries += 1;
+            }
             if (id.is_some() || tries > 0)
                 && let Some(holder) = self.holder_where_stands(request, name).await?
             {
@@ -277,7 +284,7 @@ impl Shared {
                 self.folds.keep(&mut turn, fold);
                 return Err(ControlError::Refused { request, refusal });
             }
-            let part = before.peek().cloned();
+            let part = parts.peek().map(|part| Event::clone(part));
             let is_last = part.is_none();
             let envelope = Envelope {
                 id: if is_last {
@@ -299,7 +306,7 @@ impl Shared {
                         self.folds.keep(&mut turn, fold);
                         return Ok(holder);
                     }
-                    before.next();
+                    parts.next();
                     kept = Some(fold);
                 }
                 Err(StateError::Conflict { .. }) if tries < EXTERNAL_TRIES_MAX => {

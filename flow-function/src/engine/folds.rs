@@ -3,7 +3,8 @@
 //! Who appends from outside has to know what a request takes now, which its log tells. A long log that
 //! is appended to again and again, by a thousand callbacks say, is not folded anew each time: its fold
 //! is kept for a moment after its last use.
-//! Invariant: a kept fold is brought up to date before it is asked; the log decides, not the fold.
+//! Invariant: a kept fold is brought up to date before it is asked, and forgotten with the connection on
+//! which it was read; the log decides, not the fold.
 
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -32,6 +33,8 @@ pub(crate) struct Folds(Vec<Arc<Mutex<Option<Fold>>>>);
 #[derive(Debug)]
 pub(crate) struct Fold {
     request: RequestId,
+    /// The connection on which it was read: on another one the log may have lost its tail.
+    era: u64,
     pub(super) seq: Seq,
     /// Of the last append.
     pub(super) envelope: Envelope,
@@ -135,14 +138,19 @@ impl Shared {
         kept: Option<Fold>,
     ) -> Result<Fold, ControlError> {
         let wrong = |error: StateError| ControlError::Log(request, error);
-        let kept = kept.filter(|fold| fold.request == request);
+        let era = self.state.link.borrow().era;
+        let kept = kept.filter(|fold| fold.request == request && fold.era == era);
         let from = kept.as_ref().map_or(Seq::START, |fold| fold.seq);
         let records: Vec<Record> = self.log.read(request, from).await.map_err(wrong)?;
         let Some(mut fold) = kept else {
+            self.learn_versions(request, &records)
+                .await
+                .map_err(wrong)?;
             let execution = self.execution(request, &records)?;
             let last = records.last().ok_or(ControlError::Unknown(request))?;
             return Ok(Fold {
                 request,
+                era,
                 seq: last.seq,
                 envelope: last.append.envelope.clone(),
                 execution,
