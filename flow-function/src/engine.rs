@@ -16,7 +16,6 @@ pub(crate) use folds::{FoldError, Folds};
 pub(crate) use presence::AttendError;
 pub(crate) use read::{StepValueError, Which, is_open, parts};
 
-use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -37,7 +36,7 @@ use crate::evaluator::Evaluator;
 use crate::gateway::Gateway;
 use crate::metrics::Metrics;
 use crate::outside::{self, Outside};
-use crate::registry::{Put, RegisterError, Registry};
+use crate::registry::{RegisterError, Registry};
 use crate::settings::{INLINE_BYTES_LIMIT, Settings};
 use crate::shared::{Finished, Room, Shared, Waiting};
 use crate::tokens::Tokens;
@@ -63,6 +62,8 @@ pub(crate) enum StartError {
         "logs hold {held} of {limit} bytes, and the last fifth is for open requests; try again later, or raise TURLOUGH_STATE_BYTES_MAX"
     )]
     LogFull { held: u64, limit: u64 },
+    #[error("no flow {0} here; a sub-flow is served by the same function")]
+    NoSubflow(FlowName),
     #[error("input cannot be kept: {0}")]
     StoreFull(String),
     #[error(
@@ -184,16 +185,6 @@ impl Engine {
         self.shared.registry.register(flow, !compiled)
     }
 
-    /// Serves this version of a flow to new requests from now on.
-    pub(crate) async fn put_flow(&self, flow: Flow) -> Result<Put, RegisterError> {
-        let registry = &self.shared.registry;
-        let used = match registry.is_crowded(flow.name()) {
-            true => self.shared.used_versions(flow.name()).await,
-            false => HashSet::new(),
-        };
-        registry.put(flow, &used)
-    }
-
     /// Bytes that the ephemeral store holds now.
     #[must_use]
     pub fn store_bytes(&self) -> u64 {
@@ -210,6 +201,15 @@ impl Engine {
         self.shared.registry.all()
     }
 
+    /// The version of a flow on which new requests run; one that is not known here is looked up.
+    pub(crate) async fn newest(&self, name: &str) -> Result<Arc<Flow>, StartError> {
+        if let Ok(parsed) = name.parse::<FlowName>() {
+            self.shared.newest(&parsed).await?;
+        }
+        self.flow(name)
+    }
+
+    /// The same, as far as it is known here.
     pub(crate) fn flow(&self, name: &str) -> Result<Arc<Flow>, StartError> {
         let parsed = name.parse::<FlowName>().ok();
         let found = parsed.and_then(|name| self.shared.registry.current(&name));

@@ -42,6 +42,7 @@ mod lists;
 mod machine;
 mod metrics;
 mod outside;
+mod published;
 mod registry;
 mod runner;
 mod server;

@@ -10,7 +10,7 @@ use crate::machine::Versions;
 /// Paths of the API, which a flow's name would hide.
 const RESERVED_NAMES: [&str; 5] = ["flows", "requests", "callbacks", "metrics", "schema"];
 /// Versions of one flow that are kept for requests that began with them.
-const VERSIONS_MAX: usize = 1_000;
+pub(crate) const VERSIONS_MAX: usize = 1_000;
 
 /// Why a flow was not registered.
 #[derive(Debug, thiserror::Error)]
@@ -57,12 +57,25 @@ struct State {
 struct Current {
     flow: Arc<Flow>,
     replaceable: bool,
+    /// The version that was deployed; none where the flow was put at run time alone.
+    deployed: Option<String>,
 }
 
 impl State {
     fn know(&mut self, flow: &Arc<Flow>) {
         let versions = self.known.entry(flow.name().clone()).or_default();
         versions.insert(flow.version().to_string(), Arc::clone(flow));
+    }
+
+    fn point(&mut self, name: FlowName, flow: Arc<Flow>) {
+        let deployed = self.current.get(&name);
+        let deployed = deployed.and_then(|current| current.deployed.clone());
+        let current = Current {
+            flow,
+            replaceable: true,
+            deployed,
+        };
+        self.current.insert(name, current);
     }
 }
 
@@ -79,7 +92,13 @@ impl Registry {
         }
         let flow = Arc::new(flow);
         state.know(&flow);
-        state.current.insert(name, Current { flow, replaceable });
+        let deployed = Some(flow.version().to_string());
+        let current = Current {
+            flow,
+            replaceable,
+            deployed,
+        };
+        state.current.insert(name, current);
         Ok(())
     }
 
@@ -87,14 +106,9 @@ impl Registry {
     /// the versions that are still needed, where [`Registry::is_crowded`].
     pub(crate) fn put(&self, flow: Flow, used: &HashSet<String>) -> Result<Put, RegisterError> {
         let name = flow.name().clone();
-        if RESERVED_NAMES.contains(&name.as_str()) {
-            return Err(RegisterError::Reserved(name));
-        }
+        self.may_put(&name)?;
         let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
         let put = match state.current.get(&name) {
-            Some(Current {
-                replaceable: false, ..
-            }) => return Err(RegisterError::Compiled(name)),
             Some(current) if current.flow.version() == flow.version() => return Ok(Put::Unchanged),
             Some(_) => Put::Replaced,
             None => Put::Created,
@@ -109,14 +123,50 @@ impl Registry {
         }
         let flow = Arc::new(flow);
         state.know(&flow);
-        state.current.insert(
-            name,
-            Current {
-                flow,
-                replaceable: true,
-            },
-        );
+        state.point(name, flow);
         Ok(put)
+    }
+
+    /// Whether a flow may be put under a name at run time.
+    pub(crate) fn may_put(&self, name: &FlowName) -> Result<(), RegisterError> {
+        if RESERVED_NAMES.contains(&name.as_str()) {
+            return Err(RegisterError::Reserved(name.clone()));
+        }
+        match self.state().current.get(name) {
+            Some(current) if !current.replaceable => Err(RegisterError::Compiled(name.clone())),
+            _ => Ok(()),
+        }
+    }
+
+    /// Serves a version that is known to new requests; one that is not is left alone.
+    pub(crate) fn point(&self, name: &FlowName, version: &str) -> Result<(), RegisterError> {
+        self.may_put(name)?;
+        let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
+        let flow = state.known.get(name).and_then(|known| known.get(version));
+        if let Some(flow) = flow.cloned() {
+            state.point(name.clone(), flow);
+        }
+        Ok(())
+    }
+
+    /// Knows a version that requests may run on.
+    pub(crate) fn know(&self, flow: Flow) {
+        let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
+        state.know(&Arc::new(flow));
+    }
+
+    /// The version that is deployed under a name.
+    pub(crate) fn deployed(&self, name: &FlowName) -> Option<String> {
+        self.state().current.get(name)?.deployed.clone()
+    }
+
+    /// Flows that are served in a version other than the deployed one.
+    pub(crate) fn put_at_run_time(&self) -> Vec<FlowName> {
+        let state = self.state();
+        let current = state.current.iter().filter(|(_, current)| {
+            current.deployed.as_deref() != Some(current.flow.version().as_str())
+        });
+        current.map(|(name, _)| name.clone()).collect()
     }
 
     /// Whether versions of a flow have to go before another one comes.

@@ -4,7 +4,7 @@
 use bytes::Bytes;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use turlough_sdk::{FunctionName, ReplicaId, RequestId};
+use turlough_sdk::{FlowName, FunctionName, ReplicaId, RequestId};
 
 use crate::append::AppendId;
 
@@ -71,6 +71,11 @@ pub enum Word {
         replica: ReplicaId,
         /// Those of the requests that it drives, or is about to.
         driven: Vec<RequestId>,
+    },
+    /// To a replica: a flow was put at run time.
+    Put {
+        /// The flow.
+        flow: FlowName,
     },
     /// On the channel of a request: it has ended.
     Ended {

@@ -130,6 +130,7 @@ impl Driver {
         let era = shared.state.link.borrow().era;
         let records = shared.log.read(request, Seq::START).await?;
         let last = records.last().ok_or(DriveError::Gone)?;
+        shared.learn_versions(request, &records).await?;
         let execution = shared.execution(request, &records)?;
         let asked = matches!(why, Why::LetGo | Why::Snapshot);
         if execution.is_settled() || !asked && rests(&execution, last) {

@@ -288,6 +288,7 @@ impl Driver {
         let Some(last) = records.last() else {
             return Err(DriveError::Gone);
         };
+        self.shared.learn_versions(self.request, &records).await?;
         let execution = self.shared.execution(self.request, &records)?;
         self.learn_parts(&records).await?;
         // The machine tells of everything anew.

@@ -12,7 +12,7 @@ use turlough_sdk::{Cause, FlowName, RequestId, StepError, Value};
 use turlough_statestore::event::{Outcome, Parent, StepEnd};
 use turlough_statestore::{Event, Record, Seq};
 
-use super::{Call, Control, ControlError, Engine, StartError, keyed};
+use super::{Call, Control, ControlError, Engine, StartError, Started, keyed};
 use crate::fault::{Fault, planted};
 use crate::shared::{Finished, Shared};
 
@@ -36,15 +36,10 @@ impl Shared {
             );
             return Err(StepError::permanent(text));
         }
-        let known = self.registry.current(flow).ok_or_else(|| {
-            let text = format!("no flow {flow} here; a sub-flow is served by the same function");
-            StepError::permanent(text)
-        })?;
         let request = child_id(&parent);
         loop {
-            let (known, input, above) = (Arc::clone(&known), input.clone(), parent.clone());
             let begun = self
-                .begin(request, known, input, Call::default(), Some(above), true)
+                .begin_child(request, flow, input.clone(), &parent)
                 .await;
             let error = match begun {
                 Ok(started) if started.is_new => return Ok(()),
@@ -65,12 +60,25 @@ impl Shared {
             }
             let text = format!("flow {flow}: {error}");
             return Err(match error {
-                StartError::InputTooLarge { .. } | StartError::KeyReused { .. } => {
-                    StepError::permanent(text)
-                }
+                StartError::InputTooLarge { .. }
+                | StartError::KeyReused { .. }
+                | StartError::NoSubflow(_) => StepError::permanent(text),
                 _ => StepError::transient(text),
             });
         }
+    }
+
+    async fn begin_child(
+        self: &Arc<Self>,
+        request: RequestId,
+        flow: &FlowName,
+        input: Value,
+        parent: &Parent,
+    ) -> Result<Started, StartError> {
+        let known = self.newest(flow).await?;
+        let known = known.ok_or_else(|| StartError::NoSubflow(flow.clone()))?;
+        let (call, above) = (Call::default(), Some(parent.clone()));
+        self.begin(request, known, input, call, above, true).await
     }
 
     /// A sub-flow that was found may have ended, and told so while its parent's log was lost: then it is

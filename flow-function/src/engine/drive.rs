@@ -164,6 +164,7 @@ impl Shared {
     /// that its snapshot names.
     pub(crate) async fn flow_of(&self, request: RequestId) -> Option<Arc<Flow>> {
         let records = self.log.read(request, Seq::START).await.ok()?;
+        self.learn_versions(request, &records).await.ok()?;
         let mut events = records.iter().flat_map(|record| &record.append.events);
         let accepted = events.find_map(|event| match event {
             Event::Accepted(accepted) => Some(accepted),

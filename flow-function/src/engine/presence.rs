@@ -47,6 +47,7 @@ impl Shared {
             let channel = Channel::Replica(self.replica);
             let listener = self.state.bus.listen(channel).await?;
             self.beat(true).await?;
+            self.learn_flows().await?;
             self.keeper().await?;
             self.spawn_until_closing(Arc::clone(self).beat_on());
             self.spawn_until_closing(Arc::clone(self).hear(listener));
@@ -105,6 +106,9 @@ impl Shared {
             if let Err(error) = self.beat(takes).await {
                 warn!(%error, "heartbeat was not written");
             }
+            if let Err(error) = self.learn_changes().await {
+                debug!(%error, "flows that were put were not looked up");
+            }
         }
     }
 
@@ -134,6 +138,11 @@ impl Shared {
                         driven: self.desk.of_these(&requests),
                     };
                     self.say(Channel::Replica(asker), &answer).await;
+                }
+                Some(Word::Put { flow }) => {
+                    if let Err(error) = self.learn_flow(&flow).await {
+                        debug!(%error, %flow, "flow that was put was not looked up");
+                    }
                 }
                 Some(Word::Answer { .. } | Word::Ended { .. }) | None => {
                     debug!("word on the bus that is not for a replica");

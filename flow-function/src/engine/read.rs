@@ -37,7 +37,12 @@ impl Engine {
     /// The log of a request.
     pub(crate) async fn records(&self, request: RequestId) -> Result<Vec<Record>, ControlError> {
         let records = self.shared.log.read(request, Seq::START).await;
-        let records = records.map_err(|error| ControlError::Log(request, error))?;
+        let wrong = |error| ControlError::Log(request, error);
+        let records = records.map_err(wrong)?;
+        self.shared
+            .learn_versions(request, &records)
+            .await
+            .map_err(wrong)?;
         if records.is_empty() {
             Err(ControlError::Unknown(request))
         } else {

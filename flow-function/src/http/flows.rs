@@ -59,7 +59,7 @@ pub(super) async fn show(
     Query(query): Query<ShowQuery>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let mut flow = engine.flow(&name)?;
+    let mut flow = engine.newest(&name).await?;
     if let Some(version) = query.version {
         flow = engine.definition(flow.name(), &version).ok_or_else(|| {
             let (version, current) = (shortened(&version), flow.version());
@@ -98,15 +98,16 @@ pub(super) async fn put(
     check_media(&headers)?;
     let text = body::text(&headers, body, TEXT_LIMIT).await?;
     // A large flow takes the processor for a while.
-    let read = tokio::task::spawn_blocking(move || read_yaml(&text)).await;
-    let read = read.map_err(|error| {
-        let text = format!("the flow could not be read: {error}");
-        Problem::new(StatusCode::INTERNAL_SERVER_ERROR, &text)
-    })?;
+    let (read, text) = tokio::task::spawn_blocking(move || (read_yaml(&text), text))
+        .await
+        .map_err(|error| {
+            let text = format!("the flow could not be read: {error}");
+            Problem::new(StatusCode::INTERNAL_SERVER_ERROR, &text)
+        })?;
     let flow = read?;
     check_name(&name, flow.name())?;
     let (name, mut view) = (flow.name().clone(), summary(&flow));
-    let put = engine.put_flow(flow).await?;
+    let put = engine.shared.publish(flow, &text).await?;
     let (status, word) = match put {
         Put::Created => (StatusCode::CREATED, "created"),
         Put::Replaced => (StatusCode::OK, "replaced"),

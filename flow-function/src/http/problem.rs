@@ -9,6 +9,7 @@ use turlough_sdk::FlowError;
 use crate::engine::{CallbackError, ControlError, StartError, StepValueError};
 use crate::lists::ListError;
 use crate::machine::Refusal;
+use crate::published::PublishError;
 use crate::registry::RegisterError;
 use turlough_keeper::KeeperError;
 
@@ -81,6 +82,9 @@ impl From<StartError> for Problem {
         match error {
             StartError::UnknownFlow { flow, .. } => {
                 Self::new(StatusCode::NOT_FOUND, &text).with("flow", flow)
+            }
+            StartError::NoSubflow(flow) => {
+                Self::new(StatusCode::NOT_FOUND, &text).with("flow", flow.as_str())
             }
             StartError::InputTooLarge { size, limit } => Self::too_large(&text, size, limit),
             StartError::KeyReused { request } => Self::new(StatusCode::UNPROCESSABLE_ENTITY, &text)
@@ -193,6 +197,21 @@ impl From<StepValueError> for Problem {
                 .with("request_id", request.to_string())
                 .with("step", step.as_str()),
             StepValueError::Gone(_) => Self::new(StatusCode::GONE, &text),
+        }
+    }
+}
+
+impl From<PublishError> for Problem {
+    fn from(error: PublishError) -> Self {
+        let text = error.to_string();
+        match error {
+            PublishError::Register(error) => error.into(),
+            PublishError::TooLarge { flow, .. } => {
+                Self::new(StatusCode::PAYLOAD_TOO_LARGE, &text).with("flow", flow.as_str())
+            }
+            PublishError::State { flow, source } => {
+                Self::from(StartError::Log(source)).with("flow", flow.as_str())
+            }
         }
     }
 }

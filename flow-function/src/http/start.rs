@@ -60,7 +60,7 @@ async fn start(
     headers: &HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
-    let flow = engine.flow(flow)?;
+    let flow = engine.newest(flow).await?;
     let call = call(&flow, query, key, headers)?;
     let limit = Limit::of_values(engine.shared.settings.body_bytes_max);
     let input = body::value(headers, body, limit).await?;

@@ -105,6 +105,76 @@ impl Cluster {
         panic!("no replica took {flow} {key}");
     }
 
+    /// Has one replica accept a request; its id.
+    pub(crate) async fn begin_at(&self, replica: usize, flow: &str, body: &str) -> String {
+        let call = self
+            .http
+            .post(format!("{}/{flow}", self.replicas[replica].url));
+        let call = call.header("prefer", "respond-async").body(body.to_owned());
+        let answer = call.send().await.unwrap();
+        assert_eq!(answer.status(), 202);
+        let id = &answer.headers()["x-turlough-request-id"];
+        id.to_str().unwrap().to_owned()
+    }
+
+    /// Has one replica run a request, and waits; its id and what it gave.
+    pub(crate) async fn call_at(&self, replica: usize, flow: &str, body: &str) -> (String, Json) {
+        let call = self
+            .http
+            .post(format!("{}/{flow}", self.replicas[replica].url));
+        let answer = call.body(body.to_owned()).send().await.unwrap();
+        assert_eq!(answer.status(), 200);
+        let id = answer.headers()["x-turlough-request-id"].to_str().unwrap();
+        (id.to_owned(), answer.json().await.unwrap())
+    }
+
+    /// Puts a flow into one replica.
+    pub(crate) async fn put(&self, replica: usize, flow: &str, text: &str) {
+        let url = format!("{}/flows/{flow}", self.replicas[replica].url);
+        let answer = self
+            .http
+            .put(url)
+            .body(text.to_owned())
+            .send()
+            .await
+            .unwrap();
+        assert!(
+            answer.status().is_success(),
+            "{}",
+            answer.text().await.unwrap()
+        );
+    }
+
+    /// What one replica says of a path.
+    pub(crate) async fn get_at(&self, replica: usize, path: &str) -> Json {
+        let url = format!("{}{path}", self.replicas[replica].url);
+        self.http
+            .get(url)
+            .send()
+            .await
+            .unwrap()
+            .json()
+            .await
+            .unwrap()
+    }
+
+    pub(crate) async fn signal_request(&self, id: &str, name: &str, body: &str) {
+        let path = format!("/requests/{id}/signals/{name}");
+        let url = format!("{}{path}", self.replicas[0].url);
+        let answer = self
+            .http
+            .post(url)
+            .body(body.to_owned())
+            .send()
+            .await
+            .unwrap();
+        assert!(
+            answer.status().is_success(),
+            "{}",
+            answer.text().await.unwrap()
+        );
+    }
+
     /// What a replica says of a path, where one answers.
     pub(crate) async fn get(&self, path: &str) -> Option<Json> {
         for replica in &self.replicas {

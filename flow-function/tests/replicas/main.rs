@@ -9,5 +9,6 @@
 
 mod campaign;
 mod cluster;
+mod flows;
 mod functions;
 mod taking_over;
