@@ -7,6 +7,7 @@
     reason = "a failed step fails the test"
 )]
 
+mod appends;
 mod campaign;
 mod cluster;
 mod flows;
