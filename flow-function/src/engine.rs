@@ -39,6 +39,7 @@ use crate::outside::{self, Outside};
 use crate::registry::{RegisterError, Registry};
 use crate::settings::{INLINE_BYTES_LIMIT, Settings};
 use crate::shared::{Finished, Room, Shared, Waiting};
+use crate::spread::{Guests, Spread};
 use crate::tokens::Tokens;
 
 /// Runs requests of registered flows. Cheap to clone.
@@ -160,6 +161,8 @@ impl Engine {
             desk: Desk::default(),
             registry: Registry::default(),
             room: Room::new(settings.capacity),
+            spread: Spread::new(),
+            guests: Guests::new(),
             draining: CancellationToken::new(),
             closing: CancellationToken::new(),
             open: 0.into(),

@@ -16,6 +16,7 @@ mod flows;
 mod problem;
 mod requests;
 mod start;
+mod step;
 
 use axum::Router;
 use axum::extract::State;
@@ -63,6 +64,7 @@ fn router(engine: Engine) -> Router {
         .route("/requests/{id}/restart", post(control::restart))
         .route("/requests/{id}/signals/{name}", post(control::signal))
         .route("/flows/{flow}", put(flows::put))
+        .route("/_/step", post(step::run))
         .route_layer(axum::middleware::from_fn_with_state(
             engine.clone(),
             access::guard,

@@ -50,6 +50,7 @@ mod settings;
 mod shared;
 #[cfg(test)]
 mod simulation;
+mod spread;
 mod tokens;
 mod view;
 

@@ -32,7 +32,7 @@ pub(crate) use control::Refusal;
 pub(crate) use frame::StepState;
 pub(crate) use given::Given;
 pub(crate) use holder::Holder;
-pub(crate) use snapshot::RestoreError;
+pub(crate) use snapshot::{RestoreError, step_in};
 
 use std::collections::{BTreeSet, HashSet, VecDeque};
 use std::fmt;

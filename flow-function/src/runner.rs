@@ -26,6 +26,7 @@ use crate::clock::now_us;
 use crate::data::{DataError, RequestData};
 use crate::machine::{Given, Run, Work};
 use crate::shared::Shared;
+use crate::spread::Here;
 pub(crate) use text::with_query;
 
 use scope::Scope;
@@ -86,6 +87,8 @@ enum Failure {
     Lost(ValueRef),
     /// The time is over within which its call could begin.
     Late,
+    /// Another replica runs it.
+    Away,
 }
 
 impl From<StepError> for Failure {
@@ -104,15 +107,17 @@ impl From<DataError> for Failure {
 }
 
 /// Runs an attempt to its end, which it always has: an error, a timeout and a panic are ends.
-/// Its call begins before `call_by`, on the clock of this machine, or not at all.
+/// Its call begins before `call_by`, on the clock of this machine, or not at all. With a turn it begins
+/// in that, and never ends where another replica runs it.
 pub(crate) async fn run(
     context: Arc<Context>,
-    run: Box<Run>,
+    run: Arc<Run>,
     call_by: Option<Duration>,
+    turn: Option<Here>,
 ) -> Attempted {
     let begin_us = now_us();
     let era = context.shared.state.link.borrow().era;
-    let scope = Scope::new(context, Arc::from(run), call_by);
+    let scope = Scope::new(context, run, call_by, turn);
     let limit = limit(scope.run());
     let attempt = AssertUnwindSafe(attempt(&scope)).catch_unwind();
     // On the heap: an attempt holds what is on its way to a function.
@@ -134,6 +139,7 @@ pub(crate) async fn run(
             let (step, attempt) = (run.step.clone(), run.attempt);
             return Attempted::Late { step, attempt };
         }
+        Ok(Ok(Err(Failure::Away))) => return std::future::pending().await,
         Ok(Ok(Err(Failure::Lost(value)))) => StepEnd::Lost { value }.into(),
         Ok(Err(panic)) => failed(&blocking::panicked(panic.as_ref())).into(),
         Err(_) => failed(&StepError {

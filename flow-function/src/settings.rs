@@ -1,5 +1,6 @@
 //! Settings: environment variables, and flags of the same name.
 
+use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -48,6 +49,11 @@ pub struct Settings {
     /// Requests driven at once; what is accepted past it waits its turn
     #[arg(long, env = "TURLOUGH_CAPACITY", default_value_t = 1_000)]
     pub capacity: usize,
+
+    /// How long a closure of a for_each waits for a processor here before another replica is asked to
+    /// run it; 0s for never
+    #[arg(long, env = "TURLOUGH_SPREAD_AFTER", default_value = "20ms", value_parser = parse_keep)]
+    pub spread_after: Duration,
 
     /// Requests that are open at once; past it the answer is 503
     #[arg(long, env = "TURLOUGH_REQUESTS_MAX", default_value_t = 100_000)]
@@ -153,7 +159,30 @@ impl Settings {
     pub const fn address(&self) -> SocketAddr {
         SocketAddr::new(self.listen, self.port)
     }
+
+    /// The bearer token of request control, where there is one. It is read at each use, so that a
+    /// changed secret counts at once; the file is small and cached.
+    ///
+    /// # Errors
+    /// A file that cannot be read, or is empty.
+    pub(crate) async fn token(&self) -> io::Result<Option<String>> {
+        let path = self.secrets.join(TOKEN);
+        let why = |kind, reason: &dyn std::fmt::Display| {
+            io::Error::new(kind, format!("secret {}: {reason}", path.display()))
+        };
+        match tokio::fs::read_to_string(&path).await {
+            Ok(token) if token.trim().is_empty() => {
+                Err(why(io::ErrorKind::InvalidData, &"it is empty"))
+            }
+            Ok(token) => Ok(Some(token.trim().to_owned())),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(why(error.kind(), &error)),
+        }
+    }
 }
+
+/// Name of the secret that holds the token of request control.
+const TOKEN: &str = "turlough-token";
 
 fn parse_keep(text: &str) -> Result<Duration, String> {
     if matches!(text, "0" | "0s") {

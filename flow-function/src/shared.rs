@@ -22,6 +22,7 @@ use crate::metrics::Metrics;
 use crate::outside::Outside;
 use crate::registry::Registry;
 use crate::settings::Settings;
+use crate::spread::{Guests, Spread};
 use crate::tokens::Tokens;
 
 /// What everything in one flow-function process shares. Requests share nothing else.
@@ -49,6 +50,8 @@ pub(crate) struct Shared {
     pub(crate) desk: Desk,
     pub(crate) registry: Registry,
     pub(crate) room: Room,
+    pub(crate) spread: Spread,
+    pub(crate) guests: Guests,
     pub(crate) draining: CancellationToken,
     /// The grace time is over: who still waits or follows is sent away.
     pub(crate) closing: CancellationToken,

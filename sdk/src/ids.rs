@@ -223,6 +223,12 @@ impl StepPath {
         &self.0
     }
 
+    /// Whether it stands in an item of a `for_each`.
+    #[must_use]
+    pub fn is_of_item(&self) -> bool {
+        self.0.contains('[')
+    }
+
     /// Splits the path into nodes, each with the place in which the path goes on.
     ///
     /// # Errors

@@ -224,7 +224,8 @@ impl Driver {
     ) -> impl Future<Output = Attempted> + Send + use<> {
         let waits = is_once && self.shared.settings.once_after_sync;
         let synced = waits.then(|| Arc::clone(&self.shared).synced(self.request, self.era));
-        let context = Arc::clone(&self.context);
+        let (context, run) = (Arc::clone(&self.context), Arc::<Run>::from(run));
+        let turn = self.shared.offer(&context, &run);
         async move {
             if let Some(known) = known {
                 // The log lost its end.
@@ -236,7 +237,17 @@ impl Driver {
                 let (step, attempt) = (run.step.clone(), run.attempt);
                 return Attempted::Late { step, attempt };
             }
-            runner::run(context, run, call_by).await
+            let Some(turn) = turn else {
+                return runner::run(context, run, call_by, None).await;
+            };
+            let here = runner::run(
+                Arc::clone(&context),
+                Arc::clone(&run),
+                None,
+                Some(turn.here()),
+            );
+            turn.first(here, || runner::run(context, run, None, None))
+                .await
         }
     }
 

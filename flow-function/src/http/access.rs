@@ -13,9 +13,6 @@ use subtle::ConstantTimeEq;
 use super::problem::Problem;
 use crate::engine::Engine;
 
-/// Name of the secret.
-const TOKEN: &str = "turlough-token";
-
 /// By what proxies tell for whom they ask.
 const FORWARDED_FOR: [&str; 4] = [
     "x-forwarded-for",
@@ -30,27 +27,15 @@ pub(super) async fn guard(
     request: Request,
     next: Next,
 ) -> Response {
-    // Read at each use, so that a changed secret counts at once; the file is small and cached.
-    let path = engine.shared.settings.secrets.join(TOKEN);
-    let token = match tokio::fs::read_to_string(&path).await {
-        Ok(token) if !token.trim().is_empty() => Some(token),
-        Ok(_) => {
-            tracing::error!(path = %path.display(), "token is empty");
-            let text = "the token of this function is empty";
-            return Problem::new(StatusCode::SERVICE_UNAVAILABLE, text).into_response();
-        }
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
+    let token = match engine.shared.settings.token().await {
+        Ok(token) => token,
         Err(error) => {
-            tracing::error!(path = %path.display(), %error, "token cannot be read");
-            let text = "the token of this function cannot be read";
+            tracing::error!(%error, "token cannot be read");
+            let text = "the token of this function cannot be read, or is empty";
             return Problem::new(StatusCode::SERVICE_UNAVAILABLE, text).into_response();
         }
     };
-    match refusal(
-        token.as_deref().map(str::trim),
-        peer.ip(),
-        request.headers(),
-    ) {
+    match refusal(token.as_deref(), peer.ip(), request.headers()) {
         None => next.run(request).await,
         Some(text) => Problem::new(StatusCode::UNAUTHORIZED, text).into_response(),
     }

@@ -17,7 +17,7 @@ mod write;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use turlough_sdk::{Digest, Flow, RequestId, ValueRef};
+use turlough_sdk::{Digest, Flow, Graph, RequestId, StepPath, ValueRef};
 use turlough_statestore::event::{Moved, Snapshot};
 use turlough_statestore::{Event, Record, Seq};
 
@@ -194,6 +194,12 @@ impl Execution {
             .map(|flow| (flow.version().to_string(), Arc::clone(flow)))
             .collect()
     }
+}
+
+/// The graph of a flow that a step stands in, and its place there. None where the flow does not define
+/// it: it may stand in a graph that was made at run time.
+pub(crate) fn step_in(flow: &Flow, step: &StepPath) -> Option<(Arc<Graph>, usize)> {
+    origin::Origins::of_step(step, flow, None).ok()
 }
 
 const fn snapshot_of(event: &Event) -> Option<&Snapshot> {

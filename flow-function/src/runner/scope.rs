@@ -18,6 +18,7 @@ use super::{Context, Failure, INLINE_WORK_BYTES_MAX, blocking};
 use crate::clock::boot;
 use crate::data::typed;
 use crate::machine::{Run, Work};
+use crate::spread::Here;
 
 /// Largest value of a variable, in bytes: what travels inside an event.
 const VARIABLE_BYTES_MAX: usize = 4096;
@@ -38,17 +39,25 @@ pub(super) struct Scope {
     run: Arc<Run>,
     /// Until when the call may begin, on the clock of this machine; none where it may at any time.
     call_by: Option<Duration>,
+    /// Whether its closure begins here, where another replica may run it.
+    turn: Option<Here>,
     /// What closures see, made when the first of them runs.
     closures: OnceLock<turlough_sdk::Context>,
 }
 
 impl Scope {
-    pub(super) fn new(context: Arc<Context>, run: Arc<Run>, call_by: Option<Duration>) -> Self {
+    pub(super) const fn new(
+        context: Arc<Context>,
+        run: Arc<Run>,
+        call_by: Option<Duration>,
+        turn: Option<Here>,
+    ) -> Self {
         let closures = OnceLock::new();
         Self {
             context,
             run,
             call_by,
+            turn,
             closures,
         }
     }
@@ -104,7 +113,7 @@ impl Scope {
     pub(super) async fn formula(&self, formula: &Formula, input: Value) -> Result<Value, Failure> {
         match formula {
             Formula::Jq(expression) => self.jq(expression, &input).await,
-            Formula::Closure(map) => self.closure(map, single(typed(input)), None).await,
+            Formula::Closure(map) => self.closure(map, single(typed(input)), (None, None)).await,
         }
     }
 
@@ -131,29 +140,39 @@ impl Scope {
 
     /// What the closure of a node makes of its inputs: its call, which may have to begin in time.
     pub(super) async fn call(&self, map: &Map, inputs: Inputs) -> Result<Value, Failure> {
-        self.closure(map, inputs, self.call_by).await
+        let turn = (self.call_by, self.turn.as_ref());
+        self.closure(map, inputs, turn).await
     }
 
     async fn closure(
         &self,
         map: &Map,
         mut inputs: Inputs,
-        call_by: Option<Duration>,
+        (call_by, turn): (Option<Duration>, Option<&Here>),
     ) -> Result<Value, Failure> {
         inputs.context = self.known().await.clone();
         let output = match &map.closure {
             Closure::Async(closure) => {
                 in_time(call_by)?;
+                if turn.is_some_and(|turn| !turn.begin()) {
+                    return Err(Failure::Away);
+                }
                 closure(&inputs).await?
             }
             Closure::Sync(closure) => {
+                let slot = match turn {
+                    Some(turn) => Some(turn.begin_in_turn().await.ok_or(Failure::Away)?),
+                    None => None,
+                };
                 let closure = Arc::clone(closure);
                 let abandoned = &self.context.shared.abandoned;
                 let work = move || {
                     in_time(call_by)?;
                     Ok(closure(&inputs)?)
                 };
-                blocking::closure(abandoned, work).await?
+                let output = blocking::closure(abandoned, work).await;
+                drop(slot);
+                output?
             }
         };
         Ok(output)
@@ -249,7 +268,7 @@ impl Scope {
             Failure::Step(error) => (error.message, error.cause),
             Failure::Lost(_) if vertex.idempotent => return failure,
             Failure::Lost(_) => ("a value is gone".to_owned(), Cause::Unknown),
-            Failure::Late => ("its time was over".to_owned(), Cause::Unknown),
+            Failure::Late | Failure::Away => ("its time was over".to_owned(), Cause::Unknown),
         };
         let message = format!("it was done, but: {message}");
         let cause = match cause {

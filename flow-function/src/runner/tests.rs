@@ -149,9 +149,14 @@ impl Bench {
     async fn run(&self, work: Work, inputs: Vec<(&str, Option<Given>)>) -> Attempted {
         let attempt = self.attempt(work, inputs);
         // As the driver does: what runs must be able to change threads.
-        tokio::spawn(run(Arc::clone(&self.context), attempt, None))
-            .await
-            .unwrap()
+        tokio::spawn(run(
+            Arc::clone(&self.context),
+            Arc::from(attempt),
+            None,
+            None,
+        ))
+        .await
+        .unwrap()
     }
 
     /// The end of an attempt on one input.
