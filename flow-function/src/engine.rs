@@ -5,16 +5,20 @@ mod children;
 mod control;
 mod drive;
 mod folds;
+mod obstacle;
 mod presence;
 mod read;
+mod truncated;
 
 pub(crate) use alone::TAKE_OVERS_DEAD;
 #[cfg(test)]
 pub(crate) use children::child_id;
 pub(crate) use control::{CallbackError, Control, ControlError};
 pub(crate) use folds::{FoldError, Folds};
+pub(crate) use obstacle::Obstacle;
 pub(crate) use presence::AttendError;
 pub(crate) use read::{StepValueError, Which, is_open, parts};
+pub(crate) use truncated::{TRUNCATED, is_truncated};
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -81,6 +85,14 @@ pub(crate) enum StartError {
     Draining,
     #[error("request could not be recorded")]
     Log(#[from] StateError),
+    #[error(
+        "nobody answered whether request {request} was recorded; look at /requests/{request}, or send it again with the same Idempotency-Key"
+    )]
+    Unsure {
+        request: RequestId,
+        #[source]
+        cause: StateError,
+    },
     #[error("this replica cannot take requests yet")]
     Absent(#[from] AttendError),
     #[error("the request's task was lost while it was recorded")]
@@ -92,7 +104,11 @@ impl StartError {
     fn is_of_the_state(&self) -> bool {
         match self {
             Self::Log(error) => error.passes(),
-            Self::LogFull { .. } | Self::Absent(_) | Self::Draining | Self::Lost => true,
+            Self::LogFull { .. }
+            | Self::Unsure { .. }
+            | Self::Absent(_)
+            | Self::Draining
+            | Self::Lost => true,
             _ => false,
         }
     }
@@ -154,6 +170,7 @@ impl Engine {
             tokens: Tokens::new(&settings.secrets),
             log: Arc::clone(&state.log),
             steady: Steady::new(state.link.clone(), settings.state.heartbeat),
+            obstacle: Obstacle::default(),
             state,
             store: Arc::new(MemoryStore::new(boot, settings.data_bytes_max)),
             keeper: tokio::sync::OnceCell::new(),
@@ -323,6 +340,9 @@ impl Shared {
             // Another with the same key came first.
             Err(BeginError::Log(StateError::Conflict { .. })) if keyed => {
                 self.attach(request, &input).await?.ok_or(StartError::Lost)
+            }
+            Err(BeginError::Log(cause @ StateError::Unanswered { .. })) => {
+                Err(StartError::Unsure { request, cause })
             }
             Err(BeginError::Log(error)) => Err(error.into()),
             Err(BeginError::Store(error)) => Err(StartError::StoreFull(error.to_string())),

@@ -94,7 +94,8 @@ async fn ready(State(engine): State<Engine>) -> Response {
         return Problem::new(StatusCode::SERVICE_UNAVAILABLE, "shutting down").into_response();
     }
     if let Some(reason) = engine.shared.absence() {
-        return Problem::new(StatusCode::SERVICE_UNAVAILABLE, reason).into_response();
+        let problem = Problem::new(StatusCode::SERVICE_UNAVAILABLE, &reason);
+        return problem.retry_after(1).into_response();
     }
     if let Err(error) = engine.shared.refuse_abandoned() {
         return Problem::from(error).into_response();

@@ -21,6 +21,10 @@ use crate::http;
 use crate::registry::RegisterError;
 use crate::settings::Settings;
 
+/// What is logged where `RUST_LOG` does not say it: the client of NATS tells of every try, and the
+/// connection is told of by whoever uses it.
+const LOGGED: &str = "info,async_nats=warn";
+
 /// Why a flow-function does not run.
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
@@ -82,10 +86,11 @@ pub struct Server {
 
 impl Server {
     /// Binds the address, opens the state and registers the flows; port 0 takes a free one. While the
-    /// state is away it waits, and says at `/_/ready` what for.
+    /// state is away, or its server does not do what is needed, it waits, and says at `/_/ready` what
+    /// for.
     ///
     /// # Errors
-    /// Two flows of one name; an address that cannot be had; a state that cannot be used as it is.
+    /// Two flows of one name; an address that cannot be had; a state that no waiting makes usable.
     pub async fn bind(settings: Settings, flows: Vec<Flow>) -> Result<Self, ServeError> {
         let address = settings.address();
         let listener = TcpListener::bind(address)
@@ -205,7 +210,7 @@ pub fn serve(flow: Result<Flow, FlowError>) -> ExitCode {
 pub fn main_with(settings: Settings, flows: Result<Vec<Flow>, ServeError>) -> ExitCode {
     run_evaluator_if_asked();
     let filter = tracing_subscriber::EnvFilter::try_from_default_env()
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(LOGGED));
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr);
@@ -233,18 +238,24 @@ pub fn main_with(settings: Settings, flows: Result<Vec<Flow>, ServeError>) -> Ex
 
 async fn serve_until_signal(settings: Settings, flows: Vec<Flow>) -> Result<(), ServeError> {
     let names: Vec<_> = flows.iter().map(|flow| flow.name().to_string()).collect();
-    let server = Server::bind(settings, flows).await?;
+    let shutdown = CancellationToken::new();
+    let asked = shutdown.clone();
+    tokio::spawn(async move {
+        wait_for_signal().await;
+        asked.cancel();
+    });
+    let server = tokio::select! {
+        server = Server::bind(settings, flows) => server?,
+        // It waits for its state, and holds nothing.
+        () = shutdown.cancelled() => return Ok(()),
+    };
     if let Ok(address) = server.local_addr() {
         info!(%address, flows = names.join(","), "serving");
     }
-    let shutdown = CancellationToken::new();
     let abandoned = server.engine().shared.abandoned.clone();
     let (stopping, exceeded) = (shutdown.clone(), abandoned.exceeded().clone());
     tokio::spawn(async move {
-        tokio::select! {
-            () = wait_for_signal() => {}
-            () = exceeded.cancelled() => {}
-        }
+        exceeded.cancelled().await;
         stopping.cancel();
     });
     server.run(shutdown).await?;

@@ -15,7 +15,7 @@ use turlough_statestore::{Log, State, Steady};
 
 use crate::abandoned::Abandoned;
 use crate::desk::Desk;
-use crate::engine::Folds;
+use crate::engine::{Folds, Obstacle};
 use crate::evaluator::Evaluator;
 use crate::gateway::Gateway;
 use crate::metrics::Metrics;
@@ -42,6 +42,8 @@ pub(crate) struct Shared {
     pub(crate) state: State,
     /// How steadily it answers.
     pub(crate) steady: Steady,
+    /// What it does not do.
+    pub(crate) obstacle: Obstacle,
     pub(crate) log: Arc<dyn Log>,
     pub(crate) store: Arc<MemoryStore>,
     /// Lists requests and wakes them, where no other process does.

@@ -199,7 +199,7 @@ async fn enqueue(shared: &Arc<Shared>, hints: Vec<(Work, Why)>) {
             ready.push((work, why));
         }
     }
-    let failed: Vec<_> = stream::iter(ready)
+    let (failed, errors): (Vec<_>, Vec<_>) = stream::iter(ready)
         .map(|(work, why)| async move {
             let hint = Hint {
                 request: work.request,
@@ -207,17 +207,18 @@ async fn enqueue(shared: &Arc<Shared>, hints: Vec<(Work, Why)>) {
                 condemned: None,
             };
             let said = hint_to(shared, &work.function, &hint).await;
-            said.is_err().then_some((work.request, work.thing))
+            said.err().map(|error| ((work.request, work.thing), error))
         })
         .buffer_unordered(SENDS_MAX)
         .filter_map(std::future::ready)
-        .collect()
+        .unzip()
         .await;
-    if failed.is_empty() {
+    let Some(error) = errors.first() else {
         return;
-    }
+    };
     warn!(
         hints = failed.len(),
+        %error,
         "work queue took no hints; they are sent again"
     );
     if let Err(error) = shared

@@ -65,7 +65,8 @@ pub(crate) async fn run(shared: Arc<Shared>, mut barriers: mpsc::Receiver<Barrie
         match cause {
             FollowError::Reconnected => {}
             FollowError::State(error) => {
-                warn!(%error, "logs cannot be followed; trying again");
+                Shared::note(&shared.not_followed, Some(&error));
+                tell(&error);
             }
             FollowError::Index(cause) => mend(&shared, &cause).await,
         }
@@ -78,6 +79,15 @@ pub(crate) async fn run(shared: Arc<Shared>, mut barriers: mpsc::Receiver<Barrie
             () = sleep(backoff) => {}
             () = shared.stop.cancelled() => return,
         }
+    }
+}
+
+/// What passes by itself, and what somebody must look at.
+fn tell(error: &StateError) {
+    if error.passes() {
+        warn!(%error, "logs cannot be followed; trying again");
+    } else {
+        error!(%error, "logs cannot be followed; trying again");
     }
 }
 
@@ -122,6 +132,7 @@ async fn follow(
         appends: 0,
         told_at: Instant::now(),
     };
+    Shared::note(&shared.not_followed, None);
     let mut is_told = true;
     let mut check = interval(CHECK);
     check.set_missed_tick_behavior(MissedTickBehavior::Delay);

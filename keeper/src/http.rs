@@ -11,6 +11,7 @@ use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use tokio::sync::watch;
 
 pub(crate) use problem::Problem;
 
@@ -37,10 +38,10 @@ pub(crate) fn router(keeper: Keeper) -> Router {
         .with_state(keeper)
 }
 
-/// What is answered while there is no state yet.
-pub(crate) fn waiting_router(reason: String) -> Router {
+/// What is answered while there is no state yet: why not.
+pub(crate) fn waiting_router(why: watch::Receiver<String>) -> Router {
     let not_ready = move || {
-        let reason = reason.clone();
+        let reason = why.borrow().clone();
         async move { Problem::new(StatusCode::SERVICE_UNAVAILABLE, &reason).retry_after(1) }
     };
     Router::new()
@@ -54,7 +55,10 @@ async fn ready(State(keeper): State<Keeper>) -> Response {
     let reason = if keeper.shared.stop.is_cancelled() {
         "shutting down".to_owned()
     } else if !link.is_up {
-        "not connected to the state".to_owned()
+        "the connection to the state is lost; it comes back by itself once a server answers"
+            .to_owned()
+    } else if let Some(obstacle) = keeper.shared.obstacle() {
+        obstacle
     } else if !behind.is_caught_up {
         let age_s = behind.age.as_secs();
         format!(

@@ -1,7 +1,7 @@
 //! A keeper: its tasks, and a handle to them.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot, watch};
@@ -9,7 +9,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use turlough_sdk::{FlowName, RequestId};
-use turlough_statestore::{State, Steady};
+use turlough_statestore::{State, StateError, Steady};
 
 use crate::duties::{self, Questions};
 use crate::follower::{self, Barrier};
@@ -60,6 +60,10 @@ pub(crate) struct Shared {
     pub(crate) gateway: Option<Arc<Gateway>>,
     pub(crate) is_active: watch::Sender<bool>,
     pub(crate) is_caught_up: watch::Sender<bool>,
+    /// Why the logs cannot be followed, where the state says so.
+    pub(crate) not_followed: Mutex<Option<String>>,
+    /// Why the lease cannot be looked at.
+    pub(crate) not_leased: Mutex<Option<String>>,
     barriers: mpsc::Sender<Barrier>,
     pub(crate) tasks: TaskTracker,
     pub(crate) stop: CancellationToken,
@@ -110,6 +114,21 @@ impl Shared {
     pub(crate) fn may_judge(&self) -> bool {
         !self.state.is_shared || self.steady.is_steady()
     }
+
+    /// What the state does not do that this keeper needs.
+    pub(crate) fn obstacle(&self) -> Option<String> {
+        let said = |by: &Mutex<Option<String>>| {
+            let said = by.lock().unwrap_or_else(PoisonError::into_inner);
+            said.clone()
+        };
+        said(&self.not_followed).or_else(|| said(&self.not_leased))
+    }
+
+    /// Notes what one of the tasks last heard from the state.
+    pub(crate) fn note(by: &Mutex<Option<String>>, error: Option<&StateError>) {
+        let text = error.map(ToString::to_string);
+        *by.lock().unwrap_or_else(PoisonError::into_inner) = text;
+    }
 }
 
 impl Keeper {
@@ -136,6 +155,8 @@ impl Keeper {
             questions: Questions::new(),
             is_active: watch::Sender::new(false),
             is_caught_up: watch::Sender::new(false),
+            not_followed: Mutex::default(),
+            not_leased: Mutex::default(),
             tasks: TaskTracker::new(),
             stop: CancellationToken::new(),
             is_stopped: AtomicBool::new(false),

@@ -23,8 +23,12 @@ pub(crate) async fn keep(shared: Arc<Shared>) {
     let heartbeat = shared.options.heartbeat;
     loop {
         let is_active = match take(&shared, heartbeat / LOOK_AGAIN).await {
-            Ok(is_active) => is_active,
+            Ok(is_active) => {
+                Shared::note(&shared.not_leased, None);
+                is_active
+            }
             Err(error) => {
+                Shared::note(&shared.not_leased, Some(&error));
                 warn!(%error, "lease cannot be looked at; another keeper may take over");
                 false
             }

@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use tower_service::Service as _;
 use tracing::{info, warn};
 use turlough_sdk::ReplicaId;
-use turlough_statestore::State;
+use turlough_statestore::{State, Use};
 use uuid::Uuid;
 
 use crate::http;
@@ -23,8 +23,9 @@ use crate::keeper::Keeper;
 use crate::options::{IndexPlace, Options};
 use crate::settings::Settings;
 
-/// Between attempts to reach the state.
-const CONNECT_APART: Duration = Duration::from_secs(3);
+/// What is logged where `RUST_LOG` does not say it: the client of NATS tells of every try, and the
+/// connection is told of by whoever uses it.
+const LOGGED: &str = "info,async_nats=warn";
 /// How long answers may take once the process ends.
 const CLOSE_GRACE: Duration = Duration::from_secs(2);
 
@@ -32,7 +33,7 @@ const CLOSE_GRACE: Duration = Duration::from_secs(2);
 #[must_use]
 pub fn main_with(settings: Settings) -> ExitCode {
     let filter = tracing_subscriber::EnvFilter::try_from_default_env()
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(LOGGED));
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr);
@@ -76,20 +77,26 @@ async fn run(settings: Settings) -> Result<(), anyhow::Error> {
     run_until(settings, listener, stop).await
 }
 
-/// Runs a keeper on a listener until `stop`, in a process that does other things, too.
+/// Runs a keeper on a listener until `stop`, in a process that does other things, too. While the state
+/// is away, or its server does not do what is needed, it waits, and says at `/_/ready` what for.
 ///
 /// # Errors
-/// A state that cannot be used as it is; an index that cannot be had.
+/// A state that no waiting makes usable; an index that cannot be had.
 pub async fn run_until(
     settings: Settings,
     listener: TcpListener,
     stop: CancellationToken,
 ) -> Result<(), anyhow::Error> {
     let text = format!("waiting for the state at {}", settings.state.url);
-    let (answers, routers) = watch::channel(http::waiting_router(text));
+    let (waits, why) = watch::channel(text);
+    let (answers, routers) = watch::channel(http::waiting_router(why));
     let serving = tokio::spawn(serve(listener, routers, stop.clone()));
+    let options_of_state = settings.state.options(&settings.tenant, &"keeper".parse()?);
+    let url = &settings.state.url;
     let state = tokio::select! {
-        state = connect(&settings) => state?,
+        state = State::open_once_fit(url, &options_of_state, Use::Keep, &waits) => {
+            state.with_context(|| format!("the state at {url} cannot be used"))?
+        }
         () = stop.cancelled() => return Ok(serving.await?),
     };
     let keeper = Keeper::start(state, options(&settings)).await?;
@@ -97,21 +104,6 @@ pub async fn run_until(
     serving.await?;
     keeper.stop().await;
     Ok(())
-}
-
-/// The state, once it can be had.
-async fn connect(settings: &Settings) -> Result<State, anyhow::Error> {
-    let options = settings.state.options(&settings.tenant, &"keeper".parse()?);
-    loop {
-        match State::open(&settings.state.url, &options).await {
-            Ok(state) => return Ok(state),
-            Err(error) if error.passes() => {
-                warn!(%error, "state cannot be reached; trying again");
-            }
-            Err(error) => return Err(error.into()),
-        }
-        sleep(CONNECT_APART).await;
-    }
 }
 
 fn options(settings: &Settings) -> Options {

@@ -3,7 +3,9 @@
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
+use tracing::warn;
 use turlough_sdk::{FunctionName, ReplicaId, RequestId};
+use uuid::Uuid;
 
 use crate::error::StateError;
 use crate::event::Event;
@@ -139,6 +141,22 @@ struct Header {
     format: u8,
 }
 
+/// What every append of this version holds, whatever its events are.
+#[derive(Deserialize)]
+struct Cover {
+    #[serde(rename = "envelope")]
+    _envelope: Envelope,
+}
+
+/// Why bytes are not read as an append.
+#[derive(Debug)]
+enum Wrong {
+    /// Ours, of a version that knows more, or damaged: nobody may go on as if it were not there.
+    Unknown(String),
+    /// None of ours, so that nothing was ever built on it.
+    Foreign(String),
+}
+
 /// An append at its place.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Record {
@@ -149,9 +167,22 @@ pub struct Record {
 }
 
 impl Record {
-    /// Reads a stored append at its place.
+    /// Reads a stored append at its place. What is no append of ours counts for nothing; its place is
+    /// the log's end all the same, so that it is kept, as a blank one.
     pub(crate) fn decode(request: RequestId, seq: Seq, bytes: &[u8]) -> Result<Self, StateError> {
-        let append = Append::decode(request, seq, bytes)?;
+        let unreadable = |reason| StateError::Unreadable {
+            request,
+            seq,
+            reason,
+        };
+        let append = match Append::read(bytes) {
+            Ok(append) => append,
+            Err(Wrong::Unknown(reason)) => return Err(unreadable(reason)),
+            Err(Wrong::Foreign(reason)) => {
+                warn!(%request, %seq, reason, "what stands in a log is no append, and counts for nothing");
+                Append::blank().ok_or_else(|| unreadable(reason))?
+            }
+        };
         Ok(Self { seq, append })
     }
 }
@@ -187,26 +218,65 @@ impl Append {
         Ok(encoded)
     }
 
+    /// An append that counts for nothing, whatever log it stands in.
+    pub(crate) fn blank() -> Option<Self> {
+        let envelope = Envelope {
+            id: AppendId(0),
+            after: None,
+            kind: Kind::External,
+            epoch: 0,
+            replica: ReplicaId::from_uuid(Uuid::nil()),
+            function: "none".parse().ok()?,
+            generation: 0,
+            deadline_us: None,
+            wake_at_us: None,
+            standing: Standing::Running,
+        };
+        Some(Self::new(envelope, Vec::new()))
+    }
+
+    /// Whether it counts for nothing: it stands for what is no append of ours.
+    #[must_use]
+    pub const fn is_blank(&self) -> bool {
+        self.envelope.id.0 == 0 && self.events.is_empty()
+    }
+
     /// Reads a stored append.
     ///
     /// # Errors
     /// Bytes that are no append, or of a newer version.
     pub fn decode(request: RequestId, seq: Seq, bytes: &[u8]) -> Result<Self, StateError> {
-        let unreadable = |reason| StateError::Unreadable {
-            request,
-            seq,
-            reason,
+        Self::read(bytes).map_err(|wrong| {
+            let (Wrong::Unknown(reason) | Wrong::Foreign(reason)) = wrong;
+            StateError::Unreadable {
+                request,
+                seq,
+                reason,
+            }
+        })
+    }
+
+    fn read(bytes: &[u8]) -> Result<Self, Wrong> {
+        let newer = |found| {
+            let text =
+                format!("format {found}, this version reads up to {FORMAT}; use a newer one");
+            Wrong::Unknown(text)
         };
-        let newer = |found| format!("format {found}, this version reads up to {FORMAT}");
-        match rmp_serde::from_slice::<Self>(bytes) {
-            Ok(append) if append.format > FORMAT => Err(unreadable(newer(append.format))),
-            Ok(append) => Ok(append),
-            // What is newer may look like no append at all.
-            Err(error) => Err(unreadable(match rmp_serde::from_slice::<Header>(bytes) {
-                Ok(header) if header.format > FORMAT => newer(header.format),
-                _ => error.to_string(),
-            })),
+        let error = match rmp_serde::from_slice::<Self>(bytes) {
+            Ok(append) if append.format > FORMAT => return Err(newer(append.format)),
+            Ok(append) => return Ok(append),
+            Err(error) => error,
+        };
+        // What is newer may look like no append at all.
+        match rmp_serde::from_slice::<Header>(bytes) {
+            Ok(header) if header.format > FORMAT => return Err(newer(header.format)),
+            _ => {}
         }
+        let text = error.to_string();
+        Err(match rmp_serde::from_slice::<Cover>(bytes) {
+            Ok(_) => Wrong::Unknown(format!("{text}; use a newer version")),
+            Err(_) => Wrong::Foreign(format!("it is no append: {text}; see who writes there")),
+        })
     }
 }
 
@@ -232,6 +302,30 @@ mod tests {
             standing: Standing::Running,
         };
         Append::new(envelope, vec![Event::CancelAsked { at_us: 7 }])
+    }
+
+    #[test]
+    fn what_is_no_append_counts_for_nothing_and_what_is_damaged_is_refused() {
+        let of = |bytes: &[u8]| Record::decode(request(1), Seq(7), bytes);
+        for foreign in [&b""[..], b"garbage", b"\x93\x01\x02\x03", b"\x81\xa1a\x01"] {
+            let record = of(foreign).unwrap();
+            assert!(record.append.is_blank() && record.seq == Seq(7));
+            let error = Append::decode(request(1), Seq(7), foreign).unwrap_err();
+            assert!(error.to_string().contains("it is no append"), "{error}");
+        }
+        let whole = append(1).encode(request(1)).unwrap();
+        assert!(!of(&whole).unwrap().append.is_blank());
+        let at = whole
+            .windows(6)
+            .position(|window| window == b"cancel")
+            .unwrap();
+        let mut unknown = whole;
+        unknown[at] = b'x';
+        let error = of(&unknown).unwrap_err().to_string();
+        assert!(
+            error.contains("at 7") && error.contains("use a newer version"),
+            "{error}"
+        );
     }
 
     #[test]

@@ -63,6 +63,14 @@ pub enum StateError {
         /// What was found.
         reason: String,
     },
+    /// It cannot even be asked, as this process is set.
+    #[error("{attempted}: {reason}")]
+    Setting {
+        /// What was attempted, on what.
+        attempted: String,
+        /// What was found, and what to do.
+        reason: String,
+    },
     /// It was not done, and will not be until somebody changes something.
     #[error("{attempted} was refused: {reason}")]
     Refused {
@@ -81,5 +89,12 @@ impl StateError {
             self,
             Self::Unanswered { .. } | Self::Full { .. } | Self::Unavailable { .. }
         )
+    }
+
+    /// Whether it is the state that did not do it, whoever asked: the same may succeed later, by itself
+    /// or once somebody changed something there.
+    #[must_use]
+    pub const fn is_of_the_state(&self) -> bool {
+        self.passes() || matches!(self, Self::Refused { .. })
     }
 }

@@ -7,8 +7,8 @@ use std::str::FromStr;
 use crate::error::StateError;
 use crate::state::{Options, State};
 
-/// Where the state is kept.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// Where the state is kept. It is shown without its passwords.
+#[derive(Clone, PartialEq, Eq)]
 pub enum StateUrl {
     /// In this process: `memory:`.
     Memory,
@@ -52,14 +52,36 @@ impl FromStr for StateUrl {
     }
 }
 
+impl fmt::Debug for StateUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
 impl fmt::Display for StateUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Memory => f.write_str("memory:"),
             Self::File(dir) => write!(f, "file:{}", dir.display()),
-            Self::Nats(url) | Self::Redis(url) => f.write_str(url),
+            Self::Nats(url) => {
+                let shown: Vec<_> = url.split(',').map(shown).collect();
+                f.write_str(&shown.join(","))
+            }
+            Self::Redis(url) => f.write_str(&shown(url)),
         }
     }
+}
+
+/// An address alone: a password stands before an `@`, or in what is asked for.
+fn shown(address: &str) -> String {
+    let (scheme, rest) = address.split_once("://").unwrap_or(("", address));
+    let rest = match rest.rsplit_once('@') {
+        Some((_, place)) if !scheme.ends_with("+unix") => place,
+        _ => rest,
+    };
+    let place = rest.split_once('?').map_or(rest, |(place, _)| place);
+    let parted = if scheme.is_empty() { "" } else { "://" };
+    format!("{scheme}{parted}{place}")
 }
 
 impl State {
@@ -80,6 +102,23 @@ impl State {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn passwords_are_not_shown() {
+        for (text, shown) in [
+            ("nats://a:b@h:1,c:d@i", "nats://h:1,i"),
+            ("nats://token@h", "nats://h"),
+            ("redis://:p@s?s,x@h:6379/2", "redis://h:6379/2"),
+            (
+                "redis+unix:///run/a@b.sock?pass=p",
+                "redis+unix:///run/a@b.sock",
+            ),
+        ] {
+            let url: StateUrl = text.parse().unwrap();
+            assert_eq!(url.to_string(), shown);
+            assert_eq!(format!("{url:?}"), shown);
+        }
+    }
 
     #[test]
     fn reads_what_it_writes_and_names_what_it_does_not_know() {

@@ -1,7 +1,8 @@
-//! Servers of other people, as processes that tests start, kill and start again on what they left.
+//! Servers of other people, as processes that tests start, kill and start again on what they left; and
+//! programs of ours, as whoever runs them sees them.
 //!
 //! Invariants: a server ends with its test, however that ends; it is started again where it was.
-//! Absent: connections to these servers, which are the business of those who test them.
+//! Absent: what is kept in these servers, which is the business of those who test them.
 
 #![allow(
     clippy::unwrap_used,
@@ -10,8 +11,12 @@
 )]
 
 mod nats;
+mod old_nats;
+mod program;
 mod redis;
 mod supervised;
 
 pub use nats::Nats;
+pub use old_nats::OldNats;
+pub use program::{Answer, Program, free_port, until};
 pub use redis::Redis;

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
+use crate::program::until;
 use crate::supervised::Supervised;
 
 /// A nats-server of a test.
@@ -29,15 +30,65 @@ impl Nats {
         Self::start_with(tempfile::tempdir().unwrap(), configuration).await
     }
 
-    async fn start_with(folder: tempfile::TempDir, configuration: &str) -> Self {
-        fs::write(folder.path().join("nats.conf"), configuration).unwrap();
-        let mut server = Self {
-            folder,
-            port: None,
-            running: None,
-        };
+    /// A server with JetStream on a port that is free.
+    pub async fn start_on(port: u16) -> Self {
+        let mut server = Self::with(tempfile::tempdir().unwrap(), Some(port));
+        server.configure("");
         server.start_again().await;
         server
+    }
+
+    async fn start_with(folder: tempfile::TempDir, configuration: &str) -> Self {
+        let mut server = Self::with(folder, None);
+        fs::write(server.configuration(), configuration).unwrap();
+        server.start_again().await;
+        server
+    }
+
+    const fn with(folder: tempfile::TempDir, port: Option<u16>) -> Self {
+        Self {
+            folder,
+            port,
+            running: None,
+        }
+    }
+
+    /// Writes another configuration, with JetStream, for its next start.
+    pub fn configure(&self, more: &str) {
+        let configuration = format!("jetstream {{ store_dir: {:?} }}\n{more}", self.store());
+        fs::write(self.configuration(), configuration).unwrap();
+    }
+
+    /// Has it read another configuration while it runs, with JetStream.
+    pub async fn reload(&self, more: &str) {
+        self.configure(more);
+        let reloads = || {
+            let log = fs::read_to_string(self.log()).unwrap_or_default();
+            log.matches("Reloaded server configuration").count()
+        };
+        let before = reloads();
+        let id = self.id().unwrap().to_string();
+        let sent = Command::new("kill").args(["-s", "HUP", &id]).status();
+        assert!(sent.unwrap().success());
+        until("the server has read its configuration", async || {
+            (reloads() > before).then_some(())
+        })
+        .await;
+    }
+
+    /// Asks it for something, as a user such as `user:password`, or as nobody; its answer.
+    pub async fn ask(&self, user: &str, subject: &str, payload: &[u8]) -> String {
+        let at = if user.is_empty() { "" } else { "@" };
+        let url = self.url().replace("//", &format!("//{user}{at}"));
+        let settings = async_nats::ConnectOptions::new();
+        let settings = match user.split_once(':') {
+            Some((user, password)) => settings.user_and_password(user.into(), password.into()),
+            None => settings,
+        };
+        let client = settings.connect(url).await.unwrap();
+        let payload = payload.to_vec().into();
+        let answer = client.request(subject.to_owned(), payload).await.unwrap();
+        String::from_utf8(answer.payload.to_vec()).unwrap()
     }
 
     /// Where JetStream keeps its files.
@@ -67,7 +118,7 @@ impl Nats {
         let mut command = Command::new(binary());
         command
             .arg("-c")
-            .arg(self.folder.path().join("nats.conf"))
+            .arg(self.configuration())
             .args(["-a", "127.0.0.1", "-p", &port.to_string()])
             .args(["-l".as_ref(), self.log().as_os_str()])
             .arg("--ports_file_dir")
@@ -88,6 +139,10 @@ impl Nats {
     /// Kills it, as a machine does that is short of memory.
     pub fn kill(&mut self) {
         drop(self.running.take());
+    }
+
+    fn configuration(&self) -> PathBuf {
+        self.folder.path().join("nats.conf")
     }
 
     fn log(&self) -> PathBuf {

@@ -71,6 +71,21 @@ impl Redis {
         }
     }
 
+    /// Has it do something, as in `["CONFIG", "SET", "maxmemory", "1"]`, after a password where it asks
+    /// for one; its answer.
+    pub fn command(&self, password: Option<&str>, words: &[&str]) -> String {
+        let mut wire = UnixStream::connect(self.socket()).unwrap();
+        let mut asked = String::new();
+        if let Some(password) = password {
+            asked = format!("AUTH {password}\r\n");
+        }
+        asked = format!("{asked}{}\r\nQUIT\r\n", words.join(" "));
+        wire.write_all(asked.as_bytes()).unwrap();
+        let mut answer = String::new();
+        wire.read_to_string(&mut answer).unwrap();
+        answer
+    }
+
     /// Kills it, as a machine does that is short of memory.
     pub fn kill(&mut self) {
         drop(self.running.take());

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use tokio::time::Instant;
 use turlough_datastore::PutError;
 use turlough_sdk::{Flow, RequestId, Value, ValueRef};
 use turlough_statestore::event::Accepted;
@@ -26,6 +27,9 @@ use crate::shared::Shared;
 /// The waits between tries of an append that was not answered.
 const AGAIN_MIN: Duration = Duration::from_millis(20);
 const AGAIN_MAX: Duration = Duration::from_secs(2);
+/// How long it is tried to record a request, while its caller waits: several times what servers take to
+/// choose a new leader, or a connection to come back.
+const PATIENCE: Duration = Duration::from_secs(5);
 /// The claim of whoever accepts.
 pub(super) const FIRST_EPOCH: u64 = 1;
 
@@ -68,6 +72,8 @@ struct Beginning<'a> {
     seq: Seq,
     after: Option<AppendId>,
     appends: Vec<Append>,
+    /// Until when it is tried.
+    until: Instant,
 }
 
 impl Driver {
@@ -91,6 +97,7 @@ impl Driver {
             seq: Seq::START,
             after: None,
             appends: Vec::new(),
+            until: Instant::now() + PATIENCE,
         };
         let (parts, accepted) = match log.begin(&input, accepted, claim).await {
             Ok(begun) => begun,
@@ -264,12 +271,16 @@ impl Beginning<'_> {
         Ok(at)
     }
 
-    /// One append. Where nobody answers it is tried again: under its own id it stands once. Where
-    /// another with the same key writes its parts, it comes after them.
+    /// One append. Where nobody answers it is tried again for a while: under its own id it stands once.
+    /// Where another with the same key writes its parts, it comes after them.
+    ///
+    /// # Errors
+    /// That nobody answered, where it may have been stored; whoever reads the log then sees to it.
     async fn append(&mut self, epoch: u64, events: Vec<Event>) -> Result<(), StateError> {
         let (shared, request) = (self.shared, self.request);
         let mut wait = AGAIN_MIN;
         let id = AppendId(random());
+        let mut failed = None;
         loop {
             let envelope = Envelope {
                 id,
@@ -293,15 +304,21 @@ impl Beginning<'_> {
                     return Ok(());
                 }
                 Err(error @ StateError::Conflict { .. }) => error,
-                Err(error @ StateError::Full { .. }) => return Err(error),
-                Err(error) if error.passes() => {
+                Err(error) => {
+                    shared.note(&error);
+                    let waits = error.passes() && !matches!(error, StateError::Full { .. });
+                    let error = failed.take().filter(is_unanswered).unwrap_or(error);
+                    if !waits || Instant::now() + wait > self.until {
+                        return Err(error);
+                    }
+                    failed = Some(error);
                     tokio::time::sleep(wait).await;
                     wait = (wait * 2).min(AGAIN_MAX);
                     continue;
                 }
-                Err(error) => return Err(error),
             };
-            let records = shared.log.read(request, Seq::START).await?;
+            let records = shared.log.read(request, Seq::START).await;
+            let records = records.map_err(|error| failed.take().unwrap_or(error))?;
             if let Some(own) = records.iter().find(|r| r.append.envelope.id == id) {
                 self.seq = own.seq;
                 self.after = Some(id);
@@ -322,6 +339,11 @@ impl Beginning<'_> {
             }
         }
     }
+}
+
+/// Whether it may have been stored: what comes later does not say that it was not.
+const fn is_unanswered(error: &StateError) -> bool {
+    matches!(error, StateError::Unanswered { .. })
 }
 
 /// The newest generation that a driver has begun.

@@ -134,8 +134,8 @@ impl Driver {
     }
 
     /// One append. False where somebody else came first, or where the log is not as this driver knew
-    /// it: then it is to be folded anew. While nobody answers or there is no room, it is tried again:
-    /// under its own id it can be stored once.
+    /// it: then it is to be folded anew. While nobody answers, or the state does not take it, it is tried
+    /// again: under its own id it can be stored once.
     pub(super) async fn store(&mut self, append: &Append) -> Result<bool, DriveError> {
         let begin = Instant::now();
         let mut wait = AGAIN_MIN;
@@ -157,7 +157,8 @@ impl Driver {
                     return Ok(true);
                 }
                 Err(StateError::Conflict { .. }) => return self.look_for(append).await,
-                Err(error) if error.passes() => {
+                Err(error) if error.is_of_the_state() => {
+                    self.shared.note(&error);
                     warn!(request = %self.request, %error, "append was not stored yet; it is tried again");
                     tokio::time::sleep(wait).await;
                     wait = (wait * 2).min(AGAIN_MAX);
@@ -196,7 +197,8 @@ impl Driver {
         loop {
             match self.shared.log.read(self.request, after).await {
                 Ok(records) => return Ok(records),
-                Err(error) if error.passes() => {
+                Err(error) if error.is_of_the_state() => {
+                    self.shared.note(&error);
                     debug!(request = %self.request, %error, "log was not read yet; it is tried again");
                     tokio::time::sleep(wait).await;
                     wait = (wait * 2).min(AGAIN_MAX);

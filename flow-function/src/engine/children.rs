@@ -45,7 +45,9 @@ impl Shared {
                 Ok(started) if started.is_new => return Ok(()),
                 Ok(_) => match self.tell_found(request, &parent).await {
                     Ok(()) => return Ok(()),
-                    Err(ControlError::Log(_, error)) => StartError::Log(error),
+                    Err(ControlError::Log(_, error) | ControlError::Read(_, error)) => {
+                        StartError::Log(error)
+                    }
                     Err(error) => {
                         return Err(StepError::permanent(format!("flow {flow}: {error}")));
                     }
@@ -89,7 +91,7 @@ impl Shared {
         parent: &Parent,
     ) -> Result<(), ControlError> {
         let records = self.log.read(child, Seq::START).await;
-        let records = records.map_err(|error| ControlError::Log(child, error))?;
+        let records = records.map_err(|error| ControlError::Read(child, error))?;
         let stands = self.execution(child, &records);
         let is_told = stands.is_ok_and(|it| it.is_ended() && it.owed().is_empty());
         if is_told && let Some(finished) = self.end_in_log(child, &records) {

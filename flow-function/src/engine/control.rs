@@ -53,8 +53,10 @@ pub(crate) enum ControlError {
     },
     #[error("payload is {size} bytes, limit {limit}; raise TURLOUGH_DURABLE_BYTES_MAX")]
     TooLarge { size: usize, limit: usize },
-    #[error("control of request {0} could not be recorded")]
+    #[error("what was asked of request {0} could not be recorded")]
     Log(RequestId, #[source] StateError),
+    #[error("request {0} cannot be read now")]
+    Read(RequestId, #[source] StateError),
     #[error(transparent)]
     Fold(FoldError),
 }
@@ -321,7 +323,10 @@ impl Shared {
                     }
                     tokio::time::sleep(AGAIN).await;
                 }
-                Err(error) => return Err(wrong(error)),
+                Err(error) => {
+                    self.note(&error);
+                    return Err(wrong(error));
+                }
             }
         }
     }
@@ -333,7 +338,7 @@ impl Shared {
         id: AppendId,
     ) -> Result<Option<Option<Holder>>, ControlError> {
         let records = self.log.read(request, Seq::START).await;
-        let records = records.map_err(|error| ControlError::Log(request, error))?;
+        let records = records.map_err(|error| ControlError::Read(request, error))?;
         let mut ids = records.iter().map(|record| record.append.envelope.id);
         if !ids.any(|stands| stands == id) {
             return Ok(None);

@@ -6,13 +6,15 @@ use std::sync::atomic::Ordering;
 
 use tokio::sync::{Notify, oneshot};
 use tokio_util::task::task_tracker::TaskTrackerToken;
-use tracing::{debug, warn};
+use tracing::{debug, error, warn};
 use turlough_sdk::{Flow, RequestId};
-use turlough_statestore::{AppendId, Event, Hint, Seq, Why};
+use turlough_statestore::{AppendId, Event, Hint, Seq, StateError, Why};
 
+use super::FoldError;
 use super::alone::TAKE_OVERS_ALONE;
 use crate::desk::Woken;
 use crate::driver::{Begin, BeginError, DriveError, Driver, Rest};
+use crate::machine::RestoreError;
 use crate::shared::{Permit, Shared};
 
 impl Shared {
@@ -99,10 +101,12 @@ impl Shared {
             let shared = Arc::clone(self);
             let task = self.tasks.token();
             tokio::spawn(async move {
-                if let Some(flow) = shared.flow_of(request).await {
-                    shared.queue(request, flow, (why, condemned), go).await;
-                } else {
-                    shared.desk.released(request, 0);
+                match shared.flow_of(request).await {
+                    Ok(flow) => shared.queue(request, flow, (why, condemned), go).await,
+                    Err(error) => {
+                        shared.desk.released(request, 0);
+                        shared.cannot_drive(request, error, condemned).await;
+                    }
                 }
                 drop(task);
             });
@@ -162,20 +166,46 @@ impl Shared {
 
     /// The version of its flow that a request began with; where the head of its log is gone, the one
     /// that its snapshot names.
-    pub(crate) async fn flow_of(&self, request: RequestId) -> Option<Arc<Flow>> {
-        let records = self.log.read(request, Seq::START).await.ok()?;
-        self.learn_versions(request, &records).await.ok()?;
+    async fn flow_of(&self, request: RequestId) -> Result<Arc<Flow>, DriveError> {
+        let records = self.log.read(request, Seq::START).await?;
+        self.learn_versions(request, &records).await?;
         let mut events = records.iter().flat_map(|record| &record.append.events);
         let accepted = events.find_map(|event| match event {
             Event::Accepted(accepted) => Some(accepted),
             _ => None,
         });
-        match accepted {
-            Some(accepted) => self.registry.version(&accepted.flow, &accepted.version),
-            None => {
-                let execution = self.execution(request, &records).ok()?;
-                Some(Arc::clone(execution.flow()))
+        let Some(accepted) = accepted else {
+            let execution = self.execution(request, &records)?;
+            return Ok(Arc::clone(execution.flow()));
+        };
+        let flow = self.registry.version(&accepted.flow, &accepted.version);
+        flow.ok_or_else(|| {
+            let (flow, version) = (accepted.flow.to_string(), accepted.version.clone());
+            let why = RestoreError::NoVersion { flow, version };
+            FoldError::Restore { request, why }.into()
+        })
+    }
+
+    /// A request that this replica cannot drive: another may, or nobody.
+    async fn cannot_drive(
+        self: &Arc<Self>,
+        request: RequestId,
+        error: DriveError,
+        condemned: Option<AppendId>,
+    ) {
+        match error {
+            DriveError::Gone | DriveError::Fold(FoldError::Unknown(_)) => {
+                debug!(%request, "request that is to be driven is not there");
             }
+            DriveError::Fold(FoldError::Restore { why, .. }) if why == RestoreError::Truncated => {
+                if let Err(error) = self.end_truncated(request, condemned).await {
+                    warn!(%request, %error, "request without the head of its log was not ended yet");
+                }
+            }
+            DriveError::Log(error @ StateError::Unreadable { .. }) => {
+                error!(%request, %error, "request cannot be driven here");
+            }
+            error => warn!(%request, %error, "request cannot be driven here"),
         }
     }
 }

@@ -90,7 +90,9 @@ impl Fold {
     pub(super) fn learn(&mut self, seq: Seq, append: &Append) {
         self.execution.fold(append);
         self.seq = seq;
-        self.envelope = append.envelope.clone();
+        if !append.is_blank() {
+            self.envelope = append.envelope.clone();
+        }
         self.appends += 1;
     }
 }
@@ -137,7 +139,7 @@ impl Shared {
         request: RequestId,
         kept: Option<Fold>,
     ) -> Result<Fold, ControlError> {
-        let wrong = |error: StateError| ControlError::Log(request, error);
+        let wrong = |error: StateError| ControlError::Read(request, error);
         let era = self.state.link.borrow().era;
         let kept = kept.filter(|fold| fold.request == request && fold.era == era);
         let from = kept.as_ref().map_or(Seq::START, |fold| fold.seq);
@@ -148,11 +150,14 @@ impl Shared {
                 .map_err(wrong)?;
             let execution = self.execution(request, &records)?;
             let last = records.last().ok_or(ControlError::Unknown(request))?;
+            let mut appends = records.iter().rev().map(|record| &record.append);
+            let ours = appends.find(|append| !append.is_blank());
+            let ours = ours.ok_or(ControlError::Unknown(request))?;
             return Ok(Fold {
                 request,
                 era,
                 seq: last.seq,
-                envelope: last.append.envelope.clone(),
+                envelope: ours.envelope.clone(),
                 execution,
                 appends: records.len(),
                 used: Instant::now(),

@@ -48,13 +48,18 @@ impl Shared {
             let listener = self.state.bus.listen(channel).await?;
             self.beat(true).await?;
             self.learn_flows().await?;
+            self.obstacle.is_over();
             self.keeper().await?;
             self.spawn_until_closing(Arc::clone(self).beat_on());
             self.spawn_until_closing(Arc::clone(self).hear(listener));
             self.spawn_until_closing(Arc::clone(self).take_hints());
             Ok(())
         });
-        attended.await.map(drop)
+        let attended = attended.await.map(drop);
+        if let Err(AttendError::State(error)) = &attended {
+            self.obstacle.note(error);
+        }
+        attended
     }
 
     /// The same, as soon as it can be.
@@ -69,12 +74,16 @@ impl Shared {
     }
 
     /// Why this replica takes no requests now, where it does not.
-    pub(crate) fn absence(&self) -> Option<&'static str> {
-        if !self.attending.initialized() {
-            return Some("it is not known to others yet");
+    pub(crate) fn absence(&self) -> Option<String> {
+        if !self.state.link.borrow().is_up {
+            let url = &self.settings.state.url;
+            return Some(format!(
+                "the connection to the state at {url} is lost; it comes back by itself once a server answers there"
+            ));
         }
-        let is_up = self.state.link.borrow().is_up;
-        (!is_up).then_some("the connection to its state is lost")
+        let is_known = self.attending.initialized();
+        let unknown = || "it is not known to others yet".to_owned();
+        self.obstacle.text().or_else(|| (!is_known).then(unknown))
     }
 
     fn spawn_until_closing(self: &Arc<Self>, task: impl Future<Output = ()> + Send + 'static) {
@@ -103,12 +112,33 @@ impl Shared {
         loop {
             tokio::time::sleep(self.settings.state.heartbeat / 4).await;
             let takes = !self.draining.is_cancelled();
-            if let Err(error) = self.beat(takes).await {
-                warn!(%error, "heartbeat was not written");
+            match self.beat(takes).await {
+                Ok(()) => self.look_whether_it_is_over().await,
+                Err(error) => {
+                    warn!(%error, "heartbeat was not written");
+                    self.obstacle.note(&error);
+                }
             }
             if let Err(error) = self.learn_changes().await {
                 debug!(%error, "flows that were put were not looked up");
             }
+        }
+    }
+
+    /// A heartbeat is written; whether logs are is another matter.
+    async fn look_whether_it_is_over(&self) {
+        if self.obstacle.text().is_some() {
+            match self.state.may_append().await {
+                Ok(()) => self.obstacle.is_over(),
+                Err(error) => self.obstacle.note(&error),
+            }
+        }
+    }
+
+    /// Notes what the state does not permit. What passes by itself, whoever waits for it sees.
+    pub(crate) fn note(&self, error: &StateError) {
+        if matches!(error, StateError::Refused { .. }) {
+            self.obstacle.note(error);
         }
     }
 

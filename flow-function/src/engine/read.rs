@@ -37,7 +37,7 @@ impl Engine {
     /// The log of a request.
     pub(crate) async fn records(&self, request: RequestId) -> Result<Vec<Record>, ControlError> {
         let records = self.shared.log.read(request, Seq::START).await;
-        let wrong = |error| ControlError::Log(request, error);
+        let wrong = |error| ControlError::Read(request, error);
         let records = records.map_err(wrong)?;
         self.shared
             .learn_versions(request, &records)

@@ -154,7 +154,7 @@ pub(super) async fn signal(
     })?;
     // Nobody sends a body to a request that is not there.
     let last = engine.shared.log.last(id).await;
-    let last = last.map_err(|error| ControlError::Log(id, error))?;
+    let last = last.map_err(|error| ControlError::Read(id, error))?;
     last.ok_or(ControlError::Unknown(id))?;
     let limit = Limit::of_values(engine.shared.settings.body_bytes_max);
     let value = body::value(&headers, body, limit).await?;

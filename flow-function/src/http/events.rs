@@ -120,7 +120,7 @@ pub(super) async fn stream(
         return Ok(axum::Json(view).into_response());
     }
     let last = engine.shared.log.last(request).await;
-    let last = last.map_err(|error| ControlError::Log(request, error))?;
+    let last = last.map_err(|error| ControlError::Read(request, error))?;
     let end = last.ok_or(ControlError::Unknown(request))?.seq;
     let after = headers
         .get("last-event-id")

@@ -6,12 +6,15 @@ use serde_json::{Value as Json, json};
 use tracing::error;
 use turlough_sdk::FlowError;
 
-use crate::engine::{CallbackError, ControlError, StartError, StepValueError};
+use crate::engine::{
+    AttendError, CallbackError, ControlError, FoldError, StartError, StepValueError, TRUNCATED,
+};
 use crate::lists::ListError;
-use crate::machine::Refusal;
+use crate::machine::{Refusal, RestoreError};
 use crate::published::PublishError;
 use crate::registry::RegisterError;
 use turlough_keeper::KeeperError;
+use turlough_statestore::StateError;
 
 /// An error as the caller sees it.
 #[derive(Debug)]
@@ -47,6 +50,28 @@ impl Problem {
         Self::new(StatusCode::PAYLOAD_TOO_LARGE, text)
             .with("size", size)
             .with("limit", limit)
+    }
+
+    /// What could not be done, and what the state's answer means for whoever asked; the answer itself
+    /// stays in the log.
+    fn of_state(text: &str, cause: &StateError) -> Self {
+        let means = match cause {
+            StateError::Unreadable { .. } => {
+                // No trying again mends it, and it says of the log alone what is in it.
+                return Self::new(StatusCode::INTERNAL_SERVER_ERROR, &cause.to_string());
+            }
+            StateError::Unanswered { .. } | StateError::Unavailable { .. } => {
+                "the state does not answer; try again"
+            }
+            StateError::Full { .. } => "the state has no room; try again later",
+            StateError::Refused { .. } | StateError::Setting { .. } => {
+                "the state does not permit it, as this function's log says; try again once that is mended"
+            }
+            StateError::Conflict { .. } => "others were in between; try again",
+            StateError::TooLarge { .. } => "it is too large",
+        };
+        let detail = format!("{text}: {means}");
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, &detail).retry_after(1)
     }
 
     #[cfg(test)]
@@ -105,11 +130,22 @@ impl From<StartError> for Problem {
             }
             StartError::Absent(cause) => {
                 error!(%cause, "replica cannot take requests");
-                Self::new(StatusCode::SERVICE_UNAVAILABLE, &text).retry_after(1)
+                match &cause {
+                    AttendError::State(cause) => Self::of_state(&text, cause),
+                    AttendError::Keeper(_) => {
+                        Self::new(StatusCode::SERVICE_UNAVAILABLE, &text).retry_after(1)
+                    }
+                }
             }
             StartError::Log(cause) => {
                 error!(%cause, "request could not be recorded");
-                Self::new(StatusCode::SERVICE_UNAVAILABLE, &text).retry_after(1)
+                Self::of_state(&text, &cause)
+            }
+            StartError::Unsure { request, cause } => {
+                error!(%request, %cause, "nobody answered whether a request was recorded");
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, &text)
+                    .with("request_id", request.to_string())
+                    .retry_after(1)
             }
         }
     }
@@ -144,15 +180,22 @@ impl From<ControlError> for Problem {
                 Self::new(refused(&refusal), &text).with("request_id", request.to_string())
             }
             ControlError::TooLarge { size, limit } => Self::too_large(&text, size, limit),
+            ControlError::Fold(FoldError::Restore { request, why })
+                if why == RestoreError::Truncated =>
+            {
+                Self::new(StatusCode::GONE, TRUNCATED).with("request_id", request.to_string())
+            }
             ControlError::Fold(cause) => {
                 error!(%cause, "request cannot be read");
                 Self::new(StatusCode::SERVICE_UNAVAILABLE, &text).retry_after(5)
             }
             ControlError::Log(request, cause) => {
-                error!(%request, %cause, "control could not be recorded");
-                Self::new(StatusCode::SERVICE_UNAVAILABLE, &text)
-                    .with("request_id", request.to_string())
-                    .retry_after(1)
+                error!(%request, %cause, "what was asked of a request could not be recorded");
+                Self::of_state(&text, &cause).with("request_id", request.to_string())
+            }
+            ControlError::Read(request, cause) => {
+                error!(%request, %cause, "request cannot be read");
+                Self::of_state(&text, &cause).with("request_id", request.to_string())
             }
         }
     }

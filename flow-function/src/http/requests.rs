@@ -14,7 +14,7 @@ use super::answer;
 use super::extract::{Path, Query, shortened};
 use super::problem::Problem;
 use super::start::accepted;
-use crate::engine::{ControlError, Engine, Which, is_open};
+use crate::engine::{ControlError, Engine, TRUNCATED, Which, is_open, is_truncated};
 use crate::lists::Page;
 use crate::view::{self, Subject};
 
@@ -139,7 +139,11 @@ fn subject(
     (mut records, children): (Vec<Record>, Vec<Json>),
     at: Option<Seq>,
 ) -> Result<Subject, Problem> {
-    let accepted = accepted_in(&records).ok_or(ControlError::Unknown(id))?;
+    let accepted = match accepted_in(&records) {
+        Some(accepted) => accepted,
+        None if is_truncated(&records) => return Err(truncated(id)),
+        None => return Err(ControlError::Unknown(id).into()),
+    };
     let (flow, registry) = (&accepted.flow, &engine.shared.registry);
     let definition = engine
         .definition(flow, &accepted.version)
@@ -153,6 +157,10 @@ fn subject(
         definition,
         children,
     })
+}
+
+fn truncated(id: RequestId) -> Problem {
+    Problem::new(StatusCode::GONE, TRUNCATED).with("request_id", id.to_string())
 }
 
 fn accepted_in(records: &[Record]) -> Option<&Accepted> {

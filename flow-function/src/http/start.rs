@@ -4,6 +4,7 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use serde_json::json;
 use turlough_keeper::{Summary, summary_json};
 use turlough_sdk::RequestId;
 
@@ -70,7 +71,7 @@ async fn start(
         mut finished,
     } = engine.start(flow, input, call).await?;
     let mut response = if prefers_async(headers) {
-        begun(&engine, request, headers).await?
+        begun(&engine, request, headers).await
     } else {
         // While its caller waits, this replica waits with its end.
         let _task = engine.shared.tasks.token();
@@ -91,7 +92,7 @@ async fn start(
                 }
             },
             () = tokio::time::sleep(engine.shared.settings.sync_wait) => {
-                begun(&engine, request, headers).await?
+                begun(&engine, request, headers).await
             }
             () = engine.shared.closing.cancelled() => {
                 let text = "the function was shut down before the request's end";
@@ -114,20 +115,24 @@ pub(super) fn accepted(
     (request, standing): (RequestId, &Summary),
     headers: &HeaderMap,
 ) -> Response {
-    let location = location(engine, &format!("requests/{request}"), headers);
-    let place = [(header::LOCATION, location)];
+    let place = [(header::LOCATION, place(engine, request, headers))];
     let view = axum::Json(summary_json(request, standing));
     (StatusCode::ACCEPTED, place, view).into_response()
 }
 
-/// A request that has begun, just now or under its key.
-async fn begun(
-    engine: &Engine,
-    request: RequestId,
-    headers: &HeaderMap,
-) -> Result<Response, Problem> {
-    let standing = standing(engine, request).await?;
-    Ok(accepted(engine, (request, &standing), headers))
+/// A request that has begun, just now or under its key. It goes on though its log may not be readable at
+/// the moment, so that whoever asked is told where it is.
+async fn begun(engine: &Engine, request: RequestId, headers: &HeaderMap) -> Response {
+    if let Ok(standing) = standing(engine, request).await {
+        return accepted(engine, (request, &standing), headers);
+    }
+    let place = [(header::LOCATION, place(engine, request, headers))];
+    let view = axum::Json(json!({ "id": request.to_string() }));
+    (StatusCode::ACCEPTED, place, view).into_response()
+}
+
+fn place(engine: &Engine, request: RequestId, headers: &HeaderMap) -> String {
+    location(engine, &format!("requests/{request}"), headers)
 }
 
 fn prefers_async(headers: &HeaderMap) -> bool {

@@ -17,6 +17,9 @@ impl Execution {
     /// epoch is that of the newest claim (a claim: above it); an external one only where what it says
     /// is allowed. One that does not count changes nothing.
     pub(crate) fn fold(&mut self, append: &Append) -> bool {
+        if append.is_blank() {
+            return false;
+        }
         let envelope = &append.envelope;
         let claims = append
             .events

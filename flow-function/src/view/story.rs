@@ -62,7 +62,7 @@ impl<'a> Story<'a> {
     pub(super) fn fold(&mut self, record: &'a Record) {
         let counts = match &mut self.execution {
             Some(execution) => execution.fold(&record.append),
-            None => true,
+            None => !record.append.is_blank(),
         };
         if !counts {
             return;

@@ -8,6 +8,7 @@
 )]
 
 mod appends;
+mod bad_state;
 mod campaign;
 mod cluster;
 mod flows;

@@ -22,6 +22,12 @@ impl Row {
             Some(row) if seq <= row.last_seq => return Some(row),
             row => row,
         };
+        if append.is_blank() {
+            return row.map(|row| Self {
+                last_seq: seq,
+                ..row
+            });
+        }
         if let Some(accepted) = accepted(append) {
             row = Some(Self::begin(&append.envelope, accepted));
         } else if row.is_none() {

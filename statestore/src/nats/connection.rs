@@ -13,6 +13,7 @@ use bytes::Bytes;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 use tokio_util::sync::{CancellationToken, DropGuard};
+use tracing::{info, warn};
 
 use super::api::Failure;
 use crate::error::StateError;
@@ -70,8 +71,11 @@ impl Connection {
         };
         if let Some(path) = &options.credentials {
             settings = settings.credentials_file(path).await.map_err(|error| {
-                let reason = format!("credentials file {}: {error}", path.display());
-                StateError::Refused {
+                let reason = format!(
+                    "credentials file {}: {error}; set TURLOUGH_STATE_CREDENTIALS to one that can be read",
+                    path.display()
+                );
+                StateError::Setting {
                     attempted: attempted.clone(),
                     reason,
                 }
@@ -100,6 +104,7 @@ impl Connection {
             events,
             link: link_sender,
             denied: denied_sender,
+            servers: servers.clone(),
         };
         let end = CancellationToken::new();
         tokio::spawn(end.clone().run_until_cancelled_owned(keeper.keep()));
@@ -204,6 +209,7 @@ struct Keeper {
     events: mpsc::Receiver<Event>,
     link: watch::Sender<Link>,
     denied: watch::Sender<String>,
+    servers: String,
 }
 
 impl Keeper {
@@ -227,7 +233,7 @@ impl Keeper {
 
     fn tell(&self, is_up: bool) {
         let era = era(&self.client);
-        self.link.send_if_modified(|link| {
+        let is_news = self.link.send_if_modified(|link| {
             let is_new = (link.era, link.is_up) != (era, is_up);
             if is_new {
                 let since = Instant::now();
@@ -235,6 +241,13 @@ impl Keeper {
             }
             is_new
         });
+        match is_up {
+            true if is_news => info!(servers = %self.servers, "connected to nats again"),
+            false if is_news => {
+                warn!(servers = %self.servers, "the connection to nats broke; it is made again");
+            }
+            _ => {}
+        }
     }
 
     fn hear(&self, text: &str) {
@@ -274,7 +287,7 @@ fn addresses(url: &str) -> Result<(Vec<ServerAddr>, String), StateError> {
         } else {
             format!("{scheme}://{part}")
         };
-        let address: ServerAddr = full.parse().map_err(|error| StateError::Refused {
+        let address: ServerAddr = full.parse().map_err(|error| StateError::Setting {
             attempted: "reading the address of the state".to_owned(),
             reason: format!("{error}; write nats://host:port, several separated by commas"),
         })?;

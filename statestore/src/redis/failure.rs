@@ -22,6 +22,7 @@ pub(super) fn state_error(error: &RedisError, doing: Doing, attempted: String) -
             };
         }
         Some("MISCONF" | "NOREPLICAS") => return StateError::Unavailable { attempted, reason },
+        Some("NOAUTH" | "WRONGPASS" | "NOPERM") => return not_permitted(&reason, attempted),
         _ => {}
     }
     match error.kind() {
@@ -32,15 +33,25 @@ pub(super) fn state_error(error: &RedisError, doing: Doing, attempted: String) -
             | ServerErrorKind::ClusterDown
             | ServerErrorKind::ReadOnly,
         ) => StateError::Unavailable { attempted, reason },
-        ErrorKind::Server(_)
-        | ErrorKind::Extension
-        | ErrorKind::AuthenticationFailed
-        | ErrorKind::InvalidClientConfig => StateError::Refused { attempted, reason },
+        ErrorKind::AuthenticationFailed => not_permitted(&reason, attempted),
+        ErrorKind::Server(_) | ErrorKind::Extension | ErrorKind::InvalidClientConfig => {
+            StateError::Refused { attempted, reason }
+        }
         _ if error.is_connection_refusal() => StateError::Unavailable { attempted, reason },
         // The rest are answers that did not come, or not whole.
         _ => match doing {
             Doing::Read => StateError::Unavailable { attempted, reason },
             Doing::Write => StateError::Unanswered { attempted, reason },
         },
+    }
+}
+
+fn not_permitted(reason: &str, attempted: String) -> StateError {
+    StateError::Refused {
+        attempted,
+        reason: format!(
+            "{reason}; check user and password in TURLOUGH_STATE, and permit that user all commands on \
+             the keys and channels tl:*"
+        ),
     }
 }

@@ -53,9 +53,9 @@ struct Dialler {
 impl Line {
     /// Connects, and stays connected.
     pub(super) async fn open(url: &str, hearing: Arc<Hearing>) -> Result<Self, StateError> {
-        let refused = |error: RedisError| StateError::Refused {
-            attempted: "opening the state in redis".to_owned(),
-            reason: format!("its address: {error}"),
+        let refused = |error: RedisError| StateError::Setting {
+            attempted: "reading the address of the state in redis".to_owned(),
+            reason: format!("{error}; write redis://host:port"),
         };
         let info = url.into_connection_info().map_err(refused)?;
         // Words come on the same connection as answers, and it says when it breaks.

@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by it")]
 
+mod bad_state;
+
 use std::process::Command;
 
 fn keeper(arguments: &[&str]) -> (bool, String) {

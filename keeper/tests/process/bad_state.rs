@@ -1,0 +1,234 @@
+//! The state is not as it must be: the keeper says why, is healthy and not ready, and goes on by itself
+//! once that is mended.
+
+use std::process::Command;
+
+use turlough_sdk::{ReplicaId, RequestId};
+use turlough_statestore::event::Accepted;
+use turlough_statestore::{
+    Append, AppendId, Envelope, Event, Kind, Options, Seq, Standing, State, StateUrl,
+};
+use turlough_testing::{Nats, OldNats, Program, Redis, free_port, until};
+use uuid::Uuid;
+
+fn keeper(state: &str) -> Program {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_turlough-keeper"));
+    command
+        .env_clear()
+        .env("TURLOUGH_LISTEN", "127.0.0.1")
+        .env("TURLOUGH_STATE", state)
+        .env("TURLOUGH_HEARTBEAT", "2s")
+        .env("TURLOUGH_KEEPER_INDEX", "memory:");
+    Program::start(&mut command, free_port())
+}
+
+/// A server with a user who may do less than all.
+fn permits(denied: &str) -> String {
+    format!(
+        "authorization {{ users: [{{ user: some, password: hunter2, permissions: {{ publish: {{ deny: [{denied}] }} }} }}] }}"
+    )
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_state_that_does_not_do_what_is_needed_is_waited_for_and_named() {
+    tokio::join!(
+        a_server_that_is_away_and_goes_away(),
+        a_server_that_is_too_old(),
+        a_server_without_jetstream(),
+        a_stream_that_is_set_otherwise(),
+        a_user_who_may_not(),
+        a_redis_that_is_away_or_asks_for_a_password(),
+        a_log_that_holds_what_is_none_of_ours(),
+    );
+}
+
+async fn a_server_that_is_away_and_goes_away() {
+    let mut nats = Nats::start("").await;
+    nats.kill();
+    let mut keeper = keeper(&nats.url());
+    let parts = [
+        "waiting for the state",
+        &nats.url(),
+        "set TURLOUGH_STATE to where it is",
+    ];
+    keeper.not_ready(&parts).await;
+    keeper
+        .logged(&["WARN", "the state is away", &nats.url()])
+        .await;
+    keeper.get("/requests").await.unwrap().assert_is_a_wait();
+    nats.start_again().await;
+    keeper.ready().await;
+    nats.kill();
+    keeper
+        .not_ready(&["the connection to the state is lost"])
+        .await;
+    keeper.logged(&["WARN", "logs cannot be followed"]).await;
+    nats.start_again().await;
+    keeper.ready().await;
+    keeper.signal("TERM");
+    assert!(keeper.ended().await.success());
+}
+
+async fn a_server_that_is_too_old() {
+    let old = OldNats::start("2.10.27").await;
+    let keeper = keeper(&format!("nats://127.0.0.1:{}", old.port()));
+    keeper
+        .not_ready(&["2.10.27", "needed is 2.11 or newer; replace it"])
+        .await;
+    keeper.logged(&["ERROR", "2.10.27", "replace it"]).await;
+    let port = old.port();
+    old.stop().await;
+    let _nats = Nats::start_on(port).await;
+    keeper.ready().await;
+}
+
+async fn a_server_without_jetstream() {
+    let mut nats = Nats::start_bare("").await;
+    let keeper = keeper(&nats.url());
+    keeper
+        .not_ready(&["nobody answers for JetStream", "-js"])
+        .await;
+    keeper
+        .logged(&["ERROR", "nobody answers for JetStream"])
+        .await;
+    nats.kill();
+    nats.configure("");
+    nats.start_again().await;
+    keeper.ready().await;
+}
+
+async fn a_stream_that_is_set_otherwise() {
+    let nats = Nats::start("").await;
+    let create = "$JS.API.STREAM.CREATE.TL_default_LOG";
+    let other = r#"{"name": "TL_default_LOG", "subjects": ["tl.default.log.*"], "max_msgs": 7}"#;
+    nats.ask("", create, other.as_bytes()).await;
+    let keeper = keeper(&nats.url());
+    keeper
+        .not_ready(&["using stream TL_default_LOG", "nats stream edit"])
+        .await;
+    keeper.logged(&["ERROR", "TL_default_LOG", "allow_direct"]).await;
+    nats.ask("", "$JS.API.STREAM.DELETE.TL_default_LOG", b"")
+        .await;
+    keeper.ready().await;
+}
+
+async fn a_user_who_may_not() {
+    let nats = Nats::start(&permits("\"$JS.API.STREAM.CREATE.>\"")).await;
+    let keeper = keeper(&nats.url().replace("//", "//some:hunter2@"));
+    keeper
+        .not_ready(&["making stream TL_default_LOG", "permit the user"])
+        .await;
+    keeper
+        .logged(&["ERROR", "TL_default_LOG", "permit the user"])
+        .await;
+    // It makes what it reads by.
+    nats.reload(&permits("\"$JS.API.CONSUMER.CREATE.>\"")).await;
+    keeper
+        .not_ready(&["following the logs", "permit the user"])
+        .await;
+    keeper
+        .logged(&["ERROR", "logs cannot be followed", "permit the user"])
+        .await;
+    nats.reload(&permits("")).await;
+    keeper.ready().await;
+    assert!(!keeper.log().contains("hunter2"), "{}", keeper.log());
+}
+
+async fn a_redis_that_is_away_or_asks_for_a_password() {
+    let mut redis = Redis::start().await;
+    redis.kill();
+    let keeper = keeper(&format!("{}?pass=secret", redis.url()));
+    keeper
+        .not_ready(&["opening the state in redis", "set TURLOUGH_STATE"])
+        .await;
+    redis.start_again().await;
+    redis.command(None, &["CONFIG", "SET", "requirepass", "hunter2"]);
+    keeper
+        .not_ready(&["check user and password in TURLOUGH_STATE"])
+        .await;
+    keeper.logged(&["ERROR", "check user and password"]).await;
+    redis.command(Some("hunter2"), &["CONFIG", "SET", "requirepass", "secret"]);
+    keeper.ready().await;
+    redis.kill();
+    keeper
+        .not_ready(&["the connection to the state is lost"])
+        .await;
+    assert!(!keeper.log().contains("secret"), "{}", keeper.log());
+}
+
+async fn a_log_that_holds_what_is_none_of_ours() {
+    let nats = Nats::start("").await;
+    let keeper = keeper(&nats.url());
+    keeper.ready().await;
+    let url: StateUrl = nats.url().parse().unwrap();
+    let options = Options {
+        heartbeat: std::time::Duration::from_secs(2),
+        ..Options::new("default".parse().unwrap(), "test".parse().unwrap())
+    };
+    let state = State::open(&url, &options).await.unwrap();
+    let (first, second) = (begin(&state).await, RequestId::from_uuid(Uuid::now_v7()));
+    for foreign in [&b"garbage"[..], b"\x81\xa4name\x01"] {
+        for log in [first, second] {
+            nats.ask("", &format!("tl.default.log.{log}"), foreign)
+                .await;
+        }
+    }
+    let other = begin(&state).await;
+    keeper
+        .logged(&[
+            "ERROR",
+            "append cannot be read",
+            "it is no append",
+            &first.to_string(),
+        ])
+        .await;
+    until("both requests are listed, and nothing else", async || {
+        let listed = keeper.get("/requests").await?;
+        let list = listed.json["requests"].as_array()?.clone();
+        let ids: Vec<_> = list.iter().filter_map(|it| it["id"].as_str()).collect();
+        (ids == [other.to_string(), first.to_string()]).then_some(())
+    })
+    .await;
+    assert_eq!(keeper.get("/_/ready").await.unwrap().status, 200);
+}
+
+/// A request that somebody accepted.
+async fn begin(state: &State) -> RequestId {
+    let request = RequestId::from_uuid(Uuid::now_v7());
+    let at_us = std::time::SystemTime::now();
+    let at_us = at_us
+        .duration_since(std::time::UNIX_EPOCH)
+        .unwrap()
+        .as_micros() as u64;
+    let envelope = Envelope {
+        id: AppendId(Uuid::new_v4().as_u128()),
+        after: None,
+        kind: Kind::Driver,
+        epoch: 0,
+        replica: ReplicaId::from_uuid(Uuid::new_v4()),
+        function: "flows".parse().unwrap(),
+        generation: 0,
+        deadline_us: None,
+        wake_at_us: None,
+        standing: Standing::Running,
+    };
+    let accepted = Accepted {
+        flow: "plain".parse().unwrap(),
+        version: "1".to_owned(),
+        tenant: "default".parse().unwrap(),
+        input: turlough_sdk::ValueRef::Inline(vec![1].into()),
+        query: Vec::new(),
+        headers: Vec::new(),
+        parent: None,
+        callbacks: Vec::new(),
+        deadline_us: at_us + 60_000_000,
+        at_us,
+    };
+    let append = Append::new(envelope, vec![Event::Accepted(accepted)]);
+    state
+        .log
+        .append(request, Seq::START, &append)
+        .await
+        .unwrap();
+    request
+}
