@@ -221,6 +221,7 @@ impl Shared {
         let told = self.complete_step(parent.request, at, before, end).await;
         match told {
             // One that went on, ended or is gone needs no word any more.
+            told if planted(Fault::RefusalRetried) => told,
             Err(ControlError::Refused { .. } | ControlError::Unknown(_)) => Ok(()),
             told => told,
         }

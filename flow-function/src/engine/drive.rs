@@ -13,6 +13,7 @@ use turlough_statestore::{AppendId, Event, Hint, Seq, Why};
 use super::alone::TAKE_OVERS_ALONE;
 use crate::desk::Woken;
 use crate::driver::{Begin, BeginError, DriveError, Driver, Rest};
+use crate::fault::{Fault, planted};
 use crate::shared::{Permit, Shared};
 
 impl Shared {
@@ -126,7 +127,9 @@ impl Shared {
             self.open.fetch_add(1, Ordering::Relaxed);
         }
         let error = match resumed {
-            Ok(Some(driver)) if driver.take_overs() >= TAKE_OVERS_ALONE => {
+            Ok(Some(driver))
+                if driver.take_overs() >= TAKE_OVERS_ALONE && !planted(Fault::NeverAlone) =>
+            {
                 let alone = self.be_alone(request, driver.take_overs()).await;
                 self.drive(driver, permit).await;
                 return drop(alone);
