@@ -48,6 +48,9 @@ pub enum ServeError {
         #[source]
         source: StateError,
     },
+    /// Settings that do not go together.
+    #[error("{0}")]
+    Settings(String),
     /// The HTTP client cannot be made.
     #[error("cannot make an HTTP client")]
     Client(#[from] reqwest::Error),
@@ -85,8 +88,12 @@ impl Server {
     /// state is away it waits, and says at `/_/ready` what for.
     ///
     /// # Errors
-    /// Two flows of one name; an address that cannot be had; a state that cannot be used as it is.
+    /// Settings that do not go together; two flows of one name; an address that cannot be had; a state
+    /// that cannot be used as it is.
     pub async fn bind(settings: Settings, flows: Vec<Flow>) -> Result<Self, ServeError> {
+        if let Some(conflict) = settings.conflict() {
+            return Err(ServeError::Settings(conflict));
+        }
         let address = settings.address();
         let listener = TcpListener::bind(address)
             .await
