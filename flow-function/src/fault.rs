@@ -86,6 +86,8 @@ pub(crate) enum Fault {
     ReportedOnce,
     /// A state that is away uses up the tries of word to a parent.
     StateUsesTries,
+    /// A sub-flow that nobody waits for runs on where the state did not answer at once.
+    UnawaitedRunsOn,
     /// Word is delivered again though whoever delivered it died each time.
     DeliveredForEver,
 }

@@ -12,6 +12,7 @@ mod sleeps;
 mod snapshots;
 mod speculation;
 mod starts;
+mod unawaited;
 
 use turlough_sdk::{RequestId, Value};
 use turlough_statestore::{Append, Event, Sync};

@@ -25,7 +25,7 @@ fn before_the_release() {
     assert!(!stands(&world, id, is_released));
     release.release();
     let is_over = |world: &World| stands(world, id, is_settled);
-    within(&mut world, 30, "the end", is_over);
+    within(&mut world, 10, "the end", is_over);
     ends_well(&mut world, Kind::Asks, 1);
     assert_eq!(claims(&world, id), [(replica_of(&world, 0), 1)]);
 }
@@ -58,7 +58,7 @@ fn after_the_release(host: usize) {
     }
     answered(&mut world, asked).expect("it is open");
     let is_over = |world: &World| stands(world, id, is_settled);
-    within(&mut world, 30, "the end", is_over);
+    within(&mut world, 10, "the end", is_over);
     release.release();
     ends_well(&mut world, Kind::Asks, 1);
     assert_eq!(claims(&world, id)[1], (replica_of(&world, host), 2));
