@@ -168,6 +168,12 @@ impl Settings {
 
     /// Why these settings do not go together.
     pub(crate) fn conflict(&self) -> Option<String> {
+        let (keep, max_age) = (self.keep_failed, self.state.max_age);
+        if keep > max_age / 2 {
+            return Some(format!(
+                "failed requests would be kept for {keep:?}, and their logs for {max_age:?}; lower TURLOUGH_KEEP_FAILED to half of that, or raise TURLOUGH_STATE_MAX_AGE"
+            ));
+        }
         let (sync, within) = (self.state.sync_interval(), self.call_within());
         (self.once_after_sync && sync > within / 2).then(|| {
             format!(
@@ -230,6 +236,16 @@ mod tests {
     use turlough_statestore::Sync;
 
     use super::*;
+
+    #[test]
+    fn who_keeps_failed_requests_longer_than_their_logs_is_refused() {
+        let mut settings = Settings::from_environment();
+        settings.state.max_age = Duration::from_secs(20 * 60);
+        assert_eq!(settings.conflict(), None);
+        settings.keep_failed = Duration::from_secs(11 * 60);
+        let conflict = settings.conflict().unwrap();
+        assert!(conflict.contains("kept for 660s"), "{conflict}");
+    }
 
     #[test]
     fn who_waits_for_the_disk_longer_than_a_call_may_is_refused() {
