@@ -147,7 +147,7 @@ impl Driver {
         let rest = match driven {
             Ok(Ok(rest)) => rest,
             Ok(Err(DriveError::Superseded)) => {
-                self.outlive();
+                self.leave();
                 Rest::Elsewhere
             }
             Ok(Err(error @ DriveError::Gone)) => {
@@ -162,7 +162,7 @@ impl Driver {
             }
             Ok(Err(error)) => {
                 warn!(%request, %error, "driver stopped before the request's end");
-                self.outlive();
+                self.leave();
                 Rest::Elsewhere
             }
             Err(_) => {
@@ -177,7 +177,8 @@ impl Driver {
 
     async fn drive(&mut self) -> Result<Rest, DriveError> {
         let mut attempted = Vec::new();
-        if self.execution.take_overs() >= TAKE_OVERS_DEAD && !self.execution.is_ended() {
+        let is_poison = self.execution.take_overs() >= TAKE_OVERS_DEAD;
+        if is_poison && !self.execution.is_ended() && !planted(Fault::NeverDead) {
             self.die().await?;
         }
         // Before it rests again: it may have been woken for this alone.
@@ -197,12 +198,12 @@ impl Driver {
                 }
                 Decided::Released => return Ok(Rest::Until),
                 Decided::HadEnded => {
-                    self.running.stop_all();
+                    self.outlive();
                     attempted.clear();
                     continue;
                 }
                 Decided::Ended(finished) => {
-                    self.running.stop_all();
+                    self.outlive();
                     attempted.clear();
                     if let Some(rest) = self.after_end(Some(*finished)).await? {
                         return Ok(rest);
@@ -339,7 +340,7 @@ impl Driver {
     /// What attempts came to, and the time. Where the log lost the start of one, that comes with its end.
     fn happened(&self, attempted: &[Attempted]) -> Vec<Event> {
         let mut events = Vec::with_capacity(attempted.len() + 1);
-        for attempted in attempted.iter().filter(|it| self.is_awaited(it)) {
+        for attempted in attempted.iter().filter(|it| self.is_to_be_told(it)) {
             let (step, attempt, at_us, event) = match attempted {
                 Attempted::Ended { ended, .. } => {
                     let event = Event::StepEnded(ended.clone());
@@ -382,6 +383,10 @@ impl Driver {
             events.push(Event::Ticked { at_us: now });
         }
         events
+    }
+
+    fn is_to_be_told(&self, attempted: &Attempted) -> bool {
+        self.is_awaited(attempted) || planted(Fault::EndsUnasked)
     }
 
     /// Whether the machine waits for what an attempt came to: by now it may stand in the log, or be withdrawn.

@@ -26,6 +26,70 @@ pub(crate) enum Fault {
     LostWordTold,
     /// No snapshot is written.
     NoSnapshot,
+    /// An append that another came before is sent again after that, as it is.
+    SentAgain,
+    /// A snapshot does not hold the epoch of the newest claim.
+    EpochNotSaved,
+    /// Parts in a log's head are not written again before a snapshot.
+    PartsLeft,
+    /// A request is accepted into a log in which another stands.
+    AcceptedTwice,
+    /// A large input stays in the memory of whoever accepts it.
+    InputInStore,
+    /// The start of a step that can be undone, or that somebody else completes, is not recorded.
+    StartUnrecorded,
+    /// Every step starts beside the append that releases it.
+    SinksSpeculated,
+    /// Ends are appended that the machine does not wait for.
+    EndsUnasked,
+    /// A start whose acceptance is not recorded is not called again after a take-over.
+    NotCalledAgain,
+    /// What must not be repeated is called again after a take-over.
+    OnceAgain,
+    /// Whoever holds the answer to such a call keeps it to itself once its claim is over.
+    AnswerDropped,
+    /// A call is made however long ago its start was recorded.
+    CallsLate,
+    /// A call is made within half a heartbeat, however long that is.
+    CallsWithinAnyHeartbeat,
+    /// An outcome is unknown as soon as somebody else takes over.
+    UnknownSoon,
+    /// Nothing is awaited before a request ends.
+    NothingAwaited,
+    /// Somebody else completes an attempt whose start is not recorded.
+    UnstartedEnds,
+    /// A heartbeat that is missing is a death, however the state answered.
+    Unsteady,
+    /// An append that is found after a lost connection counts.
+    FoundIsStored,
+    /// A settled request is claimed.
+    SettledClaimed,
+    /// What the log lost after it was closed is made into data that was dropped.
+    DataStaysClosed,
+    /// Who appended from outside wakes nobody.
+    NobodyWoken,
+    /// An append from outside that meets a conflict is sent again as it is.
+    StaleFold,
+    /// An end owes no word to anybody.
+    NothingOwed,
+    /// Word that its receiver refuses is sent again.
+    RefusalRetried,
+    /// A failed request is not kept.
+    NotKept,
+    /// What is closed takes a restart.
+    ClosedRestarted,
+    /// A request that took replicas down is driven beside others.
+    NeverAlone,
+    /// A request that takes replicas down is driven again and again.
+    NeverDead,
+    /// The answer to such a call is recorded at once or not at all.
+    ReportedOnce,
+    /// A state that is away uses up the tries of word to a parent.
+    StateUsesTries,
+    /// A sub-flow that nobody waits for runs on where the state did not answer at once.
+    UnawaitedRunsOn,
+    /// Word is delivered again though whoever delivered it died each time.
+    DeliveredForEver,
 }
 
 #[cfg(test)]

@@ -33,6 +33,7 @@ pub(crate) use frame::StepState;
 pub(crate) use given::Given;
 pub(crate) use holder::Holder;
 pub(crate) use snapshot::{RestoreError, step_in};
+pub(crate) use timers::HALF_HEARTBEAT_US;
 
 use std::collections::{BTreeSet, HashSet, VecDeque};
 use std::fmt;

@@ -52,6 +52,9 @@ pub enum ServeError {
         #[source]
         source: StateError,
     },
+    /// Settings that do not go together.
+    #[error("{0}")]
+    Settings(String),
     /// The HTTP client cannot be made.
     #[error("cannot make an HTTP client")]
     Client(#[from] reqwest::Error),
@@ -90,8 +93,12 @@ impl Server {
     /// for.
     ///
     /// # Errors
-    /// Two flows of one name; an address that cannot be had; a state that no waiting makes usable.
+    /// Settings that do not go together; two flows of one name; an address that cannot be had; a state
+    /// that no waiting makes usable.
     pub async fn bind(settings: Settings, flows: Vec<Flow>) -> Result<Self, ServeError> {
+        if let Some(conflict) = settings.conflict() {
+            return Err(ServeError::Settings(conflict));
+        }
         let address = settings.address();
         let listener = TcpListener::bind(address)
             .await

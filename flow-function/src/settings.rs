@@ -8,6 +8,8 @@ use std::time::Duration;
 use turlough_keeper::StateSettings;
 use turlough_sdk::{FunctionName, TenantId, parse_duration};
 
+use crate::fault::{Fault, planted};
+use crate::machine::HALF_HEARTBEAT_US;
 use crate::outside::HttpAllow;
 
 /// Most that `TURLOUGH_INLINE_BYTES_MAX` may be: an append of 512 KiB holds the last step's value and
@@ -154,6 +156,32 @@ impl Settings {
         <Defaults as clap::Parser>::parse_from(["flow-function"]).settings
     }
 
+    /// Within what time a call begins that must not be repeated, from when its start is sent: after that,
+    /// others may think that it never will.
+    pub(crate) fn call_within(&self) -> Duration {
+        let half = self.state.heartbeat / 2;
+        if planted(Fault::CallsWithinAnyHeartbeat) {
+            return half;
+        }
+        half.min(Duration::from_micros(HALF_HEARTBEAT_US))
+    }
+
+    /// Why these settings do not go together.
+    pub(crate) fn conflict(&self) -> Option<String> {
+        let (keep, max_age) = (self.keep_failed, self.state.max_age);
+        if keep > max_age / 2 {
+            return Some(format!(
+                "failed requests would be kept for {keep:?}, and their logs for {max_age:?}; lower TURLOUGH_KEEP_FAILED to half of that, or raise TURLOUGH_STATE_MAX_AGE"
+            ));
+        }
+        let (sync, within) = (self.state.sync_interval(), self.call_within());
+        (self.once_after_sync && sync > within / 2).then(|| {
+            format!(
+                "calls that must not be repeated would wait {sync:?} for the disk, and begin within {within:?} or not at all; lower TURLOUGH_STATE_SYNC to half of that, or leave out TURLOUGH_ONCE_AFTER_SYNC"
+            )
+        })
+    }
+
     /// Address and port to listen on.
     #[must_use]
     pub const fn address(&self) -> SocketAddr {
@@ -201,4 +229,33 @@ fn inline_bytes(text: &str) -> Result<usize, String> {
         ));
     }
     Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use turlough_statestore::Sync;
+
+    use super::*;
+
+    #[test]
+    fn who_keeps_failed_requests_longer_than_their_logs_is_refused() {
+        let mut settings = Settings::from_environment();
+        settings.state.max_age = Duration::from_secs(20 * 60);
+        assert_eq!(settings.conflict(), None);
+        settings.keep_failed = Duration::from_secs(11 * 60);
+        let conflict = settings.conflict().unwrap();
+        assert!(conflict.contains("kept for 660s"), "{conflict}");
+    }
+
+    #[test]
+    fn who_waits_for_the_disk_longer_than_a_call_may_is_refused() {
+        let mut settings = Settings::from_environment();
+        settings.once_after_sync = true;
+        assert_eq!(settings.conflict(), None);
+        settings.state.sync = Sync::Every(Duration::from_secs(120));
+        let conflict = settings.conflict().unwrap();
+        assert!(conflict.contains("wait 120s"), "{conflict}");
+        settings.once_after_sync = false;
+        assert_eq!(settings.conflict(), None);
+    }
 }

@@ -31,7 +31,7 @@ impl Driver {
     pub(super) fn speculate(&mut self, actions: &[Action]) {
         for action in actions {
             if let Action::Run(run) = action
-                && run.vertex().pure
+                && (run.vertex().pure || planted(Fault::SinksSpeculated))
             {
                 self.start(run.clone(), None, false);
             }
@@ -52,7 +52,7 @@ impl Driver {
             debug!(request = %self.request, %step, "attempt is left to the next driver");
         }
         let mut rest = self.running.hand_out();
-        if !is_held {
+        if !is_held || planted(Fault::AnswerDropped) {
             return;
         }
         let (shared, request) = (Arc::clone(&self.shared), self.request);
@@ -65,6 +65,12 @@ impl Driver {
             }
             drop(task);
         });
+    }
+
+    /// The claim is over: what is known of such calls may not have been stored, and is said from outside.
+    pub(super) fn leave(&mut self) {
+        self.outlive();
+        self.tell_known();
     }
 
     /// Where an append was stored this long after an end was heard, that is on the disk, and need not be
@@ -87,6 +93,9 @@ impl Driver {
     /// said once more, by whoever holds the request next.
     pub(super) fn tell_known(&mut self) {
         for known in std::mem::take(&mut self.known) {
+            if planted(Fault::AnswerDropped) {
+                continue;
+            }
             if let Attempted::Ended { parts, ended } = known.attempted {
                 let (shared, request) = (Arc::clone(&self.shared), self.request);
                 let task = shared.tasks.token();
@@ -164,7 +173,8 @@ impl Driver {
     fn call_by(&self, run: &Run) -> Option<Duration> {
         let vertex = run.vertex();
         let is_bound = !vertex.idempotent || vertex.compensate.is_some();
-        is_bound.then(|| self.sent + self.shared.settings.state.heartbeat / 2)
+        let is_bound = is_bound && !planted(Fault::CallsLate);
+        is_bound.then(|| self.sent + self.shared.settings.call_within())
     }
 
     /// Starts that were recorded too long ago, and whose calls were not made: they are recorded again.

@@ -20,6 +20,7 @@ use super::{DriveError, Driver, random};
 use crate::clock::{boot, now_us};
 use crate::data::RequestData;
 use crate::engine::parts;
+use crate::fault::{Fault, planted};
 use crate::machine::Execution;
 use crate::runner::Context;
 use crate::shared::Shared;
@@ -140,7 +141,8 @@ impl Driver {
         shared.learn_versions(request, &records).await?;
         let execution = shared.execution(request, &records)?;
         let asked = matches!(why, Why::LetGo | Why::Snapshot);
-        if execution.is_settled() || !asked && rests(&execution, last) {
+        let is_over = execution.is_settled() && !planted(Fault::SettledClaimed);
+        if is_over || !asked && rests(&execution, last) {
             return Ok(None);
         }
         let accepted = execution.accepted().cloned().ok_or(DriveError::Gone)?;
@@ -253,7 +255,7 @@ impl Beginning<'_> {
     ) -> Result<ValueRef, BeginError> {
         let envelope = input.envelope();
         let inline_bytes_max = self.shared.settings.inline_bytes_max;
-        if inline_bytes_max == 0 {
+        if inline_bytes_max == 0 || planted(Fault::InputInStore) {
             let key = format!("{{{}}}input", self.request);
             let store = &self.shared.store;
             return Ok(store.put(self.request, FIRST_EPOCH, &key, envelope.clone())?);
@@ -326,7 +328,8 @@ impl Beginning<'_> {
                 return Ok(());
             }
             let mut all = records.iter().flat_map(|record| &record.append.events);
-            if records.is_empty() || !all.all(|event| matches!(event, Event::Part { .. })) {
+            let is_alone = all.all(|event| matches!(event, Event::Part { .. }));
+            if records.is_empty() || !is_alone && !planted(Fault::AcceptedTwice) {
                 return Err(conflict);
             }
             let known = self.seq;

@@ -84,7 +84,7 @@ impl Driver {
 
     /// Whether the log may be claimed as it stands.
     pub(super) async fn may_claim(&self, condemned: Option<AppendId>) -> Result<(), DriveError> {
-        if self.execution.is_settled() {
+        if self.execution.is_settled() && !planted(Fault::SettledClaimed) {
             return Err(DriveError::Gone);
         }
         match self.execution.holder() {
@@ -156,6 +156,9 @@ impl Driver {
                 Err(StateError::Conflict { .. }) if planted(Fault::ConflictIgnored) => {
                     return Ok(true);
                 }
+                Err(StateError::Conflict { last, .. }) if planted(Fault::SentAgain) => {
+                    self.seq = last;
+                }
                 Err(StateError::Conflict { .. }) => return self.look_for(append).await,
                 Err(error) if error.is_of_the_state() => {
                     self.shared.note(&error);
@@ -181,7 +184,7 @@ impl Driver {
         let is_own = |record: &&Record| record.append.envelope.id == append.envelope.id;
         let own = records.iter().find(is_own);
         if let Some(record) = own
-            && !cut_off
+            && (!cut_off || planted(Fault::FoundIsStored))
         {
             // What others appended after it is read when it is looked for.
             self.seq = record.seq;

@@ -21,6 +21,8 @@ use crate::shared::{Finished, Shared};
 const TRIES_MAX: u32 = 10;
 const WAIT_MIN: Duration = Duration::from_millis(500);
 const WAIT_MAX: Duration = Duration::from_secs(60);
+/// How long to wait before a parent is told again whose log could not be asked: that is no try.
+const AWAY_WAIT: Duration = Duration::from_secs(1);
 /// How long a receiver may take.
 const ANSWER_WAIT_MAX: Duration = Duration::from_secs(30);
 
@@ -31,6 +33,7 @@ impl Driver {
     pub(super) async fn deliver_all(&mut self, finished: &Finished) -> Result<(), DriveError> {
         let take_overs = self.execution.take_overs();
         if take_overs >= TAKE_OVERS_DEAD
+            && !planted(Fault::DeliveredForEver)
             && let Some(first) = self.execution.owed().first()
         {
             let (id, why) = (first.id, format!("{take_overs} replicas that sent it died"));
@@ -104,12 +107,18 @@ async fn send(
     delivery: &Delivery,
     finished: &Finished,
 ) -> Option<String> {
-    let mut wait = WAIT_MIN;
-    for left in (0..TRIES_MAX).rev() {
+    let (mut wait, mut left) = (WAIT_MIN, TRIES_MAX);
+    loop {
         let sent = match &delivery.to {
             Recipient::Parent(parent) => match shared.tell_parent(parent, finished).await {
                 Ok(()) => return None,
                 Err(error @ ControlError::TooLarge { .. }) => return Some(error.to_string()),
+                Err(ControlError::Log(_, error))
+                    if error.passes() && !planted(Fault::StateUsesTries) =>
+                {
+                    tokio::time::sleep(AWAY_WAIT).await;
+                    continue;
+                }
                 Err(error) => error.to_string(),
             },
             Recipient::Url(url) => match post(shared, url, about, delivery.id, finished).await {
@@ -118,6 +127,7 @@ async fn send(
                 Posted::Again(why) => why,
             },
         };
+        left -= 1;
         if left == 0 {
             return Some(sent);
         }
@@ -125,7 +135,6 @@ async fn send(
         tokio::time::sleep(wait.mul_f64(0.5 + 0.5 * jitter)).await;
         wait = (wait * 2).min(WAIT_MAX);
     }
-    None
 }
 
 enum Posted {

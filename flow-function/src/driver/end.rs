@@ -86,7 +86,8 @@ impl Driver {
         let urls = urls.map(|callback| Recipient::Url(callback.url.clone()));
         let parent = accepted.parent.clone().map(Recipient::Parent);
         let to = |to| Delivery { id: random(), to };
-        parent.into_iter().chain(urls).map(to).collect()
+        let owed = parent.into_iter().chain(urls).map(to);
+        owed.filter(|_| !planted(Fault::NothingOwed)).collect()
     }
 
     /// Whether a request that ended so can be restarted for a while. That of a sub-flow is run anew by
@@ -97,6 +98,7 @@ impl Driver {
             && !settings.keep_failed.is_zero()
             && self.context.accepted.parent.is_none()
             && !self.shared.draining.is_cancelled()
+            && !planted(Fault::NotKept)
     }
 
     /// After the end is stored: callers are told, what is owed is delivered, then the request is kept
@@ -151,7 +153,9 @@ impl Driver {
             return Ok(Some(Rest::Over));
         }
         // The log lost its end, which comes once more, with data that is made anew.
-        self.renew_context().await?;
+        if !planted(Fault::DataStaysClosed) {
+            self.renew_context().await?;
+        }
         Ok(None)
     }
 
@@ -187,7 +191,7 @@ impl Driver {
     /// The last resort, where driving came to nothing: the request fails, and lets go of what it
     /// holds. With this log there is no other replica that could take it over.
     pub(super) async fn give_up(&mut self, why: &str) {
-        self.running.stop_all();
+        self.outlive();
         let outcome = failure(why);
         if let Err(error) = self.record_failure(&outcome).await {
             let request = self.request;

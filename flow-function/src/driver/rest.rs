@@ -51,7 +51,7 @@ impl Driver {
     pub(super) async fn wait(&mut self) -> Result<Vec<Attempted>, DriveError> {
         let mut attempted = Vec::new();
         loop {
-            let mut due_us = self.due_us();
+            let mut due_us = self.due_us().min(self.snapshot_due_us());
             if self.lingers_until_us > 0 {
                 due_us = due_us.min(self.lingers_until_us);
             }
@@ -66,7 +66,8 @@ impl Driver {
                     if self.lingers_until_us > 0 && self.lingers_until_us <= now_us() {
                         break;
                     }
-                    if self.execution.wake_at_us().is_some_and(|due_us| due_us <= now_us()) {
+                    let wake_us = self.execution.wake_at_us().unwrap_or(u64::MAX);
+                    if wake_us.min(self.snapshot_due_us()) <= now_us() {
                         break;
                     }
                 }

@@ -138,11 +138,6 @@ impl Running {
         Some(attempt.marks)
     }
 
-    pub(super) fn stop_all(&mut self) {
-        self.tasks.abort_all();
-        stop_here(&mut self.here);
-    }
-
     /// Stops what can be done again, and names it.
     pub(super) fn stop_repeatable(&mut self) -> Vec<StepPath> {
         let mut stopped = Vec::new();

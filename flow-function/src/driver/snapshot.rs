@@ -41,10 +41,8 @@ pub(super) fn newest_us(records: &[Record]) -> u64 {
 impl Driver {
     /// Writes a snapshot where one is due. Where somebody else appends meanwhile, it stays due.
     pub(super) async fn keep_head(&mut self) -> Result<(), DriveError> {
-        let age_us = u64::try_from(self.shared.settings.state.max_age.as_micros() / 2);
-        let due_us = self.snapshot_us.saturating_add(age_us.unwrap_or(u64::MAX));
         let asked = self.asked == Some(Why::Snapshot);
-        let is_due = asked || now_us() >= due_us;
+        let is_due = asked || now_us() >= self.snapshot_due_us();
         if !is_due || self.execution.is_ended() || planted(Fault::NoSnapshot) {
             return Ok(());
         }
@@ -56,12 +54,24 @@ impl Driver {
         Ok(())
     }
 
+    /// When the next one is due, Unix time in µs.
+    pub(super) fn snapshot_due_us(&self) -> u64 {
+        if planted(Fault::NoSnapshot) {
+            return u64::MAX;
+        }
+        let age_us = u64::try_from(self.shared.settings.state.max_age.as_micros() / 2);
+        self.snapshot_us.saturating_add(age_us.unwrap_or(u64::MAX))
+    }
+
     async fn write_snapshot(&mut self) -> Result<bool, DriveError> {
         let mut moved = Vec::new();
         for at in self.execution.parts() {
             let ValueRef::Parts { upload, .. } = &at else {
                 continue;
             };
+            if planted(Fault::PartsLeft) {
+                continue;
+            }
             let value = match self.context.data.load(&at) {
                 Ok(value) => value,
                 Err(error) => {
@@ -84,6 +94,7 @@ impl Driver {
         let (of, last) = (self.seq, self.execution.last());
         let (Some(last), Ok(state)) = (last, self.execution.snapshot(of)) else {
             warn!(request = %self.request, "state cannot be written down");
+            self.snapshot_us = now_us();
             return Ok(true);
         };
         let state = Bytes::from(state);

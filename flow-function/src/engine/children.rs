@@ -16,7 +16,7 @@ use super::{Call, Control, ControlError, Engine, StartError, Started, keyed};
 use crate::fault::{Fault, planted};
 use crate::shared::{Finished, Shared};
 
-/// How long to wait before a sub-flow is begun again that the state did not take.
+/// How long to wait before a sub-flow is begun, looked at or cancelled again where the state did not answer.
 const AGAIN: Duration = Duration::from_millis(500);
 /// Flows that stand in one another, at most.
 const FLOW_DEPTH_MAX: u32 = 16;
@@ -135,10 +135,20 @@ impl Shared {
         let engine = Engine {
             shared: Arc::clone(self),
         };
-        match engine.control(child, Control::Cancel, None).await {
-            // One that has ended, or never began, needs nothing.
-            Ok(()) | Err(ControlError::Refused { .. } | ControlError::Unknown(_)) => {}
-            Err(error) => warn!(request = %child, %error, "sub-flow could not be cancelled"),
+        loop {
+            match engine.control(child, Control::Cancel, None).await {
+                // One that has ended, or never began, needs nothing.
+                Ok(()) | Err(ControlError::Refused { .. } | ControlError::Unknown(_)) => return,
+                Err(ControlError::Log(_, error))
+                    if error.passes() && !planted(Fault::UnawaitedRunsOn) =>
+                {
+                    warn!(request = %child, %error, "sub-flow was not cancelled yet; it is tried again");
+                    tokio::time::sleep(AGAIN).await;
+                }
+                Err(error) => {
+                    return warn!(request = %child, %error, "sub-flow could not be cancelled");
+                }
+            }
         }
     }
 
@@ -151,21 +161,30 @@ impl Shared {
 
     /// Whether an attempt is still waited for.
     async fn awaits(&self, parent: &Parent) -> bool {
-        let mut turn = self.folds.turn(parent.request).await;
-        let kept = turn.take();
-        match self.fold_on(parent.request, kept).await {
-            Ok(fold) => {
-                let execution = &fold.execution;
-                let awaits = execution.generation() == parent.generation
-                    && execution.awaits(&parent.step, parent.attempt);
-                self.folds.keep(&mut turn, fold);
-                awaits
-            }
-            Err(ControlError::Unknown(_)) => false,
-            Err(error) => {
-                // Its own timeout ends it at the latest.
-                warn!(request = %parent.request, %error, "parent of a sub-flow could not be read");
-                true
+        loop {
+            let mut turn = self.folds.turn(parent.request).await;
+            let kept = turn.take();
+            match self.fold_on(parent.request, kept).await {
+                Ok(fold) => {
+                    let execution = &fold.execution;
+                    let awaits = execution.generation() == parent.generation
+                        && execution.awaits(&parent.step, parent.attempt);
+                    self.folds.keep(&mut turn, fold);
+                    return awaits;
+                }
+                Err(ControlError::Unknown(_)) => return false,
+                Err(ControlError::Log(_, error))
+                    if error.passes() && !planted(Fault::UnawaitedRunsOn) =>
+                {
+                    drop(turn);
+                    warn!(request = %parent.request, %error, "parent of a sub-flow was not read yet");
+                    tokio::time::sleep(AGAIN).await;
+                }
+                Err(error) => {
+                    // Its own timeout ends it at the latest.
+                    warn!(request = %parent.request, %error, "parent of a sub-flow could not be read");
+                    return true;
+                }
             }
         }
     }
@@ -223,6 +242,7 @@ impl Shared {
         let told = self.complete_step(parent.request, at, before, end).await;
         match told {
             // One that went on, ended or is gone needs no word any more.
+            told if planted(Fault::RefusalRetried) => told,
             Err(ControlError::Refused { .. } | ControlError::Unknown(_)) => Ok(()),
             told => told,
         }

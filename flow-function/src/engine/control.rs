@@ -13,6 +13,7 @@ use uuid::Uuid;
 use super::{Engine, FoldError};
 use crate::clock::now_us;
 use crate::driver::parts_of;
+use crate::fault::{Fault, planted};
 use crate::machine::{Execution, Holder, Refusal};
 use crate::shared::Shared;
 
@@ -23,6 +24,8 @@ const EXTERNAL_TRIES_MAX: usize = 100;
 /// waits meanwhile.
 const UNANSWERED_TRIES_MAX: usize = 5;
 const AGAIN: Duration = Duration::from_millis(200);
+/// The wait before the end of a call is told again that the state did not take: nobody else knows it.
+const REPORT_AGAIN: Duration = Duration::from_secs(1);
 
 /// What may be asked of a request.
 #[derive(Debug, Clone)]
@@ -221,13 +224,22 @@ impl Shared {
     ) {
         let step = ended.step.clone();
         let make = |_: &Execution| Event::StepEnded(ended.clone());
-        match self.append_external(request, None, parts, make).await {
-            Ok(holder) => self.follow_up(request, holder, false).await,
-            Err(ControlError::Refused { .. } | ControlError::Unknown(_)) => {
-                info!(%request, %step, "end of a call came too late to count");
-            }
-            Err(error) => {
-                warn!(%request, %step, %error, "end of a call could not be recorded");
+        loop {
+            let parts = parts.clone();
+            match self.append_external(request, None, parts, make).await {
+                Ok(holder) => return self.follow_up(request, holder, false).await,
+                Err(ControlError::Refused { .. } | ControlError::Unknown(_)) => {
+                    return info!(%request, %step, "end of a call came too late to count");
+                }
+                Err(ControlError::Log(_, error))
+                    if error.passes() && !planted(Fault::ReportedOnce) =>
+                {
+                    warn!(%request, %step, %error, "end of a call was not recorded yet; it is tried again");
+                    tokio::time::sleep(REPORT_AGAIN).await;
+                }
+                Err(error) => {
+                    return warn!(%request, %step, %error, "end of a call could not be recorded");
+                }
             }
         }
     }
@@ -236,6 +248,7 @@ impl Shared {
     /// replica or one that has room. What must end needs none.
     async fn follow_up(self: &Arc<Self>, request: RequestId, holder: Option<Holder>, urgent: bool) {
         match holder {
+            _ if planted(Fault::NobodyWoken) => {}
             Some(holder) if holder.replica != self.replica && self.state.is_shared => {
                 self.poke_other(holder.replica, request).await;
             }
@@ -309,6 +322,10 @@ impl Shared {
                         return Ok(holder);
                     }
                     parts.next();
+                    kept = Some(fold);
+                }
+                Err(StateError::Conflict { last, .. }) if planted(Fault::StaleFold) => {
+                    fold.seq = last;
                     kept = Some(fold);
                 }
                 Err(StateError::Conflict { .. }) if tries < EXTERNAL_TRIES_MAX => {

@@ -14,6 +14,7 @@ use super::FoldError;
 use super::alone::TAKE_OVERS_ALONE;
 use crate::desk::Woken;
 use crate::driver::{Begin, BeginError, DriveError, Driver, Rest};
+use crate::fault::{Fault, planted};
 use crate::machine::RestoreError;
 use crate::shared::{Permit, Shared};
 
@@ -130,7 +131,9 @@ impl Shared {
             self.open.fetch_add(1, Ordering::Relaxed);
         }
         let error = match resumed {
-            Ok(Some(driver)) if driver.take_overs() >= TAKE_OVERS_ALONE => {
+            Ok(Some(driver))
+                if driver.take_overs() >= TAKE_OVERS_ALONE && !planted(Fault::NeverAlone) =>
+            {
                 let alone = self.be_alone(request, driver.take_overs()).await;
                 self.drive(driver, permit).await;
                 return drop(alone);

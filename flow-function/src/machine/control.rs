@@ -11,6 +11,7 @@ use super::frame::State;
 use super::mutation::{Mutation, planted};
 use super::timers::SIGNALS_MAX;
 use super::{Execution, Phase, Slot};
+use crate::fault::{self, Fault};
 
 /// Why a request does not take what was asked of it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -98,6 +99,7 @@ impl Execution {
             Phase::Ended {
                 restartable: false, ..
             } => return Err(Refusal::Succeeded),
+            Phase::Closing if fault::planted(Fault::ClosedRestarted) => {}
             Phase::Closing | Phase::Settled => return Err(Refusal::Closed),
             _ => return Err(Refusal::Running),
         }

@@ -13,6 +13,7 @@ use super::mutation::{Mutation, planted};
 use super::steps::{first_stage, jitter, part};
 use super::timers::after;
 use super::{Consequence, Execution, Slot};
+use crate::fault::{self, Fault};
 
 impl Execution {
     pub(super) fn step_ended(&mut self, ended: &StepEnded, kind: Kind) {
@@ -60,7 +61,7 @@ impl Execution {
                 attempt.is_some_and(|attempt| attempt.begun != Begun::No)
             }
         };
-        kind == Kind::External && begun
+        kind == Kind::External && (begun || fault::planted(Fault::UnstartedEnds))
     }
 
     /// Whether somebody else may complete this attempt now.

@@ -23,6 +23,7 @@ use turlough_statestore::{Event, Record, Seq};
 
 use super::mutation::{Mutation, planted};
 use super::{Execution, Versions};
+use crate::fault::{self, Fault};
 use saved::{FORMAT, Header, Saved};
 
 /// Why a machine was not read from a snapshot, or from a log.
@@ -50,7 +51,11 @@ impl Execution {
         } else {
             of
         };
-        rmp_serde::to_vec_named(&self.save(of)).map_err(broken)
+        let mut saved = self.save(of);
+        if fault::planted(Fault::EpochNotSaved) {
+            saved.epoch = 0;
+        }
+        rmp_serde::to_vec_named(&saved).map_err(broken)
     }
 
     /// The machine that a snapshot was made of, and the place that it is the fold of: every event after

@@ -10,6 +10,7 @@ use super::frame::{Attempt, Begun, FrameIx, Stage, State};
 use super::mutation::{Mutation, planted};
 use super::timers::{after, micros};
 use super::{Consequence, Execution, Phase, ROOM_KEPT, Slot};
+use crate::fault::{self, Fault};
 
 impl Execution {
     /// Whether nodes that become ready open.
@@ -164,7 +165,8 @@ impl Execution {
         let told_before = match attempt.begun {
             Begun::Started(at) => {
                 let once = is_once(vertex, attempt.stage) && !planted(Mutation::OnceAgain);
-                at < self.epoch && once
+                let once = once && !fault::planted(Fault::OnceAgain);
+                at < self.epoch && (once || fault::planted(Fault::NotCalledAgain))
             }
             Begun::Called => true,
             Begun::No => false,
@@ -333,7 +335,9 @@ pub(super) fn part(vertex: &Vertex, stage: Stage) -> &Vertex {
 
 /// Whether the start of a stage is recorded before its call.
 pub(super) fn commits_start(vertex: &Vertex, stage: Stage) -> bool {
-    matches!(stage, Stage::Run | Stage::Fallback) && part(vertex, stage).commits_start()
+    matches!(stage, Stage::Run | Stage::Fallback)
+        && part(vertex, stage).commits_start()
+        && !fault::planted(Fault::StartUnrecorded)
 }
 
 /// Whether a stage must not be repeated.

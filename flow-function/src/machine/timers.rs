@@ -13,6 +13,7 @@ use super::given::Given;
 use super::mutation::{Mutation, planted};
 use super::steps::{is_once, limit_us};
 use super::{Execution, HashMap, Phase, Slot};
+use crate::fault::{self, Fault};
 
 /// Half of a heartbeat's lifetime: how long a driver that was stopped may still make a call that it
 /// has recorded.
@@ -239,6 +240,7 @@ impl Execution {
     fn taken_over(&mut self, step: &StepPath) -> bool {
         let (now_us, bound_us) = (self.now_us, self.bound_us());
         let unknown_us = |limit_us: u64| match limit_us {
+            _ if fault::planted(Fault::UnknownSoon) => now_us,
             0 => bound_us.max(now_us.saturating_add(HALF_HEARTBEAT_US)),
             limit_us => now_us
                 .saturating_add(HALF_HEARTBEAT_US)
@@ -290,7 +292,7 @@ impl Execution {
             attempt.due_us = unknown_us(limit_us);
             self.timers.insert((attempt.due_us, step.clone()));
         }
-        !once || planted(Mutation::OnceAgain)
+        !once || planted(Mutation::OnceAgain) || fault::planted(Fault::OnceAgain)
     }
 }
 

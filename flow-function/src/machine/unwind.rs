@@ -13,6 +13,7 @@ use super::given::Given;
 use super::mutation::{Mutation, planted};
 use super::timers::after;
 use super::{Execution, Phase, Slot, Stray};
+use crate::fault::{self, Fault};
 
 #[derive(Debug, Clone)]
 pub(super) struct Unwinding {
@@ -64,7 +65,9 @@ impl Execution {
             // Others are awaited to their end or timeout: where nothing else bounds it, the
             // unwinding does.
             if let Slot::Node(ix, node) = slot
-                && (!self.must_end(ix, node) || planted(Mutation::NothingAwaited))
+                && (!self.must_end(ix, node)
+                    || planted(Mutation::NothingAwaited)
+                    || fault::planted(Fault::NothingAwaited))
             {
                 self.let_go(path, ix, node);
             }

@@ -413,6 +413,23 @@ async fn an_endpoint_is_sent_texts_and_no_error_tells_a_secret() {
 }
 
 #[tokio::test]
+async fn s8_a_call_is_keyed_by_its_input_and_not_by_its_attempt() {
+    let (url, seen) = endpoint().await;
+    let bench = bench(&format!("{{ http: \"{url}/x\", idempotent: true }}"));
+    let mut keys = Vec::new();
+    for (attempt, input) in [(1, "1"), (2, "1"), (3, "2")] {
+        let run = bench.attempt(Work::Operation, vec![("input", given(input))]);
+        let run = Box::new(Run { attempt, ..*run });
+        super::run(Arc::clone(&bench.context), run, None).await;
+        let (_, headers, _) = seen.last();
+        assert_eq!(headers["x-turlough-attempt"], attempt.to_string());
+        keys.push(headers["x-turlough-idempotency-key"].clone());
+    }
+    assert_eq!(keys[0], keys[1]);
+    assert_ne!(keys[0], keys[2]);
+}
+
+#[tokio::test]
 async fn a_failure_says_whether_the_call_was_made() {
     let (url, _) = endpoint().await;
     let refused = {

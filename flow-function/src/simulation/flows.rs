@@ -21,10 +21,15 @@ pub(super) enum Kind {
     Parent,
     Large,
     Long,
+    /// Those of scenarios alone.
+    Polls,
+    Pays,
+    Both,
+    Guess,
 }
 
 impl Kind {
-    /// All but the last take a minute at most.
+    /// What is drawn from. All but the last take a minute at most.
     pub(super) const ALL: [Self; 11] = [
         Self::Chain,
         Self::Join,
@@ -52,13 +57,17 @@ impl Kind {
             Self::Parent => "parent",
             Self::Large => "large",
             Self::Long => "long",
+            Self::Polls => "polls",
+            Self::Pays => "pays",
+            Self::Both => "both",
+            Self::Guess => "guess",
         }
     }
 
     /// What a request with a number gives; none where it has to fail.
     pub(super) const fn gives(self, n: u64) -> Option<u64> {
         match self {
-            Self::Join => Some(2 * n),
+            Self::Join | Self::Both => Some(2 * n),
             Self::Each => Some(5 * n),
             Self::Saga => None,
             Self::Large => Some(LARGE as u64 + n),
@@ -83,10 +92,14 @@ pub(super) fn all(functions: &Arc<Functions>) -> Vec<Flow> {
         nap("nap", &f, Duration::from_secs(8)),
         nap("long", &f, LONG),
         asks(&f),
-        once(&f),
+        once("once", &f, Duration::from_secs(4)),
+        once("pays", &f, Duration::from_secs(100)),
         saga(&f),
         parent(),
         large(&f),
+        polls(&f),
+        both(&f),
+        guess(&f),
     ]
 }
 
@@ -174,13 +187,13 @@ fn asks(f: &Calls) -> Flow {
     built(flow.output(&c).build())
 }
 
-fn once(f: &Calls) -> Flow {
-    let flow = Flow::builder("once");
+fn once(name: &str, f: &Calls, timeout: Duration) -> Flow {
+    let flow = Flow::builder(name);
     let n = flow.input::<u64>();
     let pay = flow
         .map("pay", &n, f.of("pay", 2_000))
         .at_most_once()
-        .timeout(Duration::from_secs(4));
+        .timeout(timeout);
     let c = flow.map("c", &pay, f.of("c", 20));
     built(flow.output(&c).build())
 }
@@ -223,4 +236,56 @@ fn large(f: &Calls) -> Flow {
         async |(text, size): (String, u64)| Ok::<_, StepError>(text.len().max(size as usize)),
     );
     built(flow.output(&more).build())
+}
+
+/// It looks again every one and a half seconds, sixty times, and is never let go of meanwhile.
+fn polls(f: &Calls) -> Flow {
+    let flow = Flow::builder("polls");
+    let n = flow.input::<u64>();
+    let begin = flow.map("begin", &n, async |n: u64| Ok::<_, StepError>((0_u64, n)));
+    let look = f.of("a", 20);
+    let last = flow.repeat_while("looks", &begin, ".[0] < 60", 100, |body, at| {
+        let seen = body.map("look", at, move |(looks, n): (u64, u64)| {
+            let called = look(n);
+            async move { Ok::<_, StepError>((looks + 1, called.await?)) }
+        });
+        body.wait("pause", &seen, Duration::from_millis(1_500))
+    });
+    let n = flow.map("n", &last, async |(_, n): (u64, u64)| Ok::<_, StepError>(n));
+    built(flow.output(&n).build())
+}
+
+/// A payment beside a step that fails, but for its second call.
+fn both(f: &Calls) -> Flow {
+    let flow = Flow::builder("both").timeout(Duration::from_secs(40));
+    let n = flow.input::<u64>();
+    let pay = flow
+        .map("pay", &n, f.of("pay", 20))
+        .at_most_once()
+        .timeout(Duration::from_secs(100));
+    let functions = Arc::clone(&f.0);
+    let fails = flow.map("fails", &n, move |n: u64| {
+        let functions = Arc::clone(&functions);
+        async move {
+            let answer = Arc::clone(&functions).call("fails", n, 20).await?;
+            match functions.calls("fails", n) {
+                1 => Err(StepError::permanent("as it must, once")),
+                _ => Ok(answer),
+            }
+        }
+    });
+    let sum = flow.map("sum", (&pay, &fails), async |(a, b): (u64, u64)| {
+        Ok::<_, StepError>(a + b)
+    });
+    built(flow.output(&sum).build())
+}
+
+/// What may be called ahead of the log stands between two steps that may not.
+fn guess(f: &Calls) -> Flow {
+    let flow = Flow::builder("guess");
+    let n = flow.input::<u64>();
+    let a = flow.map("a", &n, f.of("a", 20));
+    let p = flow.map("p", &a, f.of("p", 20)).pure();
+    let c = flow.map("c", &p, f.of("c", 20));
+    built(flow.output(&c).build())
 }

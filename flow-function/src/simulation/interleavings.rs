@@ -1,7 +1,18 @@
 //! Interleavings that broke an earlier draft of the protocol, forced one by one. Each test fails where
 //! the rule that it is for is not kept; `docs/protocol.md` has both.
 
+mod acts;
+mod calls;
+mod crashes;
+mod ends;
+mod inputs;
+mod payments;
+mod rivals;
+mod sleeps;
+mod snapshots;
+mod speculation;
 mod starts;
+mod unawaited;
 
 use turlough_sdk::{RequestId, Value};
 use turlough_statestore::{Append, Event, Sync};
