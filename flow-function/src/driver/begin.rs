@@ -19,6 +19,7 @@ use super::{DriveError, Driver, random};
 use crate::clock::{boot, now_us};
 use crate::data::RequestData;
 use crate::engine::parts;
+use crate::fault::{Fault, planted};
 use crate::machine::Execution;
 use crate::runner::Context;
 use crate::shared::Shared;
@@ -65,6 +66,8 @@ struct Beginning<'a> {
     shared: &'a Arc<Shared>,
     request: RequestId,
     deadline_us: u64,
+    /// The connection on which it was last seen to be as it is known here.
+    era: u64,
     seq: Seq,
     after: Option<AppendId>,
     appends: Vec<Append>,
@@ -88,6 +91,7 @@ impl Driver {
             shared,
             request,
             deadline_us: accepted.deadline_us,
+            era,
             seq: Seq::START,
             after: None,
             appends: Vec::new(),
@@ -264,6 +268,42 @@ impl Beginning<'_> {
         Ok(at)
     }
 
+    /// Whether what was appended up to now still stands, after a connection was lost.
+    async fn stands(&mut self) -> Result<(), StateError> {
+        let era = self.shared.state.link.borrow().era;
+        if era == self.era || self.appends.is_empty() || planted(Fault::PartsForgotten) {
+            return Ok(());
+        }
+        let records = self.read().await?;
+        let ids: HashSet<_> = records.iter().map(|r| r.append.envelope.id).collect();
+        if self
+            .appends
+            .iter()
+            .all(|append| ids.contains(&append.envelope.id))
+        {
+            self.era = era;
+            return Ok(());
+        }
+        Err(StateError::Unavailable {
+            attempted: format!("parts of the input of request {}", self.request),
+            reason: "the log lost them; ask again".to_owned(),
+        })
+    }
+
+    /// Reads the log, as soon as it answers.
+    async fn read(&self) -> Result<Vec<Record>, StateError> {
+        let mut wait = AGAIN_MIN;
+        loop {
+            match self.shared.log.read(self.request, Seq::START).await {
+                Err(error) if error.passes() => {
+                    tokio::time::sleep(wait).await;
+                    wait = (wait * 2).min(AGAIN_MAX);
+                }
+                read => return read,
+            }
+        }
+    }
+
     /// One append. Where nobody answers it is tried again: under its own id it stands once. Where
     /// another with the same key writes its parts, it comes after them.
     async fn append(&mut self, epoch: u64, events: Vec<Event>) -> Result<(), StateError> {
@@ -271,6 +311,7 @@ impl Beginning<'_> {
         let mut wait = AGAIN_MIN;
         let id = AppendId(random());
         loop {
+            self.stands().await?;
             let envelope = Envelope {
                 id,
                 after: self.after,
@@ -301,8 +342,11 @@ impl Beginning<'_> {
                 }
                 Err(error) => return Err(error),
             };
-            let records = shared.log.read(request, Seq::START).await?;
-            if let Some(own) = records.iter().find(|r| r.append.envelope.id == id) {
+            let records = self.read().await?;
+            let is_own = |record: &&Record| record.append.envelope.id == id;
+            if let Some(own) = records.iter().find(is_own)
+                && !planted(Fault::OwnUnseen)
+            {
                 self.seq = own.seq;
                 self.after = Some(id);
                 self.appends.push(append);

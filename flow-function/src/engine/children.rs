@@ -221,7 +221,11 @@ impl Shared {
         let told = self.complete_step(parent.request, at, before, end).await;
         match told {
             // One that went on, ended or is gone needs no word any more.
-            Err(ControlError::Refused { .. } | ControlError::Unknown(_)) => Ok(()),
+            Err(ControlError::Refused { .. } | ControlError::Unknown(_))
+                if !planted(Fault::WordInsisted) =>
+            {
+                Ok(())
+            }
             told => told,
         }
     }

@@ -13,6 +13,7 @@ use uuid::Uuid;
 use super::{Engine, FoldError};
 use crate::clock::now_us;
 use crate::driver::parts_of;
+use crate::fault::{Fault, planted};
 use crate::machine::{Execution, Holder, Refusal};
 use crate::shared::Shared;
 
@@ -268,14 +269,13 @@ impl Shared {
         let name = id.unwrap_or_else(|| AppendId(Uuid::new_v4().as_u128()));
         loop {
             let now = self.state.link.borrow().era;
-            if std::mem::replace(&mut era, now) != now {
+            if std::mem::replace(&mut era, now) != now && !planted(Fault::PartsForgotten) {
                 // The log may have lost the parts that stood in it.
                 parts = before.iter().peekable();
                 tries += 1;
             }
-            if (id.is_some() || tries > 0)
-                && let Some(holder) = self.holder_where_stands(request, name).await?
-            {
+            let looks = (id.is_some() || tries > 0) && !planted(Fault::OwnUnseen);
+            if looks && let Some(holder) = self.holder_where_stands(request, name).await? {
                 return Ok(holder);
             }
             let mut fold = self.fold_on(request, kept.take()).await?;

@@ -16,6 +16,7 @@ use turlough_statestore::{
 
 use super::is_open;
 use crate::clock::now_us;
+use crate::fault::{Fault, planted};
 use crate::machine::Holder;
 use crate::shared::Shared;
 
@@ -46,7 +47,9 @@ impl Shared {
         let attended = self.attending.get_or_try_init(|| async {
             let channel = Channel::Replica(self.replica);
             let listener = self.state.bus.listen(channel).await?;
-            self.beat(true).await?;
+            if !planted(Fault::ClaimsUnheard) {
+                self.beat(true).await?;
+            }
             self.learn_flows().await?;
             self.keeper().await?;
             self.spawn_until_closing(Arc::clone(self).beat_on());
@@ -224,18 +227,25 @@ impl Shared {
         condemned: Option<AppendId>,
     ) -> Result<bool, StateError> {
         // What this replica holds and does not drive, it may claim again.
-        if holder.replica == self.replica || !self.state.is_shared {
+        let is_own = holder.replica == self.replica && !planted(Fault::OwnClaimHeld);
+        if is_own || !self.state.is_shared {
             return Ok(true);
         }
-        if condemned == Some(holder.claim) {
+        let is_condemned = condemned == Some(holder.claim) && !planted(Fault::VerdictIgnored);
+        if is_condemned || condemned.is_some() && planted(Fault::VerdictForEver) {
             return Ok(true);
         }
-        if !self.steady.is_steady() {
+        if !self.may_judge() {
             return Ok(false);
         }
         let beat = self.state.replicas.get(&holder.replica.to_string()).await?;
         // Asked again after the answer, which may have been long in coming.
-        Ok(beat.is_none() && self.steady.is_steady())
+        Ok(beat.is_none() && self.may_judge())
+    }
+
+    /// Whether who has no heartbeat is dead, and not merely unheard.
+    fn may_judge(&self) -> bool {
+        self.steady.is_steady() || planted(Fault::DeadUnseen)
     }
 
     /// Sees to it that whoever waits here for the end of a request that another drives hears of it.
