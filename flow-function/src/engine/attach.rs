@@ -16,24 +16,28 @@ const ATTACH_TRIES_MAX: u32 = 100;
 const ATTACH_WAIT: Duration = Duration::from_millis(100);
 
 impl Shared {
-    /// The same request, once it stands in its log: whoever came first may still be recording it.
+    /// The same request, once it stands in its log: whoever came first may still be recording it here.
     pub(super) async fn attach_soon(
         self: &Arc<Self>,
         request: RequestId,
         input: &Value,
     ) -> Result<Started, StartError> {
         for _ in 0..ATTACH_TRIES_MAX {
+            let is_here = !self.desk.of_these(&[request]).is_empty();
             if let Some(found) = self.attach(request, input).await? {
                 return Ok(found);
             }
             if planted(Fault::FirstNotAwaited) {
                 return Err(StartError::Lost);
             }
+            if !is_here {
+                break;
+            }
             tokio::time::sleep(ATTACH_WAIT).await;
         }
         Err(StartError::Log(StateError::Unavailable {
             attempted: format!("start of request {request}"),
-            reason: "another with the same Idempotency-Key is being recorded".to_owned(),
+            reason: "another with the same Idempotency-Key was not recorded; ask again".to_owned(),
         }))
     }
 

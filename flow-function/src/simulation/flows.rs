@@ -21,10 +21,14 @@ pub(super) enum Kind {
     Parent,
     Large,
     Long,
+    /// Its sub-flow gives more than rides in an event.
+    Reads,
+    /// Its second step fails when it is first called.
+    Shaky,
 }
 
 impl Kind {
-    /// All but the last take a minute at most.
+    /// Those that campaigns draw from; all but the last take a minute at most.
     pub(super) const ALL: [Self; 11] = [
         Self::Chain,
         Self::Join,
@@ -52,6 +56,8 @@ impl Kind {
             Self::Parent => "parent",
             Self::Large => "large",
             Self::Long => "long",
+            Self::Reads => "reads",
+            Self::Shaky => "shaky",
         }
     }
 
@@ -61,7 +67,7 @@ impl Kind {
             Self::Join => Some(2 * n),
             Self::Each => Some(5 * n),
             Self::Saga => None,
-            Self::Large => Some(LARGE as u64 + n),
+            Self::Large | Self::Reads => Some(LARGE as u64 + n),
             _ => Some(n),
         }
     }
@@ -87,6 +93,10 @@ pub(super) fn all(functions: &Arc<Functions>) -> Vec<Flow> {
         saga(&f),
         parent(),
         large(&f),
+        text(&f),
+        reads(),
+        shaky(&f),
+        measure(&f),
     ]
 }
 
@@ -223,4 +233,64 @@ fn large(f: &Calls) -> Flow {
         async |(text, size): (String, u64)| Ok::<_, StepError>(text.len().max(size as usize)),
     );
     built(flow.output(&more).build())
+}
+
+/// A closure that calls `write`, and gives a text over the limit of what rides in an event.
+fn writes(f: &Calls) -> impl Fn(u64) -> Written + Send + Sync + 'static {
+    let write = f.of("write", 20);
+    move |n| {
+        let called = write(n);
+        Box::pin(async move { called.await.map(|n| "x".repeat(LARGE + n as usize)) })
+    }
+}
+
+type Written = std::pin::Pin<Box<dyn Future<Output = Result<String, StepError>> + Send>>;
+
+fn text(f: &Calls) -> Flow {
+    let flow = Flow::builder("text");
+    let n = flow.input::<u64>();
+    let text = flow.map("text", &n, writes(f));
+    built(flow.output(&text).build())
+}
+
+fn reads() -> Flow {
+    let flow = Flow::builder("reads");
+    let n = flow.input::<u64>();
+    let child = flow.subflow::<String, _>("child", &n, "text");
+    let size = flow.map("size", &child, size);
+    built(flow.output(&size).build())
+}
+
+fn shaky(f: &Calls) -> Flow {
+    let flow = Flow::builder("shaky");
+    let n = flow.input::<u64>();
+    let text = flow.map("text", &n, writes(f));
+    let (functions, shaky) = (Arc::clone(&f.0), f.of("shaky", 20));
+    let fails = flow.map("fails", (&text, &n), move |(_, n): (String, u64)| {
+        let (called, functions) = (shaky(n), Arc::clone(&functions));
+        async move {
+            let n = called.await?;
+            match functions.calls("shaky", n) {
+                1 => Err(StepError::permanent("as it does at first")),
+                _ => Ok(n),
+            }
+        }
+    });
+    built(flow.output(&fails).build())
+}
+
+fn measure(f: &Calls) -> Flow {
+    let flow = Flow::builder("measure");
+    let text = flow.input::<String>();
+    let measure = f.of("measure", 20);
+    let size = flow.map(
+        "size",
+        &text,
+        move |text: String| measure(text.len() as u64),
+    );
+    built(flow.output(&size).build())
+}
+
+async fn size(text: String) -> Result<u64, StepError> {
+    Ok(text.len() as u64)
 }

@@ -1,6 +1,11 @@
 //! Interleavings that broke an earlier draft of the protocol, forced one by one. Each test fails where
 //! the rule that it is for is not kept; `docs/protocol.md` has both.
 
+mod force;
+mod holders;
+mod notices;
+mod remade;
+mod results;
 mod starts;
 
 use turlough_sdk::{RequestId, Value};
