@@ -42,6 +42,10 @@ pub(crate) enum Fault {
     DeadUnseen,
     /// A replica claims before its heartbeat is written.
     ClaimsUnheard,
+    /// Who was cut off is heard of again when its next heartbeat is due.
+    BeatLate,
+    /// A hint for what somebody else holds comes to nothing.
+    HeldUnpoked,
     /// Parts that were stored once count as stored.
     PartsForgotten,
     /// A fold that was kept is asked though the log may have lost what it is of.

@@ -13,6 +13,7 @@ use turlough_statestore::{AppendId, Event, Hint, Seq, Why};
 use super::alone::TAKE_OVERS_ALONE;
 use crate::desk::Woken;
 use crate::driver::{Begin, BeginError, DriveError, Driver, Rest};
+use crate::fault::{Fault, planted};
 use crate::shared::{Permit, Shared};
 
 impl Shared {
@@ -140,7 +141,9 @@ impl Shared {
             None => {}
             Some(DriveError::Held(holder)) => {
                 debug!(%request, replica = %holder.replica, "request is driven elsewhere");
-                self.poke_other(holder.replica, request).await;
+                if !planted(Fault::HeldUnpoked) {
+                    self.poke_other(holder.replica, request).await;
+                }
             }
             Some(error) => warn!(%request, %error, "request cannot be driven here"),
         }

@@ -11,7 +11,7 @@ use tracing::{debug, warn};
 use turlough_keeper::KeeperError;
 use turlough_sdk::{ReplicaId, RequestId};
 use turlough_statestore::{
-    AppendId, Beat, Channel, Hint, Listener, Seq, StateError, Taken, Why, Word,
+    AppendId, Beat, Channel, Hint, Link, Listener, Seq, StateError, Taken, Why, Word,
 };
 
 use super::is_open;
@@ -102,9 +102,17 @@ impl Shared {
         Ok(())
     }
 
+    /// Writes heartbeats; at once where there is a new connection, since others may have missed some.
     async fn beat_on(self: Arc<Self>) {
+        let mut link = self.state.link.clone();
+        let mut era = link.borrow().era;
         loop {
-            tokio::time::sleep(self.settings.state.heartbeat / 4).await;
+            let is_new = |link: &Link| link.is_up && link.era != era && !planted(Fault::BeatLate);
+            tokio::select! {
+                () = tokio::time::sleep(self.settings.state.heartbeat / 4) => {}
+                Ok(_) = link.wait_for(is_new) => {}
+            }
+            era = link.borrow().era;
             let takes = !self.draining.is_cancelled();
             if let Err(error) = self.beat(takes).await {
                 warn!(%error, "heartbeat was not written");

@@ -57,6 +57,32 @@ fn i2_a_claim_that_its_holder_has_forgotten_is_claimed_again_when_it_is_poked() 
     );
 }
 
+/// C3: a hint for it comes to the other replica.
+fn forgotten_and_hinted_at() {
+    let mut world = cluster(|_| ());
+    let id = forgotten(&mut world);
+    let engine = world.hosts[1].engine().expect("a replica").clone();
+    let told = world.hosts[1].spawn(async move { engine.shared.wake_for(id, Why::Due, None) });
+    assert!(told.is_some());
+    within(&mut world, 5, "a claim", |world| {
+        claims(world, id).len() == 2
+    });
+    assert_eq!(claims(&world, id)[1].0, replica(&world, 0));
+    let asked = control(&world, 1, id, (go(1), None));
+    assert!(answer(&mut world, asked).is_ok());
+    ends_well(&mut world, Kind::Asks, 1);
+}
+
+#[test]
+fn c3_a_hint_for_what_another_holds_is_handed_to_it() {
+    forgotten_and_hinted_at();
+    fails_with(
+        Fault::HeldUnpoked,
+        "a claim did not come about",
+        forgotten_and_hinted_at,
+    );
+}
+
 /// C4: nobody pokes it, and it has no room: it tells the keeper that it does not drive the request.
 fn forgotten_and_asked() {
     let mut world = cluster(|settings| settings.capacity = 1);
@@ -151,6 +177,35 @@ fn c2_who_was_cut_off_itself_takes_nobody_for_dead() {
         "claims by who was cut off",
         all_were_away,
     );
+}
+
+/// C1: a replica that was cut off for longer than a heartbeat lasts is asked for something as soon as it
+/// is back.
+fn back_from_a_cut() {
+    for after_ms in (0..2_500).step_by(500) {
+        let mut world = cluster(|_| ());
+        world.functions.hold("b");
+        // It looks at heartbeats when none is due.
+        world.run_for(Duration::from_millis(1_250));
+        world.hosts[2].kill();
+        world.hosts[2] = world.keeper();
+        world.hosts[0].cut_until = Some(Duration::MAX);
+        world.run_for(Duration::from_millis(24_000 + after_ms));
+        world.hosts[0].cut_until = Some(world.now);
+        world.run_for(Duration::from_millis(50));
+        let id = ask(&world, 0, Kind::Chain, 1);
+        world.run_for(Duration::from_secs(5));
+        assert_eq!(world.functions.calls("b", 1), 1, "calls by one replica");
+        assert_eq!(claims(&world, id).len(), 1);
+        world.functions.let_go("b");
+        ends_well(&mut world, Kind::Chain, 1);
+    }
+}
+
+#[test]
+fn c1_a_replica_that_is_back_is_heard_before_it_is_taken_for_dead() {
+    back_from_a_cut();
+    fails_with(Fault::BeatLate, "calls by one replica", back_from_a_cut);
 }
 
 /// C1: a replica is killed, and back on its machine a second later.
