@@ -1,6 +1,7 @@
 //! The engine: which flows there are, which requests are open, and the way in.
 
 mod alone;
+mod attach;
 mod children;
 mod control;
 mod drive;
@@ -29,7 +30,7 @@ use tokio_util::task::TaskTracker;
 use turlough_datastore::MemoryStore;
 use turlough_sdk::{Digest, Flow, FlowName, ReplicaId, RequestId, Value};
 use turlough_statestore::event::{Accepted, Callback, Parent};
-use turlough_statestore::{Event, Seq, State, StateError, Steady};
+use turlough_statestore::{State, StateError, Steady};
 use uuid::Uuid;
 
 use crate::abandoned::Abandoned;
@@ -339,7 +340,7 @@ impl Shared {
             }),
             // Another with the same key came first.
             Err(BeginError::Log(StateError::Conflict { .. })) if keyed => {
-                self.attach(request, &input).await?.ok_or(StartError::Lost)
+                self.attach_soon(request, &input).await
             }
             Err(BeginError::Log(cause @ StateError::Unanswered { .. })) => {
                 Err(StartError::Unsure { request, cause })
@@ -374,34 +375,6 @@ impl Shared {
             deadline_us: at_us.saturating_add(timeout_us),
             at_us,
         }
-    }
-
-    /// The request that stands under an id, if its input is the same.
-    async fn attach(
-        self: &Arc<Self>,
-        request: RequestId,
-        input: &Value,
-    ) -> Result<Option<Started>, StartError> {
-        let records = self.log.read(request, Seq::START).await?;
-        let mut events = records.iter().flat_map(|record| &record.append.events);
-        let accepted = events.find_map(|event| match event {
-            Event::Accepted(accepted) => Some(accepted),
-            _ => None,
-        });
-        let Some(accepted) = accepted else {
-            return Ok(None);
-        };
-        let stands = self.value_in_log(request, &accepted.input, &records);
-        let same = stands.is_ok_and(|stands| stands == *input);
-        if !same {
-            return Err(StartError::KeyReused { request });
-        }
-        let finished = self.finished(request).await;
-        Ok(Some(Started {
-            request,
-            is_new: false,
-            finished,
-        }))
     }
 }
 

@@ -58,8 +58,6 @@ pub(crate) enum Fault {
     NothingAwaited,
     /// Somebody else completes an attempt whose start is not recorded.
     UnstartedEnds,
-    /// A heartbeat that is missing is a death, however the state answered.
-    Unsteady,
     /// An append that is found after a lost connection counts.
     FoundIsStored,
     /// A settled request is claimed.
@@ -90,6 +88,46 @@ pub(crate) enum Fault {
     UnawaitedRunsOn,
     /// Word is delivered again though whoever delivered it died each time.
     DeliveredForEver,
+    /// An append that was stored unheard is taken for another's.
+    OwnUnseen,
+    /// Who asks for a request that is being recorded is told that it was lost.
+    FirstNotAwaited,
+    /// After a lost connection the log is not read before what comes next.
+    NotReadAnew,
+    /// A claim that this replica holds without driving counts as one of somebody alive.
+    OwnClaimHeld,
+    /// What the keeper found out about a claimant does not count.
+    VerdictIgnored,
+    /// It counts for the claims that come after it, too.
+    VerdictForEver,
+    /// A heartbeat that is missing is a death, however long one was cut off oneself.
+    DeadUnseen,
+    /// A replica claims before its heartbeat is written.
+    ClaimsUnheard,
+    /// Who was cut off is heard of again when its next heartbeat is due.
+    BeatLate,
+    /// A hint for what somebody else holds comes to nothing.
+    HeldUnpoked,
+    /// Parts that were stored once count as stored.
+    PartsForgotten,
+    /// A fold that was kept is asked though the log may have lost what it is of.
+    FoldKept,
+    /// All values in parts have one name.
+    OneUpload,
+    /// A key of the store does not name its writer.
+    KeyWithoutNonce,
+    /// A result that does not fit its event is not kept.
+    ResultNotKept,
+    /// Word that is owed is left to whoever brought the end about.
+    WordOfAnother,
+    /// Data is dropped before a restart is excluded.
+    DroppedEarly,
+    /// An end counts for every attempt of its step.
+    EndOfAnyAttempt,
+    /// A step that is made again keeps the number of its attempt.
+    NumberKept,
+    /// A value that is lost counts as a failure of who needs it.
+    LostIsFailure,
 }
 
 #[cfg(test)]

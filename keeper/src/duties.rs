@@ -95,12 +95,12 @@ enum Say {
     Hint(Why),
     Poke(ReplicaId),
     Urge(ReplicaId),
-    /// Whoever holds it is being judged.
+    /// Whoever holds it was not seen alive yet, or is being judged.
     Nothing,
 }
 
 async fn perform(shared: &Arc<Shared>, work: Vec<Work>) {
-    let mut hints = Vec::new();
+    let (mut hints, mut later) = (Vec::new(), Vec::new());
     let mut questions: HashMap<ReplicaId, Vec<Work>> = HashMap::new();
     for work in work {
         if work.said > 0 && work.said % SAID_IN_VAIN == 0 && work.thing != Thing::Ask {
@@ -133,11 +133,23 @@ async fn perform(shared: &Arc<Shared>, work: Vec<Work>) {
                     hints.push((work, Why::Due));
                 }
             }
-            Say::Nothing => {}
+            Say::Nothing => later.push((work.request, work.thing)),
         }
     }
+    say_later(shared, later).await;
     ask::all(shared, questions).await;
     enqueue(shared, hints).await;
+}
+
+/// What was not said is due again after the grace.
+async fn say_later(shared: &Shared, what: Vec<(RequestId, Thing)>) {
+    if what.is_empty() {
+        return;
+    }
+    let later = move |index: &mut crate::index::Index| index.say_again(&what);
+    if let Err(error) = shared.index.call(later).await {
+        warn!(error = %chain(&error), "what was not said waits for its repetition");
+    }
 }
 
 fn say(shared: &Shared, work: &Work) -> Say {
@@ -221,13 +233,7 @@ async fn enqueue(shared: &Arc<Shared>, hints: Vec<(Work, Why)>) {
         %error,
         "work queue took no hints; they are sent again"
     );
-    if let Err(error) = shared
-        .index
-        .call(move |index| index.say_again(&failed))
-        .await
-    {
-        warn!(error = %chain(&error), "hints that were not taken wait for their repetition");
-    }
+    say_later(shared, failed).await;
 }
 
 async fn hint_to(shared: &Shared, function: &FunctionName, hint: &Hint) -> Result<(), StateError> {

@@ -10,6 +10,7 @@ use turlough_statestore::Event;
 
 use super::{DataError, Manifest, RequestData, Split};
 use crate::driver::parts_of;
+use crate::fault::{Fault, planted};
 
 /// Longest step path in a store key; a longer one is replaced by its hash.
 const PATH_BYTES_MAX: usize = 400;
@@ -94,7 +95,10 @@ impl RequestData {
 
     /// `{request}generation/step/attempt.epoch.nonce`: a late attempt never overwrites another.
     fn key(&self, step: &str, attempt: u32) -> String {
-        let nonce = uuid::Uuid::new_v4().as_u128() as u32;
+        let nonce = match planted(Fault::KeyWithoutNonce) {
+            true => 0,
+            false => uuid::Uuid::new_v4().as_u128() as u32,
+        };
         let (request, generation, epoch) = (self.request, self.generation, self.epoch);
         if step.len() > PATH_BYTES_MAX {
             let hash = Digest::of(step.as_bytes());

@@ -70,6 +70,8 @@ struct Beginning<'a> {
     shared: &'a Arc<Shared>,
     request: RequestId,
     deadline_us: u64,
+    /// The connection on which it was last seen to be as it is known here.
+    era: u64,
     seq: Seq,
     after: Option<AppendId>,
     appends: Vec<Append>,
@@ -95,6 +97,7 @@ impl Driver {
             shared,
             request,
             deadline_us: accepted.deadline_us,
+            era,
             seq: Seq::START,
             after: None,
             appends: Vec::new(),
@@ -273,6 +276,42 @@ impl Beginning<'_> {
         Ok(at)
     }
 
+    /// Whether what was appended up to now still stands, after a connection was lost.
+    async fn stands(&mut self) -> Result<(), StateError> {
+        let era = self.shared.state.link.borrow().era;
+        if era == self.era || self.appends.is_empty() || planted(Fault::PartsForgotten) {
+            return Ok(());
+        }
+        let records = self.read().await?;
+        let ids: HashSet<_> = records.iter().map(|r| r.append.envelope.id).collect();
+        if self
+            .appends
+            .iter()
+            .all(|append| ids.contains(&append.envelope.id))
+        {
+            self.era = era;
+            return Ok(());
+        }
+        Err(StateError::Unavailable {
+            attempted: format!("parts of the input of request {}", self.request),
+            reason: "the log lost them; ask again".to_owned(),
+        })
+    }
+
+    /// Reads the log, as soon as it answers within the time that is left.
+    async fn read(&self) -> Result<Vec<Record>, StateError> {
+        let mut wait = AGAIN_MIN;
+        loop {
+            match self.shared.log.read(self.request, Seq::START).await {
+                Err(error) if error.passes() && Instant::now() + wait <= self.until => {
+                    tokio::time::sleep(wait).await;
+                    wait = (wait * 2).min(AGAIN_MAX);
+                }
+                read => return read,
+            }
+        }
+    }
+
     /// One append. Where nobody answers it is tried again for a while: under its own id it stands once.
     /// Where another with the same key writes its parts, it comes after them.
     ///
@@ -284,6 +323,7 @@ impl Beginning<'_> {
         let id = AppendId(random());
         let mut failed = None;
         loop {
+            self.stands().await?;
             let envelope = Envelope {
                 id,
                 after: self.after,
@@ -319,9 +359,12 @@ impl Beginning<'_> {
                     continue;
                 }
             };
-            let records = shared.log.read(request, Seq::START).await;
+            let records = self.read().await;
             let records = records.map_err(|error| failed.take().unwrap_or(error))?;
-            if let Some(own) = records.iter().find(|r| r.append.envelope.id == id) {
+            let is_own = |record: &&Record| record.append.envelope.id == id;
+            if let Some(own) = records.iter().find(is_own)
+                && !planted(Fault::OwnUnseen)
+            {
                 self.seq = own.seq;
                 self.after = Some(id);
                 self.appends.push(append);

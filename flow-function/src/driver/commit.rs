@@ -173,7 +173,7 @@ impl Driver {
 
     /// Whether the connection was lost since the log was last seen to be as this driver knows it.
     pub(super) fn is_cut_off(&self) -> bool {
-        self.shared.state.link.borrow().era != self.era
+        self.shared.state.link.borrow().era != self.era && !planted(Fault::NotReadAnew)
     }
 
     /// Whether an append whose fate is unknown stands in the log. False too where the log is not as
@@ -183,6 +183,9 @@ impl Driver {
         let records = self.read_log(self.seq).await?;
         let is_own = |record: &&Record| record.append.envelope.id == append.envelope.id;
         let own = records.iter().find(is_own);
+        if own.is_some() && planted(Fault::OwnUnseen) {
+            return Err(DriveError::Superseded);
+        }
         if let Some(record) = own
             && (!cut_off || planted(Fault::FoundIsStored))
         {
@@ -311,7 +314,8 @@ impl Driver {
         if value.envelope().len() <= settings.inline_bytes_max {
             return Ok(Some(Kept::Here(ValueRef::Inline(value.envelope().clone()))));
         }
-        if value.body().len() > settings.durable_bytes_max || settings.inline_bytes_max == 0 {
+        let is_too_large = value.body().len() > settings.durable_bytes_max;
+        if is_too_large || settings.inline_bytes_max == 0 || planted(Fault::ResultNotKept) {
             return Ok(Some(Kept::Nowhere));
         }
         let (at, parts) = parts_of(value);

@@ -113,7 +113,7 @@ async fn send(
             Recipient::Parent(parent) => match shared.tell_parent(parent, finished).await {
                 Ok(()) => return None,
                 Err(error @ ControlError::TooLarge { .. }) => return Some(error.to_string()),
-                Err(ControlError::Log(_, error))
+                Err(ControlError::Log(_, error) | ControlError::Read(_, error))
                     if error.passes() && !planted(Fault::StateUsesTries) =>
                 {
                     tokio::time::sleep(AWAY_WAIT).await;

@@ -124,7 +124,9 @@ impl Driver {
             }
         };
         self.tell(&finished, ends);
-        self.deliver_all(&finished).await?;
+        if ends || !planted(Fault::WordOfAnother) {
+            self.deliver_all(&finished).await?;
+        }
         if !self.execution.is_ended() {
             return Ok(None);
         }
@@ -138,6 +140,9 @@ impl Driver {
                 }
                 return Ok(Some(Rest::Until));
             }
+        }
+        if planted(Fault::DroppedEarly) {
+            self.context.data.close();
         }
         while !self.execution.is_closing() {
             let closing = vec![Event::Closing { at_us: now_us() }];

@@ -6,6 +6,7 @@ use turlough_statestore::Event;
 use turlough_statestore::event::{Outcome, StepEnd, StepEnded};
 
 use super::random;
+use crate::fault::{Fault, planted};
 
 /// Size of a part in the log: an append holds one, with room for its envelope.
 const PART_BYTES: usize = 480 * 1024;
@@ -21,7 +22,10 @@ pub(crate) fn parts_of(value: &Value) -> (ValueRef, Vec<Event>) {
 
 /// Bytes as parts, and the reference that names them.
 pub(super) fn parts_of_bytes(envelope: &Bytes) -> (ValueRef, Vec<Event>) {
-    let upload = random();
+    let upload = match planted(Fault::OneUpload) {
+        true => 1,
+        false => random(),
+    };
     let starts = (0..envelope.len()).step_by(PART_BYTES);
     let part = |(index, from): (usize, usize)| {
         let to = (from + PART_BYTES).min(envelope.len());

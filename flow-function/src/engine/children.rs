@@ -139,7 +139,7 @@ impl Shared {
             match engine.control(child, Control::Cancel, None).await {
                 // One that has ended, or never began, needs nothing.
                 Ok(()) | Err(ControlError::Refused { .. } | ControlError::Unknown(_)) => return,
-                Err(ControlError::Log(_, error))
+                Err(ControlError::Log(_, error) | ControlError::Read(_, error))
                     if error.passes() && !planted(Fault::UnawaitedRunsOn) =>
                 {
                     warn!(request = %child, %error, "sub-flow was not cancelled yet; it is tried again");
@@ -173,7 +173,7 @@ impl Shared {
                     return awaits;
                 }
                 Err(ControlError::Unknown(_)) => return false,
-                Err(ControlError::Log(_, error))
+                Err(ControlError::Log(_, error) | ControlError::Read(_, error))
                     if error.passes() && !planted(Fault::UnawaitedRunsOn) =>
                 {
                     drop(turn);

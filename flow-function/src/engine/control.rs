@@ -231,7 +231,7 @@ impl Shared {
                 Err(ControlError::Refused { .. } | ControlError::Unknown(_)) => {
                     return info!(%request, %step, "end of a call came too late to count");
                 }
-                Err(ControlError::Log(_, error))
+                Err(ControlError::Log(_, error) | ControlError::Read(_, error))
                     if error.passes() && !planted(Fault::ReportedOnce) =>
                 {
                     warn!(%request, %step, %error, "end of a call was not recorded yet; it is tried again");
@@ -283,14 +283,13 @@ impl Shared {
         let name = id.unwrap_or_else(|| AppendId(Uuid::new_v4().as_u128()));
         loop {
             let now = self.state.link.borrow().era;
-            if std::mem::replace(&mut era, now) != now {
+            if std::mem::replace(&mut era, now) != now && !planted(Fault::PartsForgotten) {
                 // The log may have lost the parts that stood in it.
                 parts = before.iter().peekable();
                 tries += 1;
             }
-            if (id.is_some() || tries > 0)
-                && let Some(holder) = self.holder_where_stands(request, name).await?
-            {
+            let looks = (id.is_some() || tries > 0) && !planted(Fault::OwnUnseen);
+            if looks && let Some(holder) = self.holder_where_stands(request, name).await? {
                 return Ok(holder);
             }
             let mut fold = self.fold_on(request, kept.take()).await?;

@@ -147,7 +147,9 @@ impl Shared {
             None => {}
             Some(DriveError::Held(holder)) => {
                 debug!(%request, replica = %holder.replica, "request is driven elsewhere");
-                self.poke_other(holder.replica, request).await;
+                if !planted(Fault::HeldUnpoked) {
+                    self.poke_other(holder.replica, request).await;
+                }
             }
             Some(error) => warn!(%request, %error, "request cannot be driven here"),
         }

@@ -15,6 +15,7 @@ use turlough_sdk::RequestId;
 use turlough_statestore::{Append, Envelope, Event, Record, Seq, StateError};
 
 use super::ControlError;
+use crate::fault::{Fault, planted};
 use crate::machine::{Execution, RestoreError};
 use crate::shared::Shared;
 
@@ -141,7 +142,8 @@ impl Shared {
     ) -> Result<Fold, ControlError> {
         let wrong = |error: StateError| ControlError::Read(request, error);
         let era = self.state.link.borrow().era;
-        let kept = kept.filter(|fold| fold.request == request && fold.era == era);
+        let is_of_now = |fold: &Fold| fold.era == era || planted(Fault::FoldKept);
+        let kept = kept.filter(|fold| fold.request == request && is_of_now(fold));
         let from = kept.as_ref().map_or(Seq::START, |fold| fold.seq);
         let records: Vec<Record> = self.log.read(request, from).await.map_err(wrong)?;
         let Some(mut fold) = kept else {

@@ -11,7 +11,7 @@ use tracing::{debug, warn};
 use turlough_keeper::KeeperError;
 use turlough_sdk::{ReplicaId, RequestId};
 use turlough_statestore::{
-    AppendId, Beat, Channel, Hint, Listener, Seq, StateError, Taken, Why, Word,
+    AppendId, Beat, Channel, Hint, Link, Listener, Seq, StateError, Taken, Why, Word,
 };
 
 use super::is_open;
@@ -47,7 +47,9 @@ impl Shared {
         let attended = self.attending.get_or_try_init(|| async {
             let channel = Channel::Replica(self.replica);
             let listener = self.state.bus.listen(channel).await?;
-            self.beat(true).await?;
+            if !planted(Fault::ClaimsUnheard) {
+                self.beat(true).await?;
+            }
             self.learn_flows().await?;
             self.obstacle.is_over();
             self.keeper().await?;
@@ -109,9 +111,17 @@ impl Shared {
         Ok(())
     }
 
+    /// Writes heartbeats; at once where there is a new connection, since others may have missed some.
     async fn beat_on(self: Arc<Self>) {
+        let mut link = self.state.link.clone();
+        let mut era = link.borrow().era;
         loop {
-            tokio::time::sleep(self.settings.state.heartbeat / 4).await;
+            let is_new = |link: &Link| link.is_up && link.era != era && !planted(Fault::BeatLate);
+            tokio::select! {
+                () = tokio::time::sleep(self.settings.state.heartbeat / 4) => {}
+                Ok(_) = link.wait_for(is_new) => {}
+            }
+            era = link.borrow().era;
             let takes = !self.draining.is_cancelled();
             match self.beat(takes).await {
                 Ok(()) => self.look_whether_it_is_over().await,
@@ -255,19 +265,25 @@ impl Shared {
         condemned: Option<AppendId>,
     ) -> Result<bool, StateError> {
         // What this replica holds and does not drive, it may claim again.
-        if holder.replica == self.replica || !self.state.is_shared {
+        let is_own = holder.replica == self.replica && !planted(Fault::OwnClaimHeld);
+        if is_own || !self.state.is_shared {
             return Ok(true);
         }
-        if condemned == Some(holder.claim) {
+        let is_condemned = condemned == Some(holder.claim) && !planted(Fault::VerdictIgnored);
+        if is_condemned || condemned.is_some() && planted(Fault::VerdictForEver) {
             return Ok(true);
         }
-        let is_sure = || self.steady.is_steady() || planted(Fault::Unsteady);
-        if !is_sure() {
+        if !self.may_judge() {
             return Ok(false);
         }
         let beat = self.state.replicas.get(&holder.replica.to_string()).await?;
         // Asked again after the answer, which may have been long in coming.
-        Ok(beat.is_none() && is_sure())
+        Ok(beat.is_none() && self.may_judge())
+    }
+
+    /// Whether who has no heartbeat is dead, and not merely unheard.
+    fn may_judge(&self) -> bool {
+        self.steady.is_steady() || planted(Fault::DeadUnseen)
     }
 
     /// Sees to it that whoever waits here for the end of a request that another drives hears of it.

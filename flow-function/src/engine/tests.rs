@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering;
 
 use turlough_sdk::{ContentType, Producer, StepError, read_yaml};
 
+use turlough_statestore::Event;
 use turlough_statestore::event::Outcome;
 
 use super::*;

@@ -100,7 +100,8 @@ impl Execution {
         let Some(frame) = self.frames[ix].as_mut() else {
             return;
         };
-        frame.attempts[node] += 1;
+        let is_kept = frame.attempts[node] > 0 && fault::planted(Fault::NumberKept);
+        frame.attempts[node] += u32::from(!is_kept);
         frame.states[node] = State::Open(Attempt::new(stage, frame.attempts[node]));
         let path = frame.path(node);
         let begins = match stage {

@@ -26,6 +26,10 @@ pub(super) enum Kind {
     Pays,
     Both,
     Guess,
+    /// Its sub-flow gives more than rides in an event.
+    Reads,
+    /// Its second step fails when it is first called.
+    Shaky,
 }
 
 impl Kind {
@@ -61,6 +65,8 @@ impl Kind {
             Self::Pays => "pays",
             Self::Both => "both",
             Self::Guess => "guess",
+            Self::Reads => "reads",
+            Self::Shaky => "shaky",
         }
     }
 
@@ -70,7 +76,7 @@ impl Kind {
             Self::Join | Self::Both => Some(2 * n),
             Self::Each => Some(5 * n),
             Self::Saga => None,
-            Self::Large => Some(LARGE as u64 + n),
+            Self::Large | Self::Reads => Some(LARGE as u64 + n),
             _ => Some(n),
         }
     }
@@ -100,6 +106,10 @@ pub(super) fn all(functions: &Arc<Functions>) -> Vec<Flow> {
         polls(&f),
         both(&f),
         guess(&f),
+        text(&f),
+        reads(),
+        shaky(&f),
+        measure(&f),
     ]
 }
 
@@ -288,4 +298,64 @@ fn guess(f: &Calls) -> Flow {
     let p = flow.map("p", &a, f.of("p", 20)).pure();
     let c = flow.map("c", &p, f.of("c", 20));
     built(flow.output(&c).build())
+}
+
+/// A closure that calls `write`, and gives a text over the limit of what rides in an event.
+fn writes(f: &Calls) -> impl Fn(u64) -> Written + Send + Sync + 'static {
+    let write = f.of("write", 20);
+    move |n| {
+        let called = write(n);
+        Box::pin(async move { called.await.map(|n| "x".repeat(LARGE + n as usize)) })
+    }
+}
+
+type Written = std::pin::Pin<Box<dyn Future<Output = Result<String, StepError>> + Send>>;
+
+fn text(f: &Calls) -> Flow {
+    let flow = Flow::builder("text");
+    let n = flow.input::<u64>();
+    let text = flow.map("text", &n, writes(f));
+    built(flow.output(&text).build())
+}
+
+fn reads() -> Flow {
+    let flow = Flow::builder("reads");
+    let n = flow.input::<u64>();
+    let child = flow.subflow::<String, _>("child", &n, "text");
+    let size = flow.map("size", &child, size);
+    built(flow.output(&size).build())
+}
+
+fn shaky(f: &Calls) -> Flow {
+    let flow = Flow::builder("shaky");
+    let n = flow.input::<u64>();
+    let text = flow.map("text", &n, writes(f));
+    let (functions, shaky) = (Arc::clone(&f.0), f.of("shaky", 20));
+    let fails = flow.map("fails", (&text, &n), move |(_, n): (String, u64)| {
+        let (called, functions) = (shaky(n), Arc::clone(&functions));
+        async move {
+            let n = called.await?;
+            match functions.calls("shaky", n) {
+                1 => Err(StepError::permanent("as it does at first")),
+                _ => Ok(n),
+            }
+        }
+    });
+    built(flow.output(&fails).build())
+}
+
+fn measure(f: &Calls) -> Flow {
+    let flow = Flow::builder("measure");
+    let text = flow.input::<String>();
+    let measure = f.of("measure", 20);
+    let size = flow.map(
+        "size",
+        &text,
+        move |text: String| measure(text.len() as u64),
+    );
+    built(flow.output(&size).build())
+}
+
+async fn size(text: String) -> Result<u64, StepError> {
+    Ok(text.len() as u64)
 }

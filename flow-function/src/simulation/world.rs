@@ -86,9 +86,17 @@ impl World {
 
     /// A replica that has just been started.
     pub(super) fn replica(&mut self) -> Host {
+        self.replica_as(None)
+    }
+
+    /// The same, under an id that another has or had.
+    pub(super) fn replica_as(&mut self, id: Option<ReplicaId>) -> Host {
         let host = self.host("replica", |world, name, link| {
             let state = world.server.state(name, link);
-            let engine = Engine::with_state(world.settings.clone(), state).expect("an engine");
+            let mut engine = Engine::with_state(world.settings.clone(), state).expect("an engine");
+            if let (Some(id), Some(shared)) = (id, Arc::get_mut(&mut engine.shared)) {
+                shared.replica = id;
+            }
             for flow in flows::all(&world.functions) {
                 engine.register(flow).expect("a flow");
             }

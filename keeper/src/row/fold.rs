@@ -31,8 +31,12 @@ impl Row {
         if let Some(accepted) = accepted(append) {
             row = Some(Self::begin(&append.envelope, accepted));
         } else if row.is_none() {
-            // Parts alone have nothing before them; what has is of a log without a head.
+            // Parts of an input are no request yet. What has something before it is of a log without a head.
             append.envelope.after?;
+            let is_input = append.envelope.epoch == 0 && append.events.iter().all(is_part);
+            if is_input {
+                return None;
+            }
             row = Some(Self::headless(append)?);
         }
         if let Some(row) = &mut row {
@@ -299,6 +303,10 @@ fn accepted(append: &Append) -> Option<&Accepted> {
         Event::Accepted(accepted) => Some(accepted),
         _ => None,
     })
+}
+
+const fn is_part(event: &Event) -> bool {
+    matches!(event, Event::Part { .. })
 }
 
 const fn is_claim(event: &Event) -> bool {

@@ -106,7 +106,9 @@ async fn a_stream_that_is_set_otherwise() {
     keeper
         .not_ready(&["using stream TL_default_LOG", "nats stream edit"])
         .await;
-    keeper.logged(&["ERROR", "TL_default_LOG", "allow_direct"]).await;
+    keeper
+        .logged(&["ERROR", "TL_default_LOG", "allow_direct"])
+        .await;
     nats.ask("", "$JS.API.STREAM.DELETE.TL_default_LOG", b"")
         .await;
     keeper.ready().await;

@@ -159,5 +159,5 @@ fn away_twice() {
 #[test]
 fn i20_a_server_that_was_away_makes_nobody_dead_and_no_request_poison() {
     away_twice();
-    fails_with(Fault::Unsteady, "nobody takes over", away_twice);
+    fails_with(Fault::DeadUnseen, "nobody takes over", away_twice);
 }
