@@ -29,20 +29,8 @@ fn permits(denied: &str) -> String {
     )
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_state_that_does_not_do_what_is_needed_is_waited_for_and_named() {
-    tokio::join!(
-        a_server_that_is_away_and_goes_away(),
-        a_server_that_is_too_old(),
-        a_server_without_jetstream(),
-        a_stream_that_is_set_otherwise(),
-        a_user_who_may_not(),
-        a_redis_that_is_away_or_asks_for_a_password(),
-        a_log_that_holds_what_is_none_of_ours(),
-    );
-}
-
-async fn a_server_that_is_away_and_goes_away() {
+#[tokio::test]
+async fn a_server_that_is_away_and_goes_away_is_waited_for() {
     let mut nats = Nats::start("").await;
     nats.kill();
     let mut keeper = keeper(&nats.url());
@@ -69,7 +57,8 @@ async fn a_server_that_is_away_and_goes_away() {
     assert!(keeper.ended().await.success());
 }
 
-async fn a_server_that_is_too_old() {
+#[tokio::test]
+async fn a_server_that_is_too_old_is_waited_for_until_it_is_replaced() {
     let old = OldNats::start("2.10.27").await;
     let keeper = keeper(&format!("nats://127.0.0.1:{}", old.port()));
     keeper
@@ -82,7 +71,8 @@ async fn a_server_that_is_too_old() {
     keeper.ready().await;
 }
 
-async fn a_server_without_jetstream() {
+#[tokio::test]
+async fn a_server_without_jetstream_is_waited_for_until_it_has_it() {
     let mut nats = Nats::start_bare("").await;
     let keeper = keeper(&nats.url());
     keeper
@@ -97,7 +87,8 @@ async fn a_server_without_jetstream() {
     keeper.ready().await;
 }
 
-async fn a_stream_that_is_set_otherwise() {
+#[tokio::test]
+async fn a_stream_that_is_set_otherwise_is_named() {
     let nats = Nats::start("").await;
     let create = "$JS.API.STREAM.CREATE.TL_default_LOG";
     let other = r#"{"name": "TL_default_LOG", "subjects": ["tl.default.log.*"], "max_msgs": 7}"#;
@@ -114,7 +105,8 @@ async fn a_stream_that_is_set_otherwise() {
     keeper.ready().await;
 }
 
-async fn a_user_who_may_not() {
+#[tokio::test]
+async fn a_user_who_may_not_is_waited_for_until_it_is_permitted() {
     let nats = Nats::start(&permits("\"$JS.API.STREAM.CREATE.>\"")).await;
     let keeper = keeper(&nats.url().replace("//", "//some:hunter2@"));
     keeper
@@ -136,7 +128,8 @@ async fn a_user_who_may_not() {
     assert!(!keeper.log().contains("hunter2"), "{}", keeper.log());
 }
 
-async fn a_redis_that_is_away_or_asks_for_a_password() {
+#[tokio::test]
+async fn a_redis_that_is_away_or_asks_for_a_password_is_waited_for() {
     let mut redis = Redis::start().await;
     redis.kill();
     let keeper = keeper(&format!("{}?pass=secret", redis.url()));
@@ -158,7 +151,8 @@ async fn a_redis_that_is_away_or_asks_for_a_password() {
     assert!(!keeper.log().contains("secret"), "{}", keeper.log());
 }
 
-async fn a_log_that_holds_what_is_none_of_ours() {
+#[tokio::test]
+async fn what_is_none_of_ours_in_a_log_is_told_and_passed_over() {
     let nats = Nats::start("").await;
     let keeper = keeper(&nats.url());
     keeper.ready().await;

@@ -15,20 +15,8 @@ fn permits(denied: &str) -> String {
     )
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_state_that_is_not_fit_is_waited_for_and_named() {
-    tokio::join!(
-        a_server_that_is_away(),
-        a_server_that_is_too_old(),
-        a_server_without_jetstream(),
-        a_stream_that_is_set_otherwise(),
-        a_user_who_may_not(),
-        a_wrong_password(),
-        an_address_that_is_none(),
-    );
-}
-
-async fn a_server_that_is_away() {
+#[tokio::test]
+async fn a_server_that_is_away_is_waited_for() {
     let mut nats = Nats::start("").await;
     nats.kill();
     let place = Place::new().await;
@@ -49,7 +37,8 @@ async fn a_server_that_is_away() {
     program.logged(&["INFO", "the state is there"]).await;
 }
 
-async fn a_server_that_is_too_old() {
+#[tokio::test]
+async fn a_server_that_is_too_old_is_waited_for_until_it_is_replaced() {
     let old = OldNats::start("2.10.27").await;
     let place = Place::new().await;
     let url = format!("nats://127.0.0.1:{}", old.port());
@@ -68,7 +57,8 @@ async fn a_server_that_is_too_old() {
     serves(&program).await;
 }
 
-async fn a_server_without_jetstream() {
+#[tokio::test]
+async fn a_server_without_jetstream_is_waited_for_until_it_has_it() {
     let mut nats = Nats::start_bare("").await;
     let place = Place::new().await;
     let program = place.program(&nats.url(), &[]);
@@ -82,7 +72,8 @@ async fn a_server_without_jetstream() {
     serves(&program).await;
 }
 
-async fn a_stream_that_is_set_otherwise() {
+#[tokio::test]
+async fn a_stream_that_is_set_otherwise_is_named_and_left_as_it_is() {
     let nats = Nats::start("").await;
     let create = "$JS.API.STREAM.CREATE.TL_default_LOG";
     let other = r#"{"name": "TL_default_LOG", "subjects": ["tl.default.log.*"], "max_msgs": 7}"#;
@@ -113,7 +104,8 @@ async fn a_stream_that_is_set_otherwise() {
     serves(&program).await;
 }
 
-async fn a_user_who_may_not() {
+#[tokio::test]
+async fn a_user_who_may_not_is_waited_for_until_it_is_permitted() {
     let nats = Nats::start(&permits("\"$JS.API.STREAM.CREATE.>\"")).await;
     let url = nats.url().replace("//", "//some:hunter2@");
     let place = Place::new().await;
@@ -137,7 +129,8 @@ async fn a_user_who_may_not() {
     assert!(!program.log().contains("hunter2"), "{}", program.log());
 }
 
-async fn a_wrong_password() {
+#[tokio::test]
+async fn a_wrong_password_is_named_and_never_shown() {
     let nats = Nats::start(&permits("")).await;
     let url = nats.url().replace("//", "//some:secret@");
     let place = Place::new().await;
@@ -154,7 +147,8 @@ async fn a_wrong_password() {
     assert!(!program.log().contains("secret"), "{}", program.log());
 }
 
-async fn an_address_that_is_none() {
+#[tokio::test]
+async fn an_address_that_is_none_ends_the_process() {
     let place = Place::new().await;
     for (url, says) in [
         ("nats://:", "write nats://host:port"),

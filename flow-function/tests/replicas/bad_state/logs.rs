@@ -8,15 +8,7 @@ use turlough_testing::{Nats, until};
 
 use super::place::{BYTES_MAX, Place, serves, state};
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_a_log_holds_that_it_should_not_harms_its_request_alone() {
-    tokio::join!(
-        what_is_none_of_ours_counts_for_nothing(),
-        what_a_newer_version_wrote_is_left_to_it(),
-        a_log_without_its_head_ends_as_dead(),
-    );
-}
-
+#[tokio::test]
 async fn what_is_none_of_ours_counts_for_nothing() {
     let nats = Nats::start("").await;
     let place = Place::new().await;
@@ -60,6 +52,7 @@ async fn what_is_none_of_ours_counts_for_nothing() {
         .await;
 }
 
+#[tokio::test]
 async fn what_a_newer_version_wrote_is_left_to_it() {
     let nats = Nats::start("").await;
     let place = Place::new().await;
@@ -100,6 +93,7 @@ async fn what_a_newer_version_wrote_is_left_to_it() {
     serves(&program).await;
 }
 
+#[tokio::test]
 async fn a_log_without_its_head_ends_as_dead() {
     let nats = Nats::start("").await;
     let place = Place::new().await;

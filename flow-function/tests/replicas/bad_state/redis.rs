@@ -4,16 +4,8 @@ use turlough_testing::Redis;
 
 use super::place::{Place, refuses, serves};
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_redis_that_does_not_do_what_is_needed_is_waited_for() {
-    tokio::join!(
-        a_server_that_is_away_and_goes_away(),
-        a_wrong_password(),
-        a_server_without_memory(),
-    );
-}
-
-async fn a_server_that_is_away_and_goes_away() {
+#[tokio::test]
+async fn a_redis_that_is_away_and_goes_away_is_waited_for() {
     let mut redis = Redis::start().await;
     redis.kill();
     let place = Place::new().await;
@@ -56,7 +48,8 @@ async fn a_server_that_is_away_and_goes_away() {
     assert_eq!(place.calls(), 1);
 }
 
-async fn a_wrong_password() {
+#[tokio::test]
+async fn a_wrong_password_of_redis_is_named_and_never_shown() {
     let redis = Redis::start().await;
     redis.command(None, &["CONFIG", "SET", "requirepass", "hunter2"]);
     let place = Place::new().await;
@@ -72,7 +65,8 @@ async fn a_wrong_password() {
     assert!(!program.log().contains("secret"), "{}", program.log());
 }
 
-async fn a_server_without_memory() {
+#[tokio::test]
+async fn requests_outlast_a_redis_without_memory() {
     let redis = Redis::start().await;
     let place = Place::new().await;
     let program = place.program(&redis.url(), &[]);

@@ -4,12 +4,8 @@ use turlough_testing::Nats;
 
 use super::place::{Place, refuses, serves};
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn requests_outlast_a_state_that_does_nothing_for_a_while() {
-    tokio::join!(a_server_that_goes_away(), a_user_who_may_no_more());
-}
-
-async fn a_server_that_goes_away() {
+#[tokio::test]
+async fn requests_outlast_a_server_that_goes_away() {
     let mut nats = Nats::start("").await;
     let place = Place::new().await;
     let program = place.program(&nats.url(), &[]);
@@ -57,7 +53,8 @@ fn permits(denied: &str) -> String {
     )
 }
 
-async fn a_user_who_may_no_more() {
+#[tokio::test]
+async fn requests_outlast_permissions_that_are_taken_away() {
     let nats = Nats::start(&permits("")).await;
     let place = Place::new().await;
     let program = place.program(&nats.url().replace("//", "//some:x@"), &[]);
