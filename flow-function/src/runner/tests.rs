@@ -419,8 +419,8 @@ async fn s8_a_call_is_keyed_by_its_input_and_not_by_its_attempt() {
     let mut keys = Vec::new();
     for (attempt, input) in [(1, "1"), (2, "1"), (3, "2")] {
         let run = bench.attempt(Work::Operation, vec![("input", given(input))]);
-        let run = Box::new(Run { attempt, ..*run });
-        super::run(Arc::clone(&bench.context), run, None).await;
+        let run = Run { attempt, ..*run };
+        super::run(Arc::clone(&bench.context), Arc::new(run), None, None).await;
         let (_, headers, _) = seen.last();
         assert_eq!(headers["x-turlough-attempt"], attempt.to_string());
         keys.push(headers["x-turlough-idempotency-key"].clone());
