@@ -50,6 +50,8 @@ pub(crate) struct Driver {
     seq: Seq,
     context: Arc<Context>,
     running: Running,
+    /// Whether it is handed over at once.
+    is_given_back: bool,
     /// Attempts that ended here though each may have begun a sub-flow.
     given_up: Vec<Parent>,
     /// Attempts that were made and must not be repeated: never twice by one driver.
@@ -175,8 +177,16 @@ impl Driver {
         (rest, self.heard)
     }
 
+    /// It is handed over before anything is done for it.
+    pub(crate) const fn give_back(&mut self) {
+        self.is_given_back = true;
+    }
+
     async fn drive(&mut self) -> Result<Rest, DriveError> {
         let mut attempted = Vec::new();
+        if self.is_given_back {
+            return self.hand_over_after(&attempted).await;
+        }
         let is_poison = self.execution.take_overs() >= TAKE_OVERS_DEAD;
         if is_poison && !self.execution.is_ended() && !planted(Fault::NeverDead) {
             self.die().await?;

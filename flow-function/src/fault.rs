@@ -78,6 +78,8 @@ pub(crate) enum Fault {
     ClosedRestarted,
     /// A request that took replicas down is driven beside others.
     NeverAlone,
+    /// One that is to be driven alone waits until another is no more.
+    AloneAwaited,
     /// A request that takes replicas down is driven again and again.
     NeverDead,
     /// The answer to such a call is recorded at once or not at all.

@@ -176,6 +176,7 @@ impl Driver {
             execution,
             seq,
             running: Running::default(),
+            is_given_back: false,
             given_up: Vec::new(),
             made: HashSet::new(),
             known: VecDeque::new(),

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use tracing::{error, warn};
 use turlough_sdk::RequestId;
 
+use crate::fault::{Fault, planted};
 use crate::shared::Shared;
 
 /// Take-overs in a row from which on a request is driven alone, and after which it is dead.
@@ -42,18 +43,27 @@ impl Shared {
     }
 
     /// Waits until this replica drives nothing but a request; others are handed over, and none is taken
-    /// until what this returns is dropped.
-    pub(crate) async fn be_alone(self: &Arc<Self>, request: RequestId, take_overs: u32) -> Alone {
-        let turn = Arc::clone(&self.lonely).lock_owned().await;
+    /// until what this returns is dropped. None where another is driven alone by now: it would wait for
+    /// this one for ever.
+    pub(crate) async fn be_alone(
+        self: &Arc<Self>,
+        request: RequestId,
+        take_overs: u32,
+    ) -> Option<Alone> {
+        let turn = tokio::select! {
+            biased;
+            turn = Arc::clone(&self.lonely).lock_owned() => turn,
+            () = self.must_hand_over(request), if !planted(Fault::AloneAwaited) => return None,
+        };
         warn!(%request, take_overs, "request took replicas down with it; it is driven alone");
         self.alone.send_replace(Some(request));
         while !self.desk.drives_only(request) && !self.draining.is_cancelled() {
             tokio::time::sleep(std::time::Duration::from_millis(20)).await;
         }
-        Alone {
+        Some(Alone {
             shared: Arc::clone(self),
             _turn: turn,
-        }
+        })
     }
 
     /// Waits until no other request has to be driven alone.

@@ -131,10 +131,13 @@ impl Shared {
             self.open.fetch_add(1, Ordering::Relaxed);
         }
         let error = match resumed {
-            Ok(Some(driver))
+            Ok(Some(mut driver))
                 if driver.take_overs() >= TAKE_OVERS_ALONE && !planted(Fault::NeverAlone) =>
             {
                 let alone = self.be_alone(request, driver.take_overs()).await;
+                if alone.is_none() {
+                    driver.give_back();
+                }
                 self.drive(driver, permit).await;
                 return drop(alone);
             }

@@ -137,6 +137,40 @@ fn e5_what_takes_replicas_down_is_driven_alone_and_then_not_at_all() {
     fails_with(Fault::NeverDead, "its death did not come", poison);
 }
 
+/// E5: two requests lose the same replicas, and are taken over by the next one side by side.
+fn two_of_them() {
+    let mut world = cluster(|_| ());
+    world.functions.hold("b");
+    let ids = [1, 2].map(|n| ask(&world, 0, Kind::Chain, n));
+    let called =
+        |times| move |world: &World| [1, 2].map(|n| world.functions.calls("b", n)) == [times; 2];
+    world.until("both calls", called(1));
+    passes_on(&mut world, ids[0], 0);
+    world.until("both calls again", called(2));
+    // The first is claimed, and not driven yet, when the second is.
+    let is_claim = |event: &Event| matches!(event, Event::Claimed { .. });
+    let trap = world.trap(0, Does::HoldAnswer, move |sent| {
+        sent.appends(ids[0], is_claim)
+    });
+    passes_on(&mut world, ids[0], 1);
+    world.until("the other claim", |world| claims(world, ids[1]).len() == 3);
+    trap.release();
+    world.functions.let_go("b");
+    for n in [1, 2] {
+        let id = ids[n - 1];
+        within(&mut world, 60, "its end", |world| {
+            stands(world, id, is_settled)
+        });
+        ends_well(&mut world, Kind::Chain, n as u64);
+    }
+}
+
+#[test]
+fn e5_of_two_that_took_replicas_down_one_is_driven_alone_and_the_other_elsewhere() {
+    two_of_them();
+    fails_with(Fault::AloneAwaited, "its end did not come", two_of_them);
+}
+
 /// E3: a failed request is restarted by another replica, after the one that drove it died.
 fn kept() {
     let mut world = cluster(|settings| settings.keep_failed = Duration::from_secs(60));

@@ -50,7 +50,11 @@ fn a_loop_that_polls() {
 #[test]
 fn i16_a_loop_that_is_never_let_go_of_writes_its_snapshots_unasked() {
     a_loop_that_polls();
-    fails_with(Fault::NoSnapshot, "the end did not come", a_loop_that_polls);
+    fails_with(
+        Fault::NoSnapshot,
+        "an end that counts did not come",
+        a_loop_that_polls,
+    );
 }
 
 /// 16 (L1): nothing ends for longer than appends are kept.
@@ -171,7 +175,7 @@ fn i16_a_signal_between_the_parts_of_a_snapshot_is_in_the_next_one() {
     a_signal_beside_a_snapshot();
     fails_with(
         Fault::SentAgain,
-        "the end of the request",
+        "the head of its log is gone",
         a_signal_beside_a_snapshot,
     );
 }
