@@ -86,7 +86,7 @@ pub(super) struct Caught {
 
 impl Caught {
     /// Until it is let go.
-    pub(super) async fn is_let_go(mut self) {
+    pub(super) async fn until_let_go(mut self) {
         drop(self.open.wait_for(|open| *open).await);
     }
 }

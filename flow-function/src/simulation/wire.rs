@@ -98,7 +98,7 @@ impl Wire {
             sleep(fate.way).await;
             let does = caught.as_ref().map(|caught| caught.does);
             if let Some(caught) = caught.take_if(|_| does == Some(Does::Hold)) {
-                caught.is_let_go().await;
+                caught.until_let_go().await;
             }
             if fate.is_lost || does == Some(Does::Lose) || server.starts() != starts {
                 return;
@@ -111,7 +111,7 @@ impl Wire {
             let done = asked.await;
             sleep(fate.way_back).await;
             if let Some(caught) = caught.take_if(|_| does == Some(Does::HoldAnswer)) {
-                caught.is_let_go().await;
+                caught.until_let_go().await;
             }
             let is_lost = fate.is_answer_lost || does == Some(Does::LoseAnswer);
             if !is_lost && server.starts() == starts {
@@ -289,7 +289,7 @@ impl Bus for Wire {
             sleep(fate.way).await;
             let is_lost = match caught {
                 Some(caught) if caught.does == Does::Hold => {
-                    caught.is_let_go().await;
+                    caught.until_let_go().await;
                     false
                 }
                 Some(_) => true,
