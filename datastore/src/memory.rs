@@ -183,7 +183,18 @@ impl MemoryStore {
         self.refusals.load(Ordering::Relaxed)
     }
 
-    /// Requests that hold a bucket.
+    /// The requests that hold a bucket, in no order.
+    #[must_use]
+    pub fn requests(&self) -> Vec<RequestId> {
+        let mut all = Vec::new();
+        for shard in &self.shards {
+            let buckets = shard.lock().unwrap_or_else(PoisonError::into_inner);
+            all.extend(buckets.keys().copied());
+        }
+        all
+    }
+
+    /// How many requests hold a bucket.
     #[must_use]
     pub fn buckets(&self) -> usize {
         let count = |shard: &Mutex<HashMap<RequestId, Bucket>>| {

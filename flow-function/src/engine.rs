@@ -6,6 +6,7 @@ mod children;
 mod control;
 mod drive;
 mod folds;
+mod left;
 mod obstacle;
 mod presence;
 mod read;

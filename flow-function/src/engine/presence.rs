@@ -56,6 +56,9 @@ impl Shared {
             self.spawn_until_closing(Arc::clone(self).beat_on());
             self.spawn_until_closing(Arc::clone(self).hear(listener));
             self.spawn_until_closing(Arc::clone(self).take_hints());
+            if self.state.is_shared {
+                self.spawn_until_closing(Arc::clone(self).drop_what_was_left());
+            }
             Ok(())
         });
         let attended = attended.await.map(drop);
