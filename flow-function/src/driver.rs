@@ -74,6 +74,8 @@ pub(crate) struct Driver {
     era: u64,
     /// The newest epoch that it met, whether it stands or was lost.
     epoch_seen: u64,
+    /// When it claimed the request: by the wall, and on the clock of this machine.
+    claimed: (u64, Duration),
     /// When the last append was sent, on the clock of this machine.
     sent: Duration,
     /// When the last one was sent that was stored.
@@ -384,7 +386,7 @@ impl Driver {
             }
             events.push(event);
         }
-        let now = now_us();
+        let now = self.time_us();
         if self
             .execution
             .wake_at_us()

@@ -54,6 +54,8 @@ pub(crate) enum Fault {
     CallsWithinAnyHeartbeat,
     /// An outcome is unknown as soon as somebody else takes over.
     UnknownSoon,
+    /// An outcome becomes unknown by a wall clock that jumps.
+    WallTrusted,
     /// Nothing is awaited before a request ends.
     NothingAwaited,
     /// Somebody else completes an attempt whose start is not recorded.

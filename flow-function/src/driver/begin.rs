@@ -188,6 +188,7 @@ impl Driver {
             pokes: shared.desk.driven(request),
             heard: 0,
             era,
+            claimed: (now_us(), boot()),
             sent: boot(),
             stored: boot(),
             snapshot_us: now_us(),

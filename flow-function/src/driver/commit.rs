@@ -75,6 +75,7 @@ impl Driver {
                 self.execution.fold(&append);
                 self.epoch_seen = epoch;
                 self.owned = true;
+                self.claimed = (now_us(), boot());
                 return self.renew_context().await;
             }
             self.fold_log().await?;

@@ -1,8 +1,11 @@
 //! When a driver waits, and when it lets go: what it waits for may take long, and then somebody else
 //! sees to it.
 
+use std::time::Duration;
+
 use super::{DriveError, Driver};
-use crate::clock::{now_us, until};
+use crate::clock::{boot, now_us, until};
+use crate::fault::{Fault, planted};
 use crate::machine::Action;
 use crate::runner::Attempted;
 
@@ -12,6 +15,8 @@ use crate::runner::Attempted;
 const LINGER_APPENDS_MIN: usize = 64;
 const LINGER_US_PER_APPEND: u64 = 20;
 const LINGER_US_MAX: u64 = 1_000_000;
+/// How often a driver looks whether its time has come that the wall's clock is ahead of.
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
 /// A wait shorter than this is waited for in memory.
 const SHORT_WAIT_US: u64 = 2_000_000;
 
@@ -47,6 +52,31 @@ impl Driver {
         delayed.map_or(due_us, |delayed| delayed.min(due_us))
     }
 
+    /// The time by which it goes: the wall's, which may jump. No outcome becomes unknown by a jump, since
+    /// whoever may still call goes by another clock.
+    pub(super) fn time_us(&self) -> u64 {
+        let now = now_us();
+        let (claimed_us, claimed) = self.claimed;
+        let gone = u64::try_from(boot().saturating_sub(claimed).as_micros()).unwrap_or(u64::MAX);
+        match self.execution.unknown_by(now) {
+            Some(due_us)
+                if due_us > claimed_us.saturating_add(gone) && !planted(Fault::WallTrusted) =>
+            {
+                due_us - 1
+            }
+            _ => now,
+        }
+    }
+
+    /// Until something is due.
+    fn pause(&self, due_us: u64) -> Duration {
+        let pause = until(due_us);
+        if pause.is_zero() && self.time_us() < due_us {
+            return LOOK_AGAIN;
+        }
+        pause
+    }
+
     /// Waits until something happened; what else is there by then comes along.
     pub(super) async fn wait(&mut self) -> Result<Vec<Attempted>, DriveError> {
         let mut attempted = Vec::new();
@@ -55,19 +85,21 @@ impl Driver {
             if self.lingers_until_us > 0 {
                 due_us = due_us.min(self.lingers_until_us);
             }
+            let pause = self.pause(due_us);
             tokio::select! {
                 Some(ended) = self.running.next() => {
                     self.lingers_until_us = 0;
                     attempted.extend(self.ended(ended));
                     break;
                 }
-                () = tokio::time::sleep(until(due_us)) => {
+                () = tokio::time::sleep(pause) => {
                     self.start_delayed();
                     if self.lingers_until_us > 0 && self.lingers_until_us <= now_us() {
                         break;
                     }
                     let wake_us = self.execution.wake_at_us().unwrap_or(u64::MAX);
-                    if wake_us.min(self.snapshot_due_us()) <= now_us() {
+                    let due_us = wake_us.min(self.snapshot_due_us());
+                    if due_us <= self.time_us() {
                         break;
                     }
                 }

@@ -197,6 +197,31 @@ impl Execution {
         }
     }
 
+    /// When the first outcome becomes unknown of those that do by then, Unix time in µs.
+    pub(crate) fn unknown_by(&self, now_us: u64) -> Option<u64> {
+        let due = self.timers.iter().take_while(|(due, _)| *due <= now_us);
+        let mut unknown = due.filter(|(due_us, step)| self.becomes_unknown(*due_us, step));
+        unknown.next().map(|(due_us, _)| *due_us)
+    }
+
+    fn becomes_unknown(&self, due_us: u64, step: &StepPath) -> bool {
+        match self.open.get(step) {
+            Some(Slot::Node(ix, node)) => self.frame(*ix).is_some_and(|frame| {
+                let vertex = &frame.graph.nodes[*node];
+                matches!(&frame.states[*node], State::Open(attempt)
+                    if attempt.due_us == due_us
+                        && matches!(attempt.begun, Begun::Started(_))
+                        && is_once(vertex, attempt.stage))
+            }),
+            Some(Slot::Stray(stray)) => stray.due_us == due_us,
+            Some(Slot::Undo(at)) => {
+                let attempt = self.undo[*at].attempt.as_ref();
+                attempt.is_some_and(|attempt| attempt.due_us == due_us)
+            }
+            None => false,
+        }
+    }
+
     /// A `wait` is over: its value is its input.
     fn wake(&mut self, step: &StepPath, ix: FrameIx, node: usize) {
         let given = self.own_input(ix, node);

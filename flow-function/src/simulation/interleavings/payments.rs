@@ -293,6 +293,43 @@ fn i24_no_outcome_is_unknown_while_a_claimant_that_was_wrongly_judged_may_still_
     fails_with(Fault::UnknownSoon, "it ended as", wakes_in_time);
 }
 
+/// 24 (S5): the same, and the clock of whoever took over jumps.
+fn wakes_in_time_by_its_own_clock() {
+    let mut world = cluster(|_| ());
+    let id = stopped_before_paying(&mut world, 4);
+    condemn(&mut world, id, 0);
+    world.hosts[1].jump(20_000_000);
+    world.run_for(Duration::from_secs(2));
+    assert!(!stands(&world, id, is_end), "it is not unknown by a jump");
+    ends_well(&mut world, Kind::Once, 1);
+    assert_eq!(world.functions.calls("pay", 1), 1);
+}
+
+#[test]
+fn i24_no_outcome_is_unknown_by_a_wall_clock_that_jumps() {
+    wakes_in_time_by_its_own_clock();
+    fails_with(
+        Fault::WallTrusted,
+        "unknown by a jump",
+        wakes_in_time_by_its_own_clock,
+    );
+}
+
+/// S5: the clock jumps, and no answer comes.
+#[test]
+fn s5_an_outcome_is_unknown_in_its_time_where_a_wall_clock_jumped() {
+    let mut world = cluster(|_| ());
+    let id = stopped_before_paying(&mut world, 60);
+    condemn(&mut world, id, 0);
+    world.hosts[1].jump(20_000_000);
+    let from = world.now;
+    world.until("the end", |world| stands(world, id, is_end));
+    let gone = world.now - from;
+    let expected = Duration::from_micros(UNKNOWN_AFTER_US);
+    assert!(gone >= expected - Duration::from_millis(300), "{gone:?}");
+    assert!(gone < expected + Duration::from_secs(1), "{gone:?}");
+}
+
 /// 21 (S7): a step beside a payment fails, and the request is restarted.
 fn fails_beside_a_payment(holds_s: u64) {
     let mut world = cluster(|settings| settings.keep_failed = Duration::from_secs(120));
