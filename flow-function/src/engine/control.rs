@@ -301,10 +301,9 @@ impl Shared {
             let part = parts.peek().map(|part| Event::clone(part));
             let is_last = part.is_none();
             let envelope = Envelope {
-                id: if is_last {
-                    name
-                } else {
-                    AppendId(Uuid::new_v4().as_u128())
+                id: match is_last {
+                    true => name,
+                    false => AppendId(Uuid::new_v4().as_u128()),
                 },
                 after: fold.execution.last(),
                 kind: Kind::External,
