@@ -273,7 +273,7 @@ impl Shared {
         before: Vec<Event>,
         make: impl Fn(&Execution) -> Event,
     ) -> Result<Option<Holder>, ControlError> {
-        let wrong = |error| ControlError::Log(request, error);
+        let wrong = |error| self.not_recorded(request, error);
         let mut turn = self.folds.turn(request).await;
         let mut kept = turn.take();
         let mut era = self.state.link.borrow().era;
@@ -338,12 +338,14 @@ impl Shared {
                     }
                     tokio::time::sleep(AGAIN).await;
                 }
-                Err(error) => {
-                    self.note(&error);
-                    return Err(wrong(error));
-                }
+                Err(error) => return Err(wrong(error)),
             }
         }
+    }
+
+    fn not_recorded(&self, request: RequestId, error: StateError) -> ControlError {
+        self.note(&error);
+        ControlError::Log(request, error)
     }
 
     /// Who holds a request in whose log an append stands; none where it does not stand there.

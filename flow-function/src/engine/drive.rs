@@ -205,7 +205,10 @@ impl Shared {
             DriveError::Gone | DriveError::Fold(FoldError::Unknown(_)) => {
                 debug!(%request, "request that is to be driven is not there");
             }
-            DriveError::Fold(FoldError::Restore { why, .. }) if why == RestoreError::Truncated => {
+            DriveError::Fold(FoldError::Restore {
+                why: RestoreError::Truncated,
+                ..
+            }) => {
                 if let Err(error) = self.end_truncated(request, condemned).await {
                     warn!(%request, %error, "request without the head of its log was not ended yet");
                 }

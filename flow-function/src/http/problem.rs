@@ -180,11 +180,10 @@ impl From<ControlError> for Problem {
                 Self::new(refused(&refusal), &text).with("request_id", request.to_string())
             }
             ControlError::TooLarge { size, limit } => Self::too_large(&text, size, limit),
-            ControlError::Fold(FoldError::Restore { request, why })
-                if why == RestoreError::Truncated =>
-            {
-                Self::new(StatusCode::GONE, TRUNCATED).with("request_id", request.to_string())
-            }
+            ControlError::Fold(FoldError::Restore {
+                request,
+                why: RestoreError::Truncated,
+            }) => Self::new(StatusCode::GONE, TRUNCATED).with("request_id", request.to_string()),
             ControlError::Fold(cause) => {
                 error!(%cause, "request cannot be read");
                 Self::new(StatusCode::SERVICE_UNAVAILABLE, &text).retry_after(5)

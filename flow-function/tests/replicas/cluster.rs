@@ -225,7 +225,7 @@ async fn open(url: &str) -> State {
     State::open(&url, &options).await.unwrap()
 }
 
-async fn keeper(state: &State) -> Keeper {
+pub(crate) async fn keeper(state: &State) -> Keeper {
     let replica = ReplicaId::from_uuid(Uuid::new_v4());
     let options = KeeperOptions {
         heartbeat: HEARTBEAT,

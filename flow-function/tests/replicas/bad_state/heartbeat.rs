@@ -1,64 +1,64 @@
-//! A heartbeat lapses while its replica lives: it was stopped for longer than that.
+//! A heartbeat lapses while its replica lives: it was stopped for longer than that, in the middle of
+//! calls, which another makes again.
 
 use std::collections::HashSet;
 
 use turlough_sdk::ReplicaId;
 use turlough_statestore::{Append, Event, Record, Seq, State};
-use turlough_testing::until;
+use turlough_testing::{Nats, until};
 
-use crate::cluster::Cluster;
-
-const SLOW: &str = "
-flow: slow
-nodes:
-  a: { apply: slow }
-  b: { after: [a], apply: slow }
-  c: { after: [b], apply: slow }
-  d: { after: [c], pass: '. + 1' }
-";
+use super::place::{BYTES_MAX, Place, serves, state};
+use crate::cluster::keeper;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_replica_that_was_stopped_writes_nothing_under_its_old_claims_and_serves_again() {
-    let cluster = Cluster::start(&[("slow", SLOW)], 2).await;
+    let nats = Nats::start("").await;
+    let place = Place::new().await;
+    let first = place.program(&nats.url(), &[]);
+    serves(&first).await;
+    let second = place.program(&nats.url(), &[]);
+    serves(&second).await;
+    let state = state(&nats.url(), BYTES_MAX).await;
+    let _keeper = keeper(&state).await;
     let mut ids = Vec::new();
     for n in 0..3 {
-        let (body, key) = (n.to_string(), format!("a{n}"));
-        ids.push(cluster.begin("slow", &body, &key, 0).await);
+        ids.push(first.begin("held", &n.to_string()).await);
     }
-    let log = &cluster.state.log;
-    let first = log.read(ids[0].parse().unwrap(), Seq::START).await.unwrap();
-    let stopped = claimant(&first[0].append).unwrap();
-    cluster.signal(0, "STOP");
+    place.held(3).await;
+    let stopped = claimant(&read(&state, &ids[0]).await[0].append).unwrap();
+    first.signal("STOP");
     until("its heartbeat lapses", async || {
-        (!alive(&cluster.state).await.contains(&stopped)).then_some(())
+        (!alive(&state).await.contains(&stopped)).then_some(())
     })
     .await;
-    let mut ended = Vec::new();
-    for id in &ids {
-        ended.push(settled(&cluster.state, id).await);
-    }
-    cluster.signal(0, "CONT");
+    // The other has taken them over, and calls again.
+    place.held(6).await;
+    first.signal("CONT");
     until("its heartbeat is written again", async || {
-        alive(&cluster.state).await.contains(&stopped).then_some(())
+        alive(&state).await.contains(&stopped).then_some(())
     })
     .await;
-    // It takes on, and ends, what it is asked for.
-    let id = cluster.begin("slow", "7", "b", 0).await;
-    let records = settled(&cluster.state, &id).await;
-    assert_eq!(claimant(&records[0].append), Some(stopped), "{records:?}");
-    // By then it has looked at what it held, and left it.
-    for (id, before) in ids.iter().zip(ended) {
-        let taken = before
-            .iter()
-            .position(|it| claimant(&it.append).is_some_and(|replica| replica != stopped));
-        let taken = taken.unwrap_or_else(|| panic!("nobody took it over: {before:?}"));
+    // Both hear what their calls came to.
+    place.let_go();
+    for id in &ids {
+        let records = settled(&state, id).await;
+        let is_other = |it: &Record| claimant(&it.append).is_some_and(|it| it != stopped);
+        let taken = records.iter().position(is_other);
+        let taken = taken.unwrap_or_else(|| panic!("nobody took it over: {records:?}"));
         let is_own = |it: &Record| it.append.envelope.replica == stopped;
-        assert!(!before[taken..].iter().any(is_own), "{before:?}");
-        let after = log.read(id.parse().unwrap(), Seq::START).await.unwrap();
-        assert_eq!(before, after);
-        let mut events = after.iter().flat_map(|record| &record.append.events);
+        assert!(!records[taken..].iter().any(is_own), "{records:?}");
+        let mut events = records.iter().flat_map(|record| &record.append.events);
         let succeeded = |event: &Event| matches!(event, Event::Ended { outcome, .. } if outcome.status() == "succeeded");
-        assert!(events.any(succeeded), "{after:?}");
+        assert!(events.any(succeeded), "{records:?}");
+    }
+    let id = first.begin("plain", "7").await;
+    let records = settled(&state, &id).await;
+    assert_eq!(claimant(&records[0].append), Some(stopped), "{records:?}");
+    // By then it has let go of what it held, and written nothing.
+    for id in &ids {
+        let records = read(&state, id).await;
+        let last = records.last().unwrap();
+        assert_ne!(last.append.envelope.replica, stopped, "{records:?}");
     }
 }
 
@@ -72,19 +72,18 @@ fn claimant(append: &Append) -> Option<ReplicaId> {
 
 async fn alive(state: &State) -> HashSet<ReplicaId> {
     let beats = state.replicas.list("").await.unwrap();
-    beats
-        .iter()
-        .filter_map(|(key, _)| key.parse().ok())
-        .collect()
+    let ids = beats.iter().filter_map(|(key, _)| key.parse().ok());
+    ids.collect()
+}
+
+async fn read(state: &State, id: &str) -> Vec<Record> {
+    let records = state.log.read(id.parse().unwrap(), Seq::START).await;
+    records.unwrap()
 }
 
 async fn settled(state: &State, id: &str) -> Vec<Record> {
     until("it is settled", async || {
-        let records = state
-            .log
-            .read(id.parse().unwrap(), Seq::START)
-            .await
-            .unwrap();
+        let records = read(state, id).await;
         let mut events = records.iter().flat_map(|record| &record.append.events);
         let is_settled = events.any(|event| matches!(event, Event::Settled { .. }));
         is_settled.then_some(records)
