@@ -78,8 +78,6 @@ pub(crate) enum Fault {
     NotKept,
     /// What is closed takes a restart.
     ClosedRestarted,
-    /// Data stays where another took its request on.
-    DataLeft,
     /// A request that took replicas down is driven beside others.
     NeverAlone,
     /// One that is to be driven alone waits until another is no more.

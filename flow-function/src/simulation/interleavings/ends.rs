@@ -171,35 +171,6 @@ fn e5_of_two_that_took_replicas_down_one_is_driven_alone_and_the_other_elsewhere
     fails_with(Fault::AloneAwaited, "its end did not come", two_of_them);
 }
 
-/// E4: a replica made values, is cut off, and another takes the request over and ends it.
-fn left_behind() {
-    let mut world = cluster(|_| ());
-    world.functions.hold("b");
-    let id = ask(&world, 0, Kind::Large, 1);
-    world.until("the call", |world| world.functions.calls("b", 1) == 1);
-    let held = |world: &World, host: usize| world.hosts[host].engine().map(|it| it.store_bytes());
-    assert!(held(&world, 0) > Some(0), "it holds a value");
-    world.hosts[0].cut_until = Some(world.now + Duration::from_secs(60));
-    world.until("the call again", |world| world.functions.calls("b", 1) == 2);
-    assert_eq!(
-        claims(&world, id).last().map(|it| it.0),
-        Some(replica_of(&world, 1))
-    );
-    world.functions.let_go("b");
-    ends_well(&mut world, Kind::Large, 1);
-    assert!(held(&world, 0) > Some(0), "it knows of nothing yet");
-    within(&mut world, 120, "the drop", |world| {
-        held(world, 0) == Some(0)
-    });
-    assert_eq!(held(&world, 1), Some(0));
-}
-
-#[test]
-fn e4_data_that_was_left_with_another_replica_is_dropped_after_the_end() {
-    left_behind();
-    fails_with(Fault::DataLeft, "the drop did not come", left_behind);
-}
-
 /// E3: a failed request is restarted by another replica, after the one that drove it died.
 fn kept() {
     let mut world = cluster(|settings| settings.keep_failed = Duration::from_secs(60));
