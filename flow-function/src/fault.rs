@@ -1,6 +1,6 @@
-//! Planted faults of the protocol: a test asks for one, and the simulated clusters must find it. With
-//! the feature `planted-faults` a process takes the one that `TURLOUGH_PLANTED` names, and the campaign
-//! of kills must find it. Otherwise there are none.
+//! Planted faults of the protocol: a test asks for one, and the interleaving that it is for must fail, or
+//! some simulated cluster. With the feature `planted-faults` a process takes the one that
+//! `TURLOUGH_PLANTED` names, and the campaign of kills must find it. Otherwise there are none.
 
 /// A fault that may be planted: a rule that is not kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -78,6 +78,8 @@ pub(crate) enum Fault {
     NotKept,
     /// What is closed takes a restart.
     ClosedRestarted,
+    /// Data stays where another took its request on.
+    DataLeft,
     /// A request that took replicas down is driven beside others.
     NeverAlone,
     /// One that is to be driven alone waits until another is no more.

@@ -30,6 +30,8 @@ pub(super) enum Kind {
     Reads,
     /// Its second step fails when it is first called.
     Shaky,
+    /// It holds a large value while it waits for a signal.
+    Holds,
 }
 
 impl Kind {
@@ -67,6 +69,7 @@ impl Kind {
             Self::Guess => "guess",
             Self::Reads => "reads",
             Self::Shaky => "shaky",
+            Self::Holds => "holds",
         }
     }
 
@@ -76,7 +79,7 @@ impl Kind {
             Self::Join | Self::Both => Some(2 * n),
             Self::Each => Some(5 * n),
             Self::Saga => None,
-            Self::Large | Self::Reads => Some(LARGE as u64 + n),
+            Self::Large | Self::Reads | Self::Holds => Some(LARGE as u64 + n),
             _ => Some(n),
         }
     }
@@ -109,6 +112,7 @@ pub(super) fn all(functions: &Arc<Functions>) -> Vec<Flow> {
         text(&f),
         reads(),
         shaky(&f),
+        holds(&f),
         measure(&f),
     ]
 }
@@ -323,6 +327,17 @@ fn reads() -> Flow {
     let n = flow.input::<u64>();
     let child = flow.subflow::<String, _>("child", &n, "text");
     let size = flow.map("size", &child, size);
+    built(flow.output(&size).build())
+}
+
+fn holds(f: &Calls) -> Flow {
+    let flow = Flow::builder("holds");
+    let n = flow.input::<u64>();
+    let text = flow.map("text", &n, writes(f));
+    let go = flow.signal::<u64, _>("go", &text, "go");
+    let size = flow.map("size", (&text, &go), async |(text, _): (String, u64)| {
+        size(text).await
+    });
     built(flow.output(&size).build())
 }
 

@@ -10,7 +10,7 @@ use super::super::trap::Does;
 use super::super::world::World;
 use super::acts::{
     answered, claims, control, fails_with, is_closing, is_end, is_released, is_settled, passes_on,
-    replica_of, settles, stands, start, within,
+    replica_of, settles, signal, stands, start, within,
 };
 use super::{appends, ask, cluster, ends_well, request};
 use crate::engine::{Call, Control, ControlError};
@@ -169,6 +169,35 @@ fn two_of_them() {
 fn e5_of_two_that_took_replicas_down_one_is_driven_alone_and_the_other_elsewhere() {
     two_of_them();
     fails_with(Fault::AloneAwaited, "its end did not come", two_of_them);
+}
+
+/// E4: a replica made a value and let its request go, which another ends while it is cut off.
+fn left_behind() {
+    let mut world = cluster(|_| ());
+    let id = ask(&world, 0, Kind::Holds, 1);
+    world.until("the wait", |world| stands(world, id, is_released));
+    let held = |world: &World, host: usize| world.hosts[host].engine().map(|it| it.store_bytes());
+    assert!(held(&world, 0) > Some(0), "it holds a value");
+    world.hosts[0].cut_until = Some(world.now + Duration::from_secs(20));
+    world.run_for(Duration::from_secs(1));
+    let told = control(&world, 1, id, signal(1));
+    answered(&mut world, told).expect("it is heard");
+    ends_well(&mut world, Kind::Holds, 1);
+    assert_eq!(
+        claims(&world, id).last().map(|it| it.0),
+        Some(replica_of(&world, 1))
+    );
+    assert!(held(&world, 0) > Some(0), "it knows of nothing yet");
+    within(&mut world, 60, "the drop", |world| {
+        held(world, 0) == Some(0)
+    });
+    assert_eq!(held(&world, 1), Some(0));
+}
+
+#[test]
+fn e4_data_that_was_left_with_another_replica_is_dropped_after_the_end() {
+    left_behind();
+    fails_with(Fault::DataLeft, "the drop did not come", left_behind);
 }
 
 /// E3: a failed request is restarted by another replica, after the one that drove it died.
