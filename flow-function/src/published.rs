@@ -15,8 +15,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use tracing::{debug, warn};
-use turlough_sdk::{Flow, FlowName, ReplicaId, RequestId, read_yaml};
-use turlough_statestore::{Beat, Channel, Event, Record, StateError, Word};
+use turlough_sdk::{Flow, FlowName, RequestId, read_yaml};
+use turlough_statestore::{Channel, Event, Record, StateError, Word};
 
 use crate::engine::FoldError;
 use crate::machine::RestoreError;
@@ -218,17 +218,9 @@ impl Shared {
 
     async fn tell_replicas(&self, flow: &FlowName) {
         let word = Word::Put { flow: flow.clone() }.encode();
-        let listed = self.state.replicas.list("").await.unwrap_or_default();
-        for (key, beat) in listed {
-            let is_ours =
-                Beat::decode(&beat).is_some_and(|it| it.function == self.settings.function);
-            if let Ok(replica) = key.parse::<ReplicaId>()
-                && replica != self.replica
-                && is_ours
-            {
-                let sent = self.state.bus.send(Channel::Replica(replica), word.clone());
-                drop(sent.await);
-            }
+        for (replica, _) in self.others().await.unwrap_or_default() {
+            let sent = self.state.bus.send(Channel::Replica(replica), word.clone());
+            drop(sent.await);
         }
     }
 

@@ -25,7 +25,7 @@ use tokio::sync::{Semaphore, oneshot};
 use tokio::time::{Instant, sleep};
 use tracing::debug;
 use turlough_sdk::Operation;
-use turlough_statestore::{Beat, StateError};
+use turlough_statestore::StateError;
 
 use crate::machine::{Run, Work};
 use crate::runner::{Attempted, Context};
@@ -149,7 +149,7 @@ impl Shared {
             if old.is_empty() {
                 continue;
             }
-            let others = self.others().await.unwrap_or_else(|error| {
+            let others = self.helpers().await.unwrap_or_else(|error| {
                 debug!(%error, "other replicas are not known");
                 0
             });
@@ -163,18 +163,12 @@ impl Shared {
     }
 
     /// How many other replicas of this function take work.
-    async fn others(&self) -> Result<usize, StateError> {
+    async fn helpers(&self) -> Result<usize, StateError> {
         if let Some(others) = self.spread.others() {
             return Ok(others);
         }
-        let own = self.replica.to_string();
-        let listed = self.state.replicas.list("").await?;
-        let is_other = |(key, beat): &(String, bytes::Bytes)| {
-            let beat = Beat::decode(beat);
-            *key != own
-                && beat.is_some_and(|beat| beat.takes && beat.function == self.settings.function)
-        };
-        let others = listed.iter().filter(|entry| is_other(entry)).count();
+        let others = self.others().await?;
+        let others = others.iter().filter(|(_, beat)| beat.takes).count();
         self.spread.found(others);
         Ok(others)
     }

@@ -118,7 +118,7 @@ impl Shared {
         self: &Arc<Self>,
         request: RequestId,
         flow: Arc<Flow>,
-        why: (Why, Option<AppendId>),
+        (why, condemned): (Why, Option<AppendId>),
         go: Arc<Notify>,
     ) {
         let permit = tokio::select! {
@@ -126,7 +126,7 @@ impl Shared {
             () = go.notified() => None,
         };
         self.others_are_driven().await;
-        let resumed = Driver::resume(self, request, why).await;
+        let resumed = Driver::resume(self, request, (why, condemned)).await;
         if self.state.is_shared && matches!(resumed, Ok(Some(_))) {
             self.open.fetch_add(1, Ordering::Relaxed);
         }
@@ -154,7 +154,7 @@ impl Shared {
                     self.poke_other(holder.replica, request).await;
                 }
             }
-            Some(error) => warn!(%request, %error, "request cannot be driven here"),
+            Some(error) => self.cannot_drive(request, error, condemned).await,
         }
     }
 

@@ -6,6 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use tokio::sync::Semaphore;
 use tracing::{debug, warn};
 use turlough_keeper::KeeperError;
@@ -56,7 +57,7 @@ impl Shared {
             self.spawn_until_closing(Arc::clone(self).beat_on());
             self.spawn_until_closing(Arc::clone(self).hear(listener));
             self.spawn_until_closing(Arc::clone(self).take_hints());
-            if self.state.is_shared {
+            if self.state.is_shared && !planted(Fault::DataLeft) {
                 self.spawn_until_closing(Arc::clone(self).drop_what_was_left());
             }
             Ok(())
@@ -154,6 +155,18 @@ impl Shared {
         if matches!(error, StateError::Refused { .. }) {
             self.obstacle.note(error);
         }
+    }
+
+    /// Other replicas of this function that are there, and whether they take work.
+    pub(crate) async fn others(&self) -> Result<Vec<(ReplicaId, Beat)>, StateError> {
+        let listed = self.state.replicas.list("").await?.into_iter();
+        let read = |(key, beat): (String, Bytes)| {
+            Some((key.parse::<ReplicaId>().ok()?, Beat::decode(&beat)?))
+        };
+        let function = &self.settings.function;
+        let is_other =
+            |(id, beat): &(ReplicaId, Beat)| *id != self.replica && beat.function == *function;
+        Ok(listed.filter_map(read).filter(is_other).collect())
     }
 
     /// No heartbeat any more: others may take over at once what is left.

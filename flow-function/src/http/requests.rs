@@ -14,8 +14,9 @@ use super::answer;
 use super::extract::{Path, Query, shortened};
 use super::problem::Problem;
 use super::start::accepted;
-use crate::engine::{ControlError, Engine, TRUNCATED, Which, is_open, is_truncated};
+use crate::engine::{ControlError, Engine, FoldError, Which, is_open, is_truncated};
 use crate::lists::Page;
+use crate::machine::RestoreError;
 use crate::view::{self, Subject};
 
 /// Most requests in one answer, and how many where the caller does not say.
@@ -141,7 +142,10 @@ fn subject(
 ) -> Result<Subject, Problem> {
     let accepted = match accepted_in(&records) {
         Some(accepted) => accepted,
-        None if is_truncated(&records) => return Err(truncated(id)),
+        None if is_truncated(&records) => {
+            let why = RestoreError::Truncated;
+            return Err(ControlError::from(FoldError::Restore { request: id, why }).into());
+        }
         None => return Err(ControlError::Unknown(id).into()),
     };
     let (flow, registry) = (&accepted.flow, &engine.shared.registry);
@@ -157,10 +161,6 @@ fn subject(
         definition,
         children,
     })
-}
-
-fn truncated(id: RequestId) -> Problem {
-    Problem::new(StatusCode::GONE, TRUNCATED).with("request_id", id.to_string())
 }
 
 fn accepted_in(records: &[Record]) -> Option<&Accepted> {
