@@ -250,14 +250,13 @@ impl Driver {
             let Some(turn) = turn else {
                 return runner::run(context, run, call_by, None).await;
             };
-            let here = runner::run(
-                Arc::clone(&context),
-                Arc::clone(&run),
-                None,
-                Some(turn.here()),
-            );
-            turn.first(here, || runner::run(context, run, None, None))
-                .await
+            // On the heap: hardly any attempt is offered, and every one would have room for three.
+            let begin = |turn| {
+                let (context, run) = (Arc::clone(&context), Arc::clone(&run));
+                Box::pin(runner::run(context, run, None, turn))
+            };
+            let here = begin(Some(turn.here()));
+            turn.first(here, || begin(None)).await
         }
     }
 

@@ -43,7 +43,7 @@ pub(super) struct Step {
 }
 
 fn inline(value: &Value) -> ValueRef {
-    ValueRef::Inline(Bytes::copy_from_slice(value.envelope()))
+    ValueRef::Inline(value.envelope().clone())
 }
 
 impl Batch {

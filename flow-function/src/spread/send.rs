@@ -95,13 +95,14 @@ impl Shared {
             .encode()
             .map_err(|error| Returned::For(error.to_string()))?;
         let path = format!("/function/{}/_/step", self.settings.function);
+        let headers = self.step_headers(context).await;
         let mut turn = 0;
         loop {
             turn += 1;
             let call = Call {
                 method: Method::POST,
                 path: &path,
-                headers: self.step_headers(context).await,
+                headers: headers.clone(),
                 body: body.clone(),
             };
             match self.ask_once(call).await {
