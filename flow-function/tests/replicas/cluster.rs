@@ -131,48 +131,18 @@ impl Cluster {
     /// Puts a flow into one replica.
     pub(crate) async fn put(&self, replica: usize, flow: &str, text: &str) {
         let url = format!("{}/flows/{flow}", self.replicas[replica].url);
-        let answer = self
-            .http
-            .put(url)
-            .body(text.to_owned())
-            .send()
-            .await
-            .unwrap();
-        assert!(
-            answer.status().is_success(),
-            "{}",
-            answer.text().await.unwrap()
-        );
+        taken(self.http.put(url).body(text.to_owned())).await;
     }
 
     /// What one replica says of a path.
     pub(crate) async fn get_at(&self, replica: usize, path: &str) -> Json {
         let url = format!("{}{path}", self.replicas[replica].url);
-        self.http
-            .get(url)
-            .send()
-            .await
-            .unwrap()
-            .json()
-            .await
-            .unwrap()
+        taken(self.http.get(url)).await.json().await.unwrap()
     }
 
     pub(crate) async fn signal_request(&self, id: &str, name: &str, body: &str) {
-        let path = format!("/requests/{id}/signals/{name}");
-        let url = format!("{}{path}", self.replicas[0].url);
-        let answer = self
-            .http
-            .post(url)
-            .body(body.to_owned())
-            .send()
-            .await
-            .unwrap();
-        assert!(
-            answer.status().is_success(),
-            "{}",
-            answer.text().await.unwrap()
-        );
+        let url = format!("{}/requests/{id}/signals/{name}", self.replicas[0].url);
+        taken(self.http.post(url).body(body.to_owned())).await;
     }
 
     /// What a replica says of a path, where one answers.
@@ -214,6 +184,16 @@ impl Cluster {
         let sent = Command::new("kill").args(["-s", signal, &id]).status();
         assert!(sent.unwrap().success());
     }
+}
+
+/// The answer to a call that must succeed.
+async fn taken(call: reqwest::RequestBuilder) -> reqwest::Response {
+    let answer = call.send().await.unwrap();
+    let status = answer.status();
+    if status.is_success() {
+        return answer;
+    }
+    panic!("{status}: {}", answer.text().await.unwrap());
 }
 
 async fn open(url: &str) -> State {

@@ -10,8 +10,9 @@ use axum::body::Bytes;
 use axum::routing::post;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
 use turlough_statestore::{Options, State, StateUrl};
-use turlough_testing::{Program, free_port};
+use turlough_testing::{Answer, Program, free_port};
 
 /// One pure step; a call that is held; a wait for a signal.
 const FLOWS: [(&str, &str); 3] = [
@@ -96,6 +97,17 @@ impl Place {
     pub(super) async fn held(&self, calls: usize) {
         let are_held = async || (self.calls() == calls).then_some(());
         turlough_testing::until("the function is called", are_held).await;
+    }
+
+    /// That a call of `held` with 5 is answered, and was made once.
+    pub(super) async fn answers_once(&self, call: JoinHandle<Answer>) {
+        let answer = call.await.unwrap();
+        assert_eq!(
+            (answer.status, &answer.json),
+            (200, &6.into()),
+            "{answer:?}"
+        );
+        assert_eq!(self.calls(), 1);
     }
 }
 

@@ -35,13 +35,7 @@ async fn requests_outlast_a_server_that_goes_away() {
     assert!(!call.is_finished());
     nats.start_again().await;
     serves(&program).await;
-    let answer = call.await.unwrap();
-    assert_eq!(
-        (answer.status, &answer.json),
-        (200, &6.into()),
-        "{answer:?}"
-    );
-    assert_eq!(place.calls(), 1);
+    place.answers_once(call).await;
     let asked = program.post(&format!("{path}/signals/go"), "1").await;
     assert!(asked.status < 300, "{asked:?}");
 }
@@ -81,11 +75,5 @@ async fn requests_outlast_permissions_that_are_taken_away() {
     assert!(!call.is_finished());
     nats.reload(&permits("")).await;
     serves(&program).await;
-    let answer = call.await.unwrap();
-    assert_eq!(
-        (answer.status, &answer.json),
-        (200, &6.into()),
-        "{answer:?}"
-    );
-    assert_eq!(place.calls(), 1);
+    place.answers_once(call).await;
 }
