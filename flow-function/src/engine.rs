@@ -20,7 +20,7 @@ pub(crate) use folds::{FoldError, Folds};
 pub(crate) use obstacle::Obstacle;
 pub(crate) use presence::AttendError;
 pub(crate) use read::{StepValueError, Which, is_open, parts};
-pub(crate) use truncated::{TRUNCATED, is_truncated};
+pub(crate) use truncated::TRUNCATED;
 
 use std::sync::Arc;
 use std::time::Duration;

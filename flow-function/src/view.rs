@@ -15,8 +15,8 @@ use std::sync::Arc;
 use serde_json::{Value as Json, json};
 use turlough_keeper::{Summary, summary_json};
 use turlough_sdk::{ContentType, Flow, RequestId, Value, ValueRef};
-use turlough_statestore::Record;
 use turlough_statestore::event::{Accepted, Delivery, Recipient, Trouble};
+use turlough_statestore::{Record, Seq};
 
 use crate::machine::{Execution, Versions};
 
@@ -32,11 +32,20 @@ const VARIABLE_BYTES_MAX: usize = 4 * 1024;
 pub(crate) struct Subject {
     pub(crate) request: RequestId,
     pub(crate) records: Vec<Record>,
-    /// The flow in the version that the request began with, and where others are found. Without it
-    /// only what the events say is shown.
-    pub(crate) definition: Option<(Arc<Flow>, Versions)>,
+    pub(crate) begins: Begins,
     /// Its sub-flows.
     pub(crate) children: Vec<Json>,
+}
+
+/// Where the telling of a request begins.
+#[derive(Debug)]
+pub(crate) enum Begins {
+    /// At the head of its log: with the flow in the version that the request began with, and where
+    /// others are found. Without it only what the events say is shown.
+    Head(Option<(Arc<Flow>, Versions)>),
+    /// At the newest snapshot, since its log has lost its head: with what stood there, and where
+    /// flows are found.
+    Snapshot(Box<Accepted>, Versions),
 }
 
 /// How a request stands; none where it was not accepted yet.
@@ -45,12 +54,23 @@ pub(crate) fn standing(subject: &Subject) -> Option<Summary> {
 }
 
 fn story(subject: &Subject) -> Story<'_> {
-    let definition = subject.definition.as_ref();
-    let execution = definition.map(|(flow, versions)| {
-        Execution::new(subject.request, Arc::clone(flow), versions.clone())
-    });
-    let mut story = Story::new(execution);
-    for record in &subject.records {
+    let (request, records) = (subject.request, &subject.records);
+    let (mut story, after) = match &subject.begins {
+        Begins::Head(definition) => {
+            let begin = |(flow, versions): &(Arc<Flow>, Versions)| {
+                Execution::new(request, Arc::clone(flow), versions.clone())
+            };
+            (Story::new(definition.as_ref().map(begin)), Seq::START)
+        }
+        Begins::Snapshot(accepted, versions) => {
+            match Execution::restore_newest(request, versions, records) {
+                Ok((execution, of)) => (Story::of_snapshot(execution, accepted), of),
+                // No snapshot stands there yet, and nothing is known.
+                Err(_) => (Story::new(None), Seq::START),
+            }
+        }
+    };
+    for record in records.iter().filter(|record| record.seq > after) {
         story.fold(record);
     }
     story
@@ -72,7 +92,7 @@ pub(crate) fn request(subject: &Subject) -> Option<Json> {
         }
     }
     let variables = story.variables.iter();
-    let shown = variables.map(|(name, at)| ((*name).to_owned(), variable(at)));
+    let shown = variables.map(|(name, at)| (name.clone(), variable(at)));
     view["variables"] = Json::Object(shown.collect());
     let flow = story.execution.as_ref().map(|e| Arc::clone(e.flow()));
     let nodes = Nodes::of(flow.as_deref());

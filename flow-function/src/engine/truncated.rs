@@ -79,14 +79,6 @@ impl Shared {
     }
 }
 
-/// Whether the head of a log is gone, and nothing in it tells what stood there.
-pub(crate) fn is_truncated(records: &[Record]) -> bool {
-    let mut events = records.iter().flat_map(|record| &record.append.events);
-    let tells = |event: &Event| matches!(event, Event::Accepted(_) | Event::Snapshot(_));
-    let is_part = |event: &Event| matches!(event, Event::Part { .. });
-    !events.clone().any(tells) && !events.all(is_part)
-}
-
 /// The newest append of ours that is so.
 fn newest(records: &[Record], is_so: impl Fn(&Append) -> bool) -> Option<&Envelope> {
     let mut appends = records.iter().rev().map(|record| &record.append);

@@ -14,10 +14,9 @@ use super::answer;
 use super::extract::{Path, Query, shortened};
 use super::problem::Problem;
 use super::start::accepted;
-use crate::engine::{ControlError, Engine, FoldError, Which, is_open, is_truncated};
+use crate::engine::{ControlError, Engine, Which, is_open};
 use crate::lists::Page;
-use crate::machine::RestoreError;
-use crate::view::{self, Subject};
+use crate::view::{self, Begins, Subject};
 
 /// Most requests in one answer, and how many where the caller does not say.
 const LIST_MAX: usize = 1_000;
@@ -140,25 +139,25 @@ fn subject(
     (mut records, children): (Vec<Record>, Vec<Json>),
     at: Option<Seq>,
 ) -> Result<Subject, Problem> {
-    let accepted = match accepted_in(&records) {
-        Some(accepted) => accepted,
-        None if is_truncated(&records) => {
-            let why = RestoreError::Truncated;
-            return Err(ControlError::from(FoldError::Restore { request: id, why }).into());
-        }
-        None => return Err(ControlError::Unknown(id).into()),
+    let registry = &engine.shared.registry;
+    let begins = if let Some(accepted) = accepted_in(&records) {
+        let flow = &accepted.flow;
+        let definition = engine.definition(flow, &accepted.version);
+        Begins::Head(definition.map(|definition| (definition, registry.versions(flow))))
+    } else {
+        let execution = engine.shared.execution(id, &records);
+        let execution = execution.map_err(ControlError::from)?;
+        let accepted = execution.accepted().ok_or(ControlError::Unknown(id))?;
+        let versions = registry.versions(&accepted.flow);
+        Begins::Snapshot(Box::new(accepted.clone()), versions)
     };
-    let (flow, registry) = (&accepted.flow, &engine.shared.registry);
-    let definition = engine
-        .definition(flow, &accepted.version)
-        .map(|definition| (definition, registry.versions(flow)));
     if let Some(at) = at {
         records.retain(|record| record.seq <= at);
     }
     Ok(Subject {
         request: id,
         records,
-        definition,
+        begins,
         children,
     })
 }

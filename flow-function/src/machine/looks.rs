@@ -1,8 +1,9 @@
 //! What may be asked of a request's state.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use turlough_sdk::{Flow, StepPath};
+use turlough_sdk::{Flow, StepPath, ValueRef};
 use turlough_statestore::event::{Accepted, Delivery, Trouble};
 use turlough_statestore::{AppendId, Standing};
 
@@ -34,6 +35,11 @@ impl Execution {
     /// How it began.
     pub(crate) fn accepted(&self) -> Option<&Accepted> {
         self.accepted.as_deref()
+    }
+
+    /// What steps have set, each as it was set last.
+    pub(crate) fn variables(&self) -> &BTreeMap<String, ValueRef> {
+        &self.variables
     }
 
     pub(crate) const fn deadline_us(&self) -> u64 {

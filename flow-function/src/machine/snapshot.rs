@@ -100,6 +100,27 @@ impl Execution {
             }
             return Ok(execution);
         }
+        let (execution, _) = Self::read_newest(request, versions, log)?;
+        Ok(execution)
+    }
+
+    /// The machine as the newest snapshot of a log has it, and the place that it is the fold of.
+    pub(crate) fn restore_newest(
+        request: RequestId,
+        versions: &Versions,
+        log: &[Record],
+    ) -> Result<(Self, Seq), RestoreError> {
+        let (_, snapshot) = Self::read_newest(request, versions, log)?;
+        let bytes = bytes_of(log, &snapshot.state).ok_or(RestoreError::Truncated)?;
+        Self::restore(request, versions.clone(), &bytes)
+    }
+
+    /// Folds a log from its newest snapshot that can be read.
+    fn read_newest<'a>(
+        request: RequestId,
+        versions: &Versions,
+        log: &'a [Record],
+    ) -> Result<(Self, &'a Snapshot), RestoreError> {
         let mut why = RestoreError::Truncated;
         for (at, record) in log.iter().enumerate().rev() {
             let mut snapshots = record.append.events.iter().filter_map(snapshot_of);
@@ -107,7 +128,7 @@ impl Execution {
                 continue;
             };
             match Self::read_from(request, versions, log, (at, snapshot)) {
-                Ok(execution) => return Ok(execution),
+                Ok(execution) => return Ok((execution, snapshot)),
                 Err(error) => why = error,
             }
         }

@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use turlough_keeper::{Ended, Summary};
-use turlough_sdk::StepPath;
+use turlough_sdk::{StepPath, ValueRef};
 use turlough_statestore::event::{Accepted, Delivery, Outcome, StepEnd, StepEnded, Trouble};
 use turlough_statestore::{Event, Kind, Record, Standing};
 
@@ -22,7 +22,7 @@ pub(super) struct Story<'a> {
     /// Paths in the order in which they were first seen.
     pub(super) seen: Vec<StepPath>,
     /// Variables, each as it was set last.
-    pub(super) variables: BTreeMap<&'a str, &'a turlough_sdk::ValueRef>,
+    pub(super) variables: BTreeMap<String, ValueRef>,
     /// The end that stands, if one does.
     pub(super) ended: Option<(&'a Outcome, &'a [Trouble], u64)>,
     pub(super) owed: Vec<&'a Delivery>,
@@ -57,6 +57,24 @@ impl<'a> Story<'a> {
             settled: false,
             at_us: 0,
         }
+    }
+
+    /// Of a log that is told from a snapshot on, and of a request that had not ended then.
+    pub(super) fn of_snapshot(execution: Execution, accepted: &'a Accepted) -> Self {
+        let begun = execution.root_states().into_iter();
+        let begun = begun.filter(|state| state.status != "waiting");
+        let begun: Vec<_> = begun.map(|state| StepPath::root(&state.node)).collect();
+        let mut story = Self {
+            accepted: Some(accepted),
+            generation: execution.generation(),
+            variables: execution.variables().clone(),
+            at_us: accepted.at_us,
+            ..Self::new(Some(execution))
+        };
+        for step in &begun {
+            story.row(step);
+        }
+        story
     }
 
     pub(super) fn fold(&mut self, record: &'a Record) {
@@ -177,9 +195,7 @@ impl<'a> Story<'a> {
         self.see(ended.end_us);
         let fails = matches!(ended.end, StepEnd::Failed { .. } | StepEnd::Lost { .. });
         if self.row(&ended.step).ended(ended) && !fails {
-            let set = ended.set.iter();
-            self.variables
-                .extend(set.map(|(name, at)| (name.as_str(), at)));
+            self.variables.extend(ended.set.iter().cloned());
         }
     }
 

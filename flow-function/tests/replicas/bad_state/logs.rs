@@ -86,7 +86,7 @@ async fn what_a_newer_version_wrote_is_left_to_it() {
     }
     let asked = program.post(&format!("/requests/{id}/cancel"), "").await;
     assert_eq!(asked.status, 500, "{asked:?}");
-    hint(&state, &id).await;
+    hint(&state, &id, Why::Appended).await;
     program
         .logged(&["ERROR", "request cannot be driven here", &id, says])
         .await;
@@ -101,15 +101,8 @@ async fn a_log_without_its_head_ends_as_dead() {
     serves(&program).await;
     let id = program.begin("asks", "1").await;
     let state = state(&nats.url(), BYTES_MAX).await;
-    until("it was let go", async || {
-        let last = state.log.last(id.parse().unwrap()).await.unwrap()?;
-        let released = |event: &Event| matches!(event, Event::Released { .. });
-        last.append.events.iter().any(released).then_some(())
-    })
-    .await;
-    let purge = format!(r#"{{"filter": "tl.default.log.{id}", "keep": 1}}"#);
-    nats.ask("", "$JS.API.STREAM.PURGE.TL_default_LOG", purge.as_bytes())
-        .await;
+    let_go(&state, &id).await;
+    purge(&nats, &id, 1).await;
     let says = "the head of its log is gone";
     for answer in [
         program.get(&format!("/requests/{id}")).await.unwrap(),
@@ -120,7 +113,7 @@ async fn a_log_without_its_head_ends_as_dead() {
         assert_eq!(answer.status, 410, "{answer:?}");
         assert!(answer.detail().contains(says), "{answer:?}");
     }
-    hint(&state, &id).await;
+    hint(&state, &id, Why::Appended).await;
     program
         .logged(&["ERROR", "request is dead", &id, says])
         .await;
@@ -138,9 +131,65 @@ async fn a_log_without_its_head_ends_as_dead() {
         "{result:?}"
     );
     // Once is enough.
-    hint(&state, &id).await;
+    hint(&state, &id, Why::Appended).await;
     serves(&program).await;
     assert_eq!(program.log().matches("request is dead").count(), 1);
+}
+
+#[tokio::test]
+async fn a_log_without_its_head_goes_on_from_its_snapshot_and_is_shown() {
+    let nats = Nats::start("").await;
+    let place = Place::new().await;
+    let program = place.program(&nats.url(), &[]);
+    serves(&program).await;
+    let id = program.begin("asks", "1").await;
+    let state = state(&nats.url(), BYTES_MAX).await;
+    let_go(&state, &id).await;
+    hint(&state, &id, Why::Snapshot).await;
+    let request = id.parse().unwrap();
+    until("its snapshot", async || {
+        let records = state.log.read(request, Seq::START).await.unwrap();
+        let mut events = records.iter().flat_map(|record| &record.append.events);
+        let is_there = events.any(|event| matches!(event, Event::Snapshot(_)));
+        is_there.then_some(())
+    })
+    .await;
+    let_go(&state, &id).await;
+    purge(&nats, &id, 2).await;
+    let shown = program.get(&format!("/requests/{id}")).await.unwrap();
+    assert_eq!(shown.status, 200, "{shown:?}");
+    assert_eq!(shown.json["flow"], "asks", "{shown:?}");
+    assert_eq!(shown.json["status"], "sleeping", "{shown:?}");
+    let path = format!("/requests/{id}/result");
+    let open = program.get(&path).await.unwrap();
+    assert_eq!(open.status, 202, "{open:?}");
+    let asked = program
+        .post(&format!("/requests/{id}/signals/go"), "\"yes\"")
+        .await;
+    assert!(asked.status < 300, "{asked:?}");
+    settled(&state, &id).await;
+    let result = program.get(&path).await.unwrap();
+    assert_eq!(
+        (result.status, &result.json),
+        (200, &json!("yes")),
+        "{result:?}"
+    );
+}
+
+async fn let_go(state: &State, id: &str) {
+    until("it was let go", async || {
+        let last = state.log.last(id.parse().unwrap()).await.unwrap()?;
+        let released = |event: &Event| matches!(event, Event::Released { .. });
+        last.append.events.iter().any(released).then_some(())
+    })
+    .await;
+}
+
+/// All of a log but its newest appends goes, as if it had expired.
+async fn purge(nats: &Nats, id: &str, keep: usize) {
+    let purge = format!(r#"{{"filter": "tl.default.log.{id}", "keep": {keep}}}"#);
+    nats.ask("", "$JS.API.STREAM.PURGE.TL_default_LOG", purge.as_bytes())
+        .await;
 }
 
 /// The request that is open beside another one.
@@ -159,10 +208,10 @@ async fn running(state: &State, other: &str) -> String {
 }
 
 /// Says what the keeper says of a request that is due.
-async fn hint(state: &State, id: &str) {
+async fn hint(state: &State, id: &str, why: Why) {
     let hint = Hint {
         request: id.parse().unwrap(),
-        why: Why::Appended,
+        why,
         condemned: None,
     };
     state.queue.enqueue("flows", hint.encode()).await.unwrap();
