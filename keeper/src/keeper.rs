@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use turlough_sdk::{FlowName, RequestId};
@@ -64,6 +64,8 @@ pub(crate) struct Shared {
     pub(crate) not_followed: Mutex<Option<String>>,
     /// Why the lease cannot be looked at.
     pub(crate) not_leased: Mutex<Option<String>>,
+    /// Why the work queue takes no hints, and when it last did not.
+    pub(crate) not_hinted: Mutex<Option<(Instant, String)>>,
     barriers: mpsc::Sender<Barrier>,
     pub(crate) tasks: TaskTracker,
     pub(crate) stop: CancellationToken,
@@ -121,7 +123,18 @@ impl Shared {
             let said = by.lock().unwrap_or_else(PoisonError::into_inner);
             said.clone()
         };
-        said(&self.not_followed).or_else(|| said(&self.not_leased))
+        said(&self.not_followed)
+            .or_else(|| said(&self.not_leased))
+            .or_else(|| self.not_hinted())
+    }
+
+    /// What is not taken is sent again within the interval of repetition: after two of them nothing
+    /// is left to be sent, and nobody knows.
+    fn not_hinted(&self) -> Option<String> {
+        let said = self.not_hinted.lock();
+        let said = said.unwrap_or_else(PoisonError::into_inner);
+        let (at, why) = said.as_ref()?;
+        (at.elapsed() < self.options.repeat * 2).then(|| why.clone())
     }
 
     /// Notes what one of the tasks last heard from the state.
@@ -157,6 +170,7 @@ impl Keeper {
             is_caught_up: watch::Sender::new(false),
             not_followed: Mutex::default(),
             not_leased: Mutex::default(),
+            not_hinted: Mutex::default(),
             tasks: TaskTracker::new(),
             stop: CancellationToken::new(),
             is_stopped: AtomicBool::new(false),

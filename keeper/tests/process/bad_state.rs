@@ -129,6 +129,24 @@ async fn a_user_who_may_not_is_waited_for_until_it_is_permitted() {
 }
 
 #[tokio::test]
+async fn a_work_queue_that_takes_no_hints_is_told_of_until_it_does() {
+    let nats = Nats::start("").await;
+    let url: StateUrl = nats.url().parse().unwrap();
+    let state = State::open(&url, &options()).await.unwrap();
+    // Nobody drives it.
+    begin(&state).await;
+    nats.reload(&permits("\"tl.default.work.>\"")).await;
+    let keeper = keeper(&nats.url().replace("//", "//some:hunter2@"));
+    keeper.ready().await;
+    keeper.not_ready(&["flows", "permit the user"]).await;
+    keeper
+        .logged(&["WARN", "work queue took no hints", "permit the user"])
+        .await;
+    nats.reload(&permits("")).await;
+    keeper.ready().await;
+}
+
+#[tokio::test]
 async fn a_redis_that_is_away_or_asks_for_a_password_is_waited_for() {
     let mut redis = Redis::start().await;
     redis.kill();
@@ -157,11 +175,7 @@ async fn what_is_none_of_ours_in_a_log_is_told_and_passed_over() {
     let keeper = keeper(&nats.url());
     keeper.ready().await;
     let url: StateUrl = nats.url().parse().unwrap();
-    let options = Options {
-        heartbeat: std::time::Duration::from_secs(2),
-        ..Options::new("default".parse().unwrap(), "test".parse().unwrap())
-    };
-    let state = State::open(&url, &options).await.unwrap();
+    let state = State::open(&url, &options()).await.unwrap();
     let (first, second) = (begin(&state).await, RequestId::from_uuid(Uuid::now_v7()));
     for foreign in [&b"garbage"[..], b"\x81\xa4name\x01"] {
         for log in [first, second] {
@@ -186,6 +200,13 @@ async fn what_is_none_of_ours_in_a_log_is_told_and_passed_over() {
     })
     .await;
     assert_eq!(keeper.get("/_/ready").await.unwrap().status, 200);
+}
+
+fn options() -> Options {
+    Options {
+        heartbeat: std::time::Duration::from_secs(2),
+        ..Options::new("default".parse().unwrap(), "test".parse().unwrap())
+    }
 }
 
 /// A request that somebody accepted.
