@@ -110,6 +110,8 @@ pub(crate) struct Execution {
     remade: HashMap<StepPath, (u32, Option<State>)>,
     /// The highest attempt number in handlers that are over.
     handled: u32,
+    /// Steps that a restart reset, with all that stands in them, and in which generation it last did.
+    resets: HashMap<StepPath, u32>,
     /// Nodes of graphs that were made at run time.
     expanded: usize,
     /// Steps whose end was there before they began, in the event that is being applied.
@@ -202,6 +204,7 @@ impl Execution {
             failures: HashMap::default(),
             remade: HashMap::default(),
             handled: 0,
+            resets: HashMap::default(),
             expanded: 0,
             later: Vec::new(),
             room: Vec::new(),

@@ -27,6 +27,8 @@ pub(crate) struct Run {
     pub(crate) step: StepPath,
     /// From 1.
     pub(crate) attempt: u32,
+    /// The generation in which the step was last reset: what was called in it is known by that.
+    pub(crate) generation: u32,
     /// When it may begin, Unix time in µs; 0 for at once.
     pub(crate) not_before_us: u64,
     /// The node is `graph.nodes[node]`.

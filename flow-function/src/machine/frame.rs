@@ -61,6 +61,17 @@ pub(super) enum Root {
     Finally,
 }
 
+impl Root {
+    /// What the steps of a handler stand in.
+    pub(super) fn path(self) -> Option<StepPath> {
+        match self {
+            Self::Flow => None,
+            Self::OnFailure => Some(StepPath::from("~on_failure")),
+            Self::Finally => Some(StepPath::from("~finally")),
+        }
+    }
+}
+
 /// The node whose body a frame runs.
 #[derive(Debug, Clone)]
 pub(super) struct Owner {
@@ -289,10 +300,9 @@ impl Frame {
         let id = &self.graph.nodes[node].id;
         match &self.owner {
             Some(owner) => owner.path.inside(owner.place, id),
-            None => match self.root {
-                Root::Flow => StepPath::root(id),
-                Root::OnFailure => StepPath::from("~on_failure").inside(None, id),
-                Root::Finally => StepPath::from("~finally").inside(None, id),
+            None => match self.root.path() {
+                None => StepPath::root(id),
+                Some(handler) => handler.inside(None, id),
             },
         }
     }

@@ -51,6 +51,10 @@ impl Execution {
         self.timers.clear();
         self.signals.waiting.clear();
         self.drop_open();
+        for handler in [Root::OnFailure, Root::Finally] {
+            self.resets
+                .extend(handler.path().map(|path| (path, self.generation)));
+        }
         if let Some(flow) = version.and_then(|version| self.version(version).ok()) {
             self.switch_to(flow);
         }
@@ -133,9 +137,11 @@ impl Execution {
     /// Items of a `for_each` that had ended run again, and all that comes after it.
     fn items_again(&mut self, ix: FrameIx, node: usize, items: &[u32]) {
         self.reset(ix, node, false);
+        let generation = self.generation;
         let Some(frame) = self.frame_mut(ix) else {
             return;
         };
+        let path = frame.path(node);
         if let Some(Body::Each(each)) = frame.bodies.get_mut(&node) {
             items.iter().for_each(|item| each.again(*item));
             frame.states[node] = State::Body;
@@ -143,6 +149,9 @@ impl Execution {
         if let Some((floor, high)) = frame.numbers.get_mut(&node) {
             *floor = *high;
         }
+        let items = items.iter().map(|item| format!("{path}[{item}]"));
+        let resets = items.map(|item| (StepPath::from(item.as_str()), generation));
+        self.resets.extend(resets);
     }
 
     /// The node of the flow's own graph that a step stands in, and whether it is the step itself.
@@ -222,8 +231,22 @@ impl Execution {
         for (node, reached) in after.into_iter().enumerate() {
             if reached {
                 self.unmake(ix, node);
+                let path = self.frame(ix).map(|frame| frame.path(node));
+                self.resets.extend(path.map(|path| (path, self.generation)));
             }
         }
+    }
+
+    /// The generation in which a step was last reset, by itself or with a step that it stands in.
+    pub(super) fn reset_in(&self, step: &StepPath) -> u32 {
+        if self.resets.is_empty() {
+            return 0;
+        }
+        let text = step.as_str();
+        let outer = text.match_indices(['/', '[', '#']).map(|(at, _)| at);
+        let paths = outer.chain([text.len()]).map(|end| &text[..end]);
+        let known = paths.filter_map(|path| self.resets.get(&StepPath::from(path)));
+        known.copied().max().unwrap_or(0)
     }
 
     /// What a node has come to is void.

@@ -212,6 +212,7 @@ impl Execution {
             inputs: self.inputs(frame, &frame.graph.nodes[node]),
             graph: Arc::clone(&frame.graph),
             node,
+            generation: self.reset_in(&step),
             step,
             attempt: attempt.number,
             not_before_us: attempt.not_before_us,

@@ -173,6 +173,7 @@ impl Execution {
             _ => return None,
         };
         let (variables, epoch) = (Arc::clone(&self.variables), self.epoch);
+        let generation = self.reset_in(&step);
         let record = &mut self.undo[at];
         let part = record.graph.nodes[record.node].compensate.as_deref();
         let once = part.is_some_and(|part| !part.idempotent);
@@ -191,6 +192,7 @@ impl Execution {
         Some(Action::Run(Box::new(Run {
             step,
             attempt: attempt.number,
+            generation,
             not_before_us: attempt.not_before_us,
             graph: Arc::clone(&record.graph),
             node: record.node,

@@ -287,11 +287,11 @@ async fn leaving(input: &Value, msgpack: bool) -> Result<(ContentType, Bytes), S
     blocking::run(move || input.leaving(msgpack).map_err(StepError::permanent)).await
 }
 
-/// The same for every attempt on the same input, another for another input, and another for what
-/// stands in for the step.
+/// The same for every attempt on the same input until a restart resets the step; another for another
+/// input, and another for what stands in for the step.
 fn idempotency_key(scope: &Scope, body: &[u8]) -> String {
-    let (run, context) = (scope.run(), scope.context());
-    let (request, generation) = (context.request, context.generation);
+    let (run, request) = (scope.run(), scope.context().request);
+    let generation = run.generation;
     let part = match run.work {
         Work::Fallback => "/~fallback",
         _ => "",

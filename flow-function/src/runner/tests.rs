@@ -138,6 +138,7 @@ impl Bench {
         Box::new(Run {
             step: StepPath::from("n"),
             attempt: 1,
+            generation: 0,
             not_before_us: 0,
             graph: Arc::clone(flow.graph()),
             node: node.unwrap(),

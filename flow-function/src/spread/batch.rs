@@ -35,6 +35,9 @@ pub(crate) struct Batch {
 pub(super) struct Step {
     pub(super) step: StepPath,
     pub(super) attempt: u32,
+    /// The generation in which it was last reset.
+    #[serde(default)]
+    pub(super) generation: u32,
     pub(super) inputs: Vec<(String, Option<ValueRef>)>,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub(super) variables: BTreeMap<String, ValueRef>,
@@ -100,6 +103,7 @@ impl Step {
         Ok(Some(Self {
             step: run.step.clone(),
             attempt: run.attempt,
+            generation: run.generation,
             inputs: run.inputs.iter().map(read).collect::<Result<_, _>>()?,
             variables: BTreeMap::clone(&run.variables),
             error: run.error.as_deref().cloned(),
@@ -119,6 +123,7 @@ impl Step {
         Some(Run {
             step: self.step,
             attempt: self.attempt,
+            generation: self.generation,
             not_before_us: 0,
             graph,
             node,

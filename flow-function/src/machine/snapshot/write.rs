@@ -58,6 +58,7 @@ impl Execution {
             failures,
             remade,
             handled,
+            resets,
             expanded,
             // Empty between events.
             later: _,
@@ -138,6 +139,10 @@ impl Execution {
             failures: failures.collect(),
             remade,
             handled: *handled,
+            resets: resets
+                .iter()
+                .map(|(step, at)| (step.clone(), *at))
+                .collect(),
         }
     }
 }

@@ -11,7 +11,7 @@ nodes:
 ";
 
 /// Places of values, each used once.
-fn put(bench: &mut Bench, step: &str, data: u64) -> ValueRef {
+pub(super) fn put(bench: &mut Bench, step: &str, data: u64) -> ValueRef {
     let value = stored(bench.log.len() as u64, data);
     bench.end(
         step,
@@ -22,7 +22,7 @@ fn put(bench: &mut Bench, step: &str, data: u64) -> ValueRef {
     value
 }
 
-fn lose(bench: &mut Bench, step: &str, value: &ValueRef) {
+pub(super) fn lose(bench: &mut Bench, step: &str, value: &ValueRef) {
     bench.end(
         step,
         StepEnd::Lost {

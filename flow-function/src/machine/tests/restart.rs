@@ -1,5 +1,7 @@
 //! Restart: what is reset, and what keeps its output.
 
+use turlough_statestore::Seq;
+
 use super::*;
 
 const CHAIN: &str = "
@@ -50,6 +52,33 @@ fn a_restart_of_a_named_step_resets_it_and_all_that_comes_after_it() {
     assert_eq!(bench.run("b").attempt, 2);
 }
 
+/// S8: what is made again after a restart that did not reset it is called by the key that it had.
+#[test]
+fn s8_what_a_restart_did_not_reset_is_known_by_the_generation_that_it_ran_in() {
+    let mut bench = Bench::new(&format!(
+        "{CHAIN}finally: {{ nodes: {{ clean: {{ apply: f }} }} }}\n"
+    ));
+    let a = lost::put(&mut bench, "a", 1);
+    let b = lost::put(&mut bench, "b", 2);
+    bench.fail("c", Cause::Permanent);
+    assert_eq!(bench.succeed("~finally/clean", 0).generation, 0);
+    bench.close();
+    assert!(bench.restart(None, None));
+    assert_eq!(bench.run("c").generation, 1);
+    lost::lose(&mut bench, "c", &b);
+    assert_eq!(bench.run("b").generation, 0);
+    lost::lose(&mut bench, "b", &a);
+    assert_eq!(bench.run("a").generation, 0);
+    let saved = bench.execution.snapshot(Seq::START).unwrap();
+    let (request, versions) = (bench.execution.request, bench.versions.clone());
+    let (restored, _) = Execution::restore(request, versions, &saved).unwrap();
+    assert_eq!(restored.resets, bench.execution.resets);
+    bench.succeed("a", 1);
+    bench.succeed("b", 2);
+    bench.fail("c", Cause::Permanent);
+    assert_eq!(bench.run("~finally/clean").generation, 1);
+}
+
 const EACH: &str = "
 flow: each
 nodes:
@@ -79,8 +108,8 @@ fn of_a_for_each_that_is_named_only_the_items_that_failed_run_again() {
         (bench.names(), bench.run("all[1]/one").attempt),
         (vec!["all[1]/one".to_owned()], 2)
     );
-    bench.succeed("all[1]/one", 1);
-    bench.succeed("all[1]/two", 1);
+    assert_eq!(bench.succeed("all[1]/one", 1).generation, 1);
+    assert_eq!(bench.succeed("all[1]/two", 1).generation, 1);
     let Work::Gather(results) = &bench.run("all").work else {
         panic!("no gathering")
     };

@@ -43,13 +43,17 @@ async fn an_endpoint_is_sent_texts_and_no_error_tells_a_secret() {
 }
 
 #[tokio::test]
-async fn s8_a_call_is_keyed_by_its_input_and_not_by_its_attempt() {
+async fn s8_a_call_is_keyed_by_its_input_and_its_last_reset_and_not_by_its_attempt() {
     let (url, seen) = endpoint().await;
     let bench = bench(&format!("{{ http: \"{url}/x\", idempotent: true }}"));
     let mut keys = Vec::new();
-    for (attempt, input) in [(1, "1"), (2, "1"), (3, "2")] {
+    for (attempt, generation, input) in [(1, 0, "1"), (2, 0, "1"), (3, 0, "2"), (4, 1, "1")] {
         let run = bench.attempt(Work::Operation, vec![("input", given(input))]);
-        let run = Run { attempt, ..*run };
+        let run = Run {
+            attempt,
+            generation,
+            ..*run
+        };
         super::run(Arc::clone(&bench.context), Arc::new(run), None, None).await;
         let (_, headers, _) = seen.last();
         assert_eq!(headers["x-turlough-attempt"], attempt.to_string());
@@ -57,6 +61,7 @@ async fn s8_a_call_is_keyed_by_its_input_and_not_by_its_attempt() {
     }
     assert_eq!(keys[0], keys[1]);
     assert_ne!(keys[0], keys[2]);
+    assert_ne!(keys[0], keys[3]);
 }
 
 #[tokio::test]
