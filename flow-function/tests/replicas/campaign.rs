@@ -46,6 +46,8 @@ struct Plan {
     /// How long requests may take to come to their ends once all is whole.
     patience: Duration,
     planted: Option<&'static str>,
+    /// Replicas are stopped one by one, in place of kills and all else.
+    stops: bool,
 }
 
 impl Plan {
@@ -57,6 +59,7 @@ impl Plan {
             seed: setting("TURLOUGH_SEED", 20_261_334),
             patience: Duration::from_secs(180),
             planted: None,
+            stops: false,
         }
     }
 
@@ -79,21 +82,23 @@ async fn no_kill_loses_doubles_or_hangs_a_request_in_redis() {
 /// With a rule taken out the campaign fails, or it would prove nothing.
 #[cfg(feature = "planted-faults")]
 mod proof {
-    use super::{Backend, Duration, Plan, campaign};
+    use super::{Backend, Duration, Plan, campaign, setting, succeeds};
 
-    /// It takes so many kills, and what is found says so much.
-    async fn finds(fault: &'static str, backend: Backend, kills: u64, says: &str) {
-        let plan = Plan {
+    /// A campaign of so many blows, with a rule taken out.
+    fn without(rule: &'static str, backend: Backend, kills: u64) -> Plan {
+        Plan {
             patience: Duration::from_secs(60),
-            planted: Some(fault),
+            planted: Some(rule),
+            kills: setting("TURLOUGH_KILLS", kills),
             ..Plan::new(backend)
-        };
-        let plan = Plan {
-            kills: plan.kills.max(kills),
-            ..plan
-        };
+        }
+    }
+
+    /// What is found says so much.
+    async fn finds(plan: Plan, says: &str) {
+        let (rule, backend) = (plan.planted.unwrap_or_default(), plan.backend);
         let wrong = campaign(plan).await;
-        println!("{fault} in {backend:?}: {} findings", wrong.len());
+        println!("{rule} in {backend:?}: {} findings", wrong.len());
         wrong.iter().take(5).for_each(|wrong| println!("  {wrong}"));
         let is_found = wrong.iter().any(|wrong| wrong.contains(says));
         assert!(
@@ -102,22 +107,44 @@ mod proof {
         );
     }
 
+    /// Where everything is killed at random, other rules make good what a driver does that goes on
+    /// under another's claim. It shows where it wakes up just when the other one gives up its call.
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn drivers_that_do_not_look_at_claims_are_found() {
-        finds("epoch", Backend::JetStream, 40, "request ").await;
-        finds("epoch", Backend::Redis, 40, "request ").await;
+        for backend in [Backend::JetStream, Backend::Redis] {
+            let plan = Plan {
+                stops: true,
+                ..without("epoch", backend, 15)
+            };
+            finds(plan, "request ").await;
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn drivers_that_wake_up_and_look_are_not_found() {
+        for backend in [Backend::JetStream, Backend::Redis] {
+            let (kills, stops) = (setting("TURLOUGH_KILLS", 15), true);
+            succeeds(Plan {
+                kills,
+                stops,
+                ..Plan::new(backend)
+            })
+            .await;
+        }
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn requests_that_are_never_settled_are_found() {
-        finds("settling", Backend::JetStream, 4, "is not settled").await;
-        finds("settling", Backend::Redis, 4, "is not settled").await;
+        for backend in [Backend::JetStream, Backend::Redis] {
+            finds(without("settling", backend, 4), "is not settled").await;
+        }
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn conflicts_that_count_as_stored_are_found() {
-        finds("conflict", Backend::JetStream, 40, "request ").await;
-        finds("conflict", Backend::Redis, 40, "request ").await;
+        for backend in [Backend::JetStream, Backend::Redis] {
+            finds(without("conflict", backend, 40), "request ").await;
+        }
     }
 }
 
@@ -158,12 +185,15 @@ async fn campaign(plan: Plan) -> Vec<String> {
             harms.look().await;
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
-        let harm = *drawn.get_or_insert_with(|| Harm::draw(&mut random, plan.stop_max()));
-        if !harms.can_deal(harm) {
+        let harm = *drawn.get_or_insert_with(|| match plan.stops {
+            true => Harm::draw_stop(&mut random),
+            false => Harm::draw(&mut random, plan.stop_max()),
+        });
+        if !harms.can_deal(harm) || plan.stops && !harms.are_over() {
             continue;
         }
         drawn = None;
-        done += u64::from(harm.blow != Blow::Stop);
+        done += u64::from(plan.stops || harm.blow != Blow::Stop);
         println!("{done}/{kills}: {harm:?}, after {number} requests");
         harms.deal(harm).await;
     }

@@ -1,5 +1,7 @@
 //! The flows of the campaign: one for each thing that a request may be about, and what each must give.
 
+use std::time::Duration;
+
 use serde_json::{Value as Json, json};
 
 /// A flow, with what it gives for a number.
@@ -42,6 +44,7 @@ pub(crate) const KINDS: [Kind; 14] = [
 const AGAIN: &str = "timeout: 3s, retry: { attempts: 200, backoff: 50ms..1s }";
 /// Called at most once: whoever does not answer in time is not asked again.
 const ONCE: &str = "apply: work, path: /once, idempotent: false, timeout: 4s";
+pub(crate) const ONCE_TIMEOUT: Duration = Duration::from_secs(4);
 
 /// A graph that is made while a request runs.
 const GRAPH: &str = r#"{timeout: "3s", retry: {attempts: 200, backoff: "50ms..1s"}} as $again | {nodes: {one: ({apply: "work", path: "/quick"} + $again), two: {after: ["one"], pass: ". + 1"}, three: ({after: ["two"], apply: "work", path: "/quick"} + $again)}}"#;

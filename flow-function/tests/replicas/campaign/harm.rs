@@ -7,9 +7,10 @@ use rustix::process::Signal;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
+use super::flows::ONCE_TIMEOUT;
 use super::logs::count_open;
 use super::now_us;
-use super::platform::Platform;
+use super::platform::{HEARTBEAT, Platform};
 use super::processes::send;
 use super::random::Random;
 
@@ -52,6 +53,20 @@ pub(crate) struct Dealt {
 }
 
 impl Harm {
+    /// A replica is stopped for about as long as it takes until another one, which took over from it,
+    /// gives up what it had called.
+    pub(crate) fn draw_stop(random: &mut Random) -> Self {
+        let unknown = HEARTBEAT + HEARTBEAT / 2 + ONCE_TIMEOUT;
+        // The take-over itself takes two to five seconds after the heartbeat.
+        let least = u64::try_from(unknown.as_millis()).unwrap() + 1_000;
+        Self {
+            whom: Whom::Replica,
+            blow: Blow::Stop,
+            which: usize::try_from(random.below(60)).unwrap(),
+            lasts: Duration::from_millis(random.between(least, least + 4_000)),
+        }
+    }
+
     /// The next one; nothing is stopped for longer than `stop_max`.
     pub(crate) fn draw(random: &mut Random, stop_max: Duration) -> Self {
         let whom = match random.below(100) {
@@ -182,6 +197,12 @@ impl Harms {
         is_there && *self.open.borrow() >= OPEN_MIN
     }
 
+    /// Whether every blow is over.
+    pub(crate) fn are_over(&self) -> bool {
+        let dealt = self.dealt.lock().unwrap();
+        dealt.iter().all(|dealt| dealt.until_us < u64::MAX)
+    }
+
     fn begin(&mut self, harm: Harm) {
         self.acted.push(false);
         self.dealt.lock().unwrap().push(Dealt {
@@ -222,9 +243,8 @@ impl Harms {
     pub(crate) async fn over(mut self) -> Option<Vec<Dealt>> {
         for _ in 0..1_200 {
             self.look().await;
-            let dealt = self.dealt.lock().unwrap().clone();
-            if self.healing.is_empty() && dealt.iter().all(|dealt| dealt.until_us < u64::MAX) {
-                return Some(dealt);
+            if self.healing.is_empty() && self.are_over() {
+                return Some(self.dealt.lock().unwrap().clone());
             }
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
