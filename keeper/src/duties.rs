@@ -10,7 +10,7 @@ pub(crate) use ask::{Questions, hear};
 pub(crate) use dead::judge;
 
 use std::collections::HashMap;
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::{StreamExt as _, stream};
@@ -246,12 +246,7 @@ async fn hint_to(shared: &Shared, function: &FunctionName, hint: &Hint) -> Resul
         Ok(()) => shared.metrics.hint(hint.why),
         Err(error) => debug!(%error, request = %hint.request, "hint was not taken"),
     }
-    let failed = sent.as_ref().err();
-    let failed = failed.map(|error| (Instant::now(), error.to_string()));
-    *shared
-        .not_hinted
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner) = failed;
+    shared.note_hint(sent.as_ref().err());
     sent
 }
 

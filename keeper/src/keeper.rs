@@ -65,7 +65,7 @@ pub(crate) struct Shared {
     /// Why the lease cannot be looked at.
     pub(crate) not_leased: Mutex<Option<String>>,
     /// Why the work queue takes no hints, and when it last did not.
-    pub(crate) not_hinted: Mutex<Option<(Instant, String)>>,
+    not_hinted: Mutex<Option<(Instant, String)>>,
     barriers: mpsc::Sender<Barrier>,
     pub(crate) tasks: TaskTracker,
     pub(crate) stop: CancellationToken,
@@ -135,6 +135,15 @@ impl Shared {
         let said = said.unwrap_or_else(PoisonError::into_inner);
         let (at, why) = said.as_ref()?;
         (at.elapsed() < self.options.repeat * 2).then(|| why.clone())
+    }
+
+    /// Notes whether the work queue took a hint.
+    pub(crate) fn note_hint(&self, error: Option<&StateError>) {
+        let said = error.map(|error| (Instant::now(), error.to_string()));
+        *self
+            .not_hinted
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = said;
     }
 
     /// Notes what one of the tasks last heard from the state.

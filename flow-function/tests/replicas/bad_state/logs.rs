@@ -4,7 +4,7 @@ use serde_json::json;
 use turlough_sdk::RequestId;
 use turlough_statestore::event::Outcome;
 use turlough_statestore::{Event, Hint, Record, Seq, State, Why};
-use turlough_testing::{Nats, until};
+use turlough_testing::{Nats, Program, until};
 
 use super::place::{BYTES_MAX, Place, serves, state};
 
@@ -99,9 +99,7 @@ async fn a_log_without_its_head_ends_as_dead() {
     let place = Place::new().await;
     let program = place.program(&nats.url(), &[]);
     serves(&program).await;
-    let id = program.begin("asks", "1").await;
-    let state = state(&nats.url(), BYTES_MAX).await;
-    let_go(&state, &id).await;
+    let (state, id) = asleep(&nats, &program).await;
     purge(&nats, &id, 1).await;
     let says = "the head of its log is gone";
     for answer in [
@@ -142,9 +140,7 @@ async fn a_log_without_its_head_goes_on_from_its_snapshot_and_is_shown() {
     let place = Place::new().await;
     let program = place.program(&nats.url(), &[]);
     serves(&program).await;
-    let id = program.begin("asks", "1").await;
-    let state = state(&nats.url(), BYTES_MAX).await;
-    let_go(&state, &id).await;
+    let (state, id) = asleep(&nats, &program).await;
     hint(&state, &id, Why::Snapshot).await;
     let request = id.parse().unwrap();
     until("its snapshot", async || {
@@ -174,6 +170,14 @@ async fn a_log_without_its_head_goes_on_from_its_snapshot_and_is_shown() {
         (200, &json!("yes")),
         "{result:?}"
     );
+}
+
+/// A request that waits for a signal.
+async fn asleep(nats: &Nats, program: &Program) -> (State, String) {
+    let id = program.begin("asks", "1").await;
+    let state = state(&nats.url(), BYTES_MAX).await;
+    let_go(&state, &id).await;
+    (state, id)
 }
 
 async fn let_go(state: &State, id: &str) {

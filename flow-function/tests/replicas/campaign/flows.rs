@@ -43,7 +43,7 @@ pub(crate) const KINDS: [Kind; 14] = [
 /// What can be done again is tried until it succeeds: a function may be away for half a minute.
 const AGAIN: &str = "timeout: 3s, retry: { attempts: 200, backoff: 50ms..1s }";
 /// Called at most once: whoever does not answer in time is not asked again.
-const ONCE: &str = "apply: work, path: /once, idempotent: false, timeout: 4s";
+const ONCE: &str = "apply: work, path: /once, idempotent: false, timeout: SECONDSs";
 pub(crate) const ONCE_TIMEOUT: Duration = Duration::from_secs(4);
 
 /// A graph that is made while a request runs.
@@ -105,6 +105,7 @@ impl Kind {
             }
             Self::Pay => "pay: { ONCE }, done: { after: [pay], QUICK }",
         };
+        let once = ONCE.replace("SECONDS", &ONCE_TIMEOUT.as_secs().to_string());
         let nodes = nodes
             .replace("GRAPH", GRAPH)
             .replace("GATEWAY", gateway)
@@ -114,7 +115,7 @@ impl Kind {
             )
             .replace("QUICK", "apply: work, path: /quick, AGAIN")
             .replace("SLOW", "apply: work, path: /slow, AGAIN")
-            .replace("ONCE", ONCE)
+            .replace("ONCE", &once)
             .replace("INSTEAD", "fallback: { pass: . }")
             .replace("AGAIN", AGAIN);
         let name = self.name();

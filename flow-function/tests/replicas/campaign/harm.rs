@@ -57,7 +57,7 @@ impl Harm {
     /// gives up what it had called.
     pub(crate) fn draw_stop(random: &mut Random) -> Self {
         let unknown = HEARTBEAT + HEARTBEAT / 2 + ONCE_TIMEOUT;
-        // The take-over itself takes two to five seconds after the heartbeat.
+        // It takes some seconds more until the heartbeat is missed, and somebody claims.
         let least = u64::try_from(unknown.as_millis()).unwrap() + 1_000;
         Self {
             whom: Whom::Replica,
