@@ -52,8 +52,8 @@ data:
 	$(PYTHON) etl-examples/flights/fetch.py
 
 NATS_SERVER := 2.14.6
-tools: ## The servers that tests run against: nats-server into .venv, Debian's redis-server
-	@statestore/tests/install-redis.sh
+tools: ## What tests run against: nats-server into .venv, Debian's redis-server and libfaketime
+	@testing/install-debian.sh
 	@if .venv/bin/nats-server --version 2>/dev/null | grep -qF 'v$(NATS_SERVER)'; then \
 		echo "tools: nats-server $(NATS_SERVER) is in .venv; nothing to do"; \
 	else \

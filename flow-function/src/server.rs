@@ -13,7 +13,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 use turlough_sdk::{Flow, FlowError, read_yaml_file_text};
-use turlough_statestore::{StateError, StateUrl};
+use turlough_statestore::{StateError, StateUrl, watch_wall_clock};
 
 use crate::engine::Engine;
 use crate::evaluator::run_evaluator_if_asked;
@@ -247,6 +247,7 @@ async fn serve_until_signal(settings: Settings, flows: Vec<Flow>) -> Result<(), 
     let names: Vec<_> = flows.iter().map(|flow| flow.name().to_string()).collect();
     let shutdown = CancellationToken::new();
     let asked = shutdown.clone();
+    tokio::spawn(watch_wall_clock());
     tokio::spawn(async move {
         wait_for_signal().await;
         asked.cancel();

@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use tower_service::Service as _;
 use tracing::{info, warn};
 use turlough_sdk::ReplicaId;
-use turlough_statestore::{State, Use};
+use turlough_statestore::{State, Use, watch_wall_clock};
 use uuid::Uuid;
 
 use crate::http;
@@ -70,6 +70,7 @@ async fn run(settings: Settings) -> Result<(), anyhow::Error> {
     info!(address = %listener.local_addr()?, tenant = %settings.tenant, "keeper");
     let stop = CancellationToken::new();
     let stopping = stop.clone();
+    tokio::spawn(watch_wall_clock());
     tokio::spawn(async move {
         wait_for_signal().await;
         stopping.cancel();

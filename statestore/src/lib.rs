@@ -21,6 +21,7 @@ mod state;
 mod steady;
 mod table;
 mod url;
+mod wall;
 mod word;
 
 pub use append::{APPEND_BYTES_MAX, Append, AppendId, Envelope, Kind, Record, Seq, Standing};
@@ -35,4 +36,5 @@ pub use state::{Link, Options, State, Storage, Sync};
 pub use steady::Steady;
 pub use table::Table;
 pub use url::{StateUrl, StateUrlError};
+pub use wall::watch_wall_clock;
 pub use word::{ASKED_MAX, Beat, Hint, Why, Word};

@@ -10,12 +10,14 @@
     reason = "a failed step fails the test"
 )]
 
+mod clock;
 mod nats;
 mod old_nats;
 mod program;
 mod redis;
 mod supervised;
 
+pub use clock::WallClock;
 pub use nats::Nats;
 pub use old_nats::OldNats;
 pub use program::{Answer, Program, free_port, until};

@@ -66,7 +66,7 @@ impl Redis {
         if answers.await.is_err() {
             let log = fs::read_to_string(log).unwrap_or_default();
             panic!(
-                "redis-server does not answer; run statestore/tests/install-redis.sh where there is none: {log}"
+                "redis-server does not answer; run testing/install-debian.sh where there is none: {log}"
             );
         }
     }

@@ -1,26 +1,11 @@
 //! The state is not as it must be: the keeper says why, is healthy and not ready, and goes on by itself
 //! once that is mended.
 
-use std::process::Command;
-
-use turlough_sdk::{ReplicaId, RequestId};
-use turlough_statestore::event::Accepted;
-use turlough_statestore::{
-    Append, AppendId, Envelope, Event, Kind, Options, Seq, Standing, State, StateUrl,
-};
-use turlough_testing::{Nats, OldNats, Program, Redis, free_port, until};
+use turlough_sdk::RequestId;
+use turlough_testing::{Nats, OldNats, Redis, until};
 use uuid::Uuid;
 
-fn keeper(state: &str) -> Program {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_turlough-keeper"));
-    command
-        .env_clear()
-        .env("TURLOUGH_LISTEN", "127.0.0.1")
-        .env("TURLOUGH_STATE", state)
-        .env("TURLOUGH_HEARTBEAT", "2s")
-        .env("TURLOUGH_KEEPER_INDEX", "memory:");
-    Program::start(&mut command, free_port())
-}
+use crate::place::{begin, keeper, state};
 
 /// A server with a user who may do less than all.
 fn permits(denied: &str) -> String {
@@ -131,8 +116,7 @@ async fn a_user_who_may_not_is_waited_for_until_it_is_permitted() {
 #[tokio::test]
 async fn a_work_queue_that_takes_no_hints_is_told_of_until_it_does() {
     let nats = Nats::start("").await;
-    let url: StateUrl = nats.url().parse().unwrap();
-    let state = State::open(&url, &options()).await.unwrap();
+    let state = state(&nats).await;
     // Nobody drives it.
     begin(&state).await;
     nats.reload(&permits("\"tl.default.work.>\"")).await;
@@ -174,8 +158,7 @@ async fn what_is_none_of_ours_in_a_log_is_told_and_passed_over() {
     let nats = Nats::start("").await;
     let keeper = keeper(&nats.url());
     keeper.ready().await;
-    let url: StateUrl = nats.url().parse().unwrap();
-    let state = State::open(&url, &options()).await.unwrap();
+    let state = state(&nats).await;
     let (first, second) = (begin(&state).await, RequestId::from_uuid(Uuid::now_v7()));
     for foreign in [&b"garbage"[..], b"\x81\xa4name\x01"] {
         for log in [first, second] {
@@ -200,52 +183,4 @@ async fn what_is_none_of_ours_in_a_log_is_told_and_passed_over() {
     })
     .await;
     assert_eq!(keeper.get("/_/ready").await.unwrap().status, 200);
-}
-
-fn options() -> Options {
-    Options {
-        heartbeat: std::time::Duration::from_secs(2),
-        ..Options::new("default".parse().unwrap(), "test".parse().unwrap())
-    }
-}
-
-/// A request that somebody accepted.
-async fn begin(state: &State) -> RequestId {
-    let request = RequestId::from_uuid(Uuid::now_v7());
-    let at_us = std::time::SystemTime::now();
-    let at_us = at_us
-        .duration_since(std::time::UNIX_EPOCH)
-        .unwrap()
-        .as_micros() as u64;
-    let envelope = Envelope {
-        id: AppendId(Uuid::new_v4().as_u128()),
-        after: None,
-        kind: Kind::Driver,
-        epoch: 0,
-        replica: ReplicaId::from_uuid(Uuid::new_v4()),
-        function: "flows".parse().unwrap(),
-        generation: 0,
-        deadline_us: None,
-        wake_at_us: None,
-        standing: Standing::Running,
-    };
-    let accepted = Accepted {
-        flow: "plain".parse().unwrap(),
-        version: "1".to_owned(),
-        tenant: "default".parse().unwrap(),
-        input: turlough_sdk::ValueRef::Inline(vec![1].into()),
-        query: Vec::new(),
-        headers: Vec::new(),
-        parent: None,
-        callbacks: Vec::new(),
-        deadline_us: at_us + 60_000_000,
-        at_us,
-    };
-    let append = Append::new(envelope, vec![Event::Accepted(accepted)]);
-    state
-        .log
-        .append(request, Seq::START, &append)
-        .await
-        .unwrap();
-    request
 }

@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by it")]
 
 mod bad_state;
+mod clock;
+mod place;
 
 use std::process::Command;
 

@@ -180,7 +180,7 @@ async fn asleep(nats: &Nats, program: &Program) -> (State, String) {
     (state, id)
 }
 
-async fn let_go(state: &State, id: &str) {
+pub(super) async fn let_go(state: &State, id: &str) {
     until("it was let go", async || {
         let last = state.log.last(id.parse().unwrap()).await.unwrap()?;
         let released = |event: &Event| matches!(event, Event::Released { .. });

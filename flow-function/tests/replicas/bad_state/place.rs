@@ -1,5 +1,6 @@
 //! What a flow-function needs beside its state: flows, and functions that answer when they are told to.
 
+use std::ffi::OsStr;
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -12,18 +13,27 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use turlough_statestore::{Options, State, StateUrl};
-use turlough_testing::{Answer, Program, free_port};
+use turlough_testing::{Answer, Program, WallClock, free_port};
 
-/// One pure step; a call that is held; a wait for a signal.
-const FLOWS: [(&str, &str); 3] = [
+/// One pure step; a call that is held; a wait for a signal; two for a time, each too long for a driver
+/// to stay for it.
+const FLOWS: [(&str, &str); 5] = [
     ("plain", "flow: plain\nnodes: { a: { pass: '. + 1' } }\n"),
     (
         "held",
-        "flow: held\nnodes: { a: { apply: held }, b: { after: [a], pass: '. + 1' } }\n",
+        "flow: held\ntimeout: 2h\nnodes: { a: { apply: held }, b: { after: [a], pass: '. + 1' } }\n",
     ),
     (
         "asks",
         "flow: asks\nnodes: { go: { wait: { signal: go } }, b: { after: [go], pass: '.' } }\n",
+    ),
+    (
+        "naps",
+        "flow: naps\nnodes: { nap: { wait: 3s }, b: { after: [nap], pass: '. + 1' } }\n",
+    ),
+    (
+        "sleeps",
+        "flow: sleeps\ntimeout: 2h\nnodes: { nap: { wait: 30m }, b: { after: [nap], pass: '. + 1' } }\n",
     ),
 ];
 
@@ -68,6 +78,19 @@ impl Place {
 
     /// A flow-function on a state, with more settings.
     pub(super) fn program(&self, state: &str, more: &[(&str, &str)]) -> Program {
+        self.start(state, more.iter().copied())
+    }
+
+    /// A flow-function on a state that goes by a clock of its own.
+    pub(super) fn program_by(&self, state: &str, clock: &WallClock) -> Program {
+        self.start(state, clock.environment())
+    }
+
+    fn start(
+        &self,
+        state: &str,
+        more: impl IntoIterator<Item = (impl AsRef<OsStr>, impl AsRef<OsStr>)>,
+    ) -> Program {
         let mut command = Command::new(env!("CARGO_BIN_EXE_turlough-flow-function"));
         command
             .env_clear()
@@ -77,7 +100,7 @@ impl Place {
             .env("TURLOUGH_HEARTBEAT", "2s")
             .env("TURLOUGH_SYNC_WAIT", "80s")
             .env("TURLOUGH_GATEWAY_URL", &self.gateway_url)
-            .envs(more.iter().copied())
+            .envs(more)
             .arg("--flows")
             .arg(self.flows.path());
         Program::start(&mut command, free_port())
