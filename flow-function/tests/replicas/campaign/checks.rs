@@ -71,6 +71,9 @@ impl Remains {
         let calls = Calls::new(&self.lines, &self.dealt, &self.logs);
         let begun = self.begun.iter().map(|begun| (begun.id.as_str(), begun));
         let begun: HashMap<_, _> = begun.collect();
+        // Requests with a sub-flow that was given up.
+        let mut bereft = HashSet::new();
+        let mut settled = Vec::new();
         for (request, appends) in &self.logs.requests {
             let id = request.to_string();
             let begun = begun.get(id.as_str()).copied();
@@ -92,9 +95,20 @@ impl Remains {
                         .wrong
                         .push(format!("{about} is not settled: {last}"));
                 }
-                Ok(chain) => self.look_at(&Seen { about, id, chain }, begun, &calls, &mut findings),
+                Ok(chain) => {
+                    let seen = Seen { about, id, chain };
+                    if self.is_given_up(&seen, &mut findings) {
+                        let parent = seen.accepted().and_then(|it| it.parent.as_ref());
+                        bereft.extend(parent.map(|parent| parent.request.to_string()));
+                    }
+                    settled.push((seen, begun));
+                }
                 Err(why) => findings.wrong.push(format!("{about}: {why}")),
             }
+        }
+        for (seen, begun) in settled {
+            let is_bereft = bereft.contains(&seen.id);
+            self.look_at(&seen, begun, is_bereft, &calls, &mut findings);
         }
         findings
     }
@@ -103,30 +117,43 @@ impl Remains {
         &self,
         seen: &Seen<'_>,
         begun: Option<&Begun>,
+        is_bereft: bool,
         calls: &Calls<'_>,
         findings: &mut Findings,
     ) {
         once_committed(seen, &mut findings.wrong);
         let Some(begun) = begun else { return };
         if let Some(Outcome::Dead { .. }) = seen.outcome() {
-            if self.took_replicas_down(seen) {
-                findings.dead += 1;
-            } else {
-                let about = &seen.about;
-                findings
-                    .wrong
-                    .push(format!("{about} is dead, and its replicas were not killed"));
-            }
             self.told(seen, begun, &mut findings.wrong);
             return;
         }
         let failed = calls.judge(begun, &seen.about, &seen.id, &seen.chain, findings);
         let wrong = &mut findings.wrong;
-        result(seen, begun, failed, wrong);
+        if is_bereft {
+            failed_with_its_sub_flow(seen, wrong);
+        } else {
+            result(seen, begun, failed, wrong);
+        }
         self.told(seen, begun, wrong);
         if begun.asked.kind == Kind::Saga {
             self.undone(seen, wrong);
         }
+    }
+
+    /// Whether a request, or a sub-flow, was given up, which nobody may be without a reason.
+    fn is_given_up(&self, seen: &Seen<'_>, findings: &mut Findings) -> bool {
+        if !matches!(seen.outcome(), Some(Outcome::Dead { .. })) {
+            return false;
+        }
+        let has_reason = self.took_replicas_down(seen);
+        if has_reason {
+            findings.dead += 1;
+        } else {
+            let about = &seen.about;
+            let wrong = format!("{about} is dead, and its replicas were not killed");
+            findings.wrong.push(wrong);
+        }
+        has_reason
     }
 
     /// Whether as many replicas as it takes were killed one after another while they drove a request,
@@ -336,6 +363,20 @@ fn result(seen: &Seen<'_>, begun: &Begun, failed: bool, wrong: &mut Vec<String>)
     if !is_right {
         let found = output(outcome);
         wrong.push(format!("{about} ended {outcome:?} ({found:?})"));
+    }
+}
+
+/// It failed, and not otherwise, by the sub-flow that was given up.
+fn failed_with_its_sub_flow(seen: &Seen<'_>, wrong: &mut Vec<String>) {
+    let is_right = matches!(
+        seen.outcome(),
+        Some(Outcome::Failed { message, .. }) if message.contains("the sub-flow is dead")
+    );
+    if !is_right {
+        let (about, outcome) = (&seen.about, seen.outcome());
+        wrong.push(format!(
+            "{about} ended {outcome:?}, and its sub-flow is dead"
+        ));
     }
 }
 
