@@ -48,6 +48,10 @@ pub(crate) enum Fault {
     OnceAgain,
     /// Whoever holds the answer to such a call keeps it to itself once its claim is over.
     AnswerDropped,
+    /// That a call was too late to be made counts as its answer where the log loses the later one.
+    LateKnown,
+    /// A request is closed though its log may have lost that its parent was told.
+    ClosedUntold,
     /// A call is made however long ago its start was recorded.
     CallsLate,
     /// A call is made within half a heartbeat, however long that is.

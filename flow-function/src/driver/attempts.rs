@@ -284,7 +284,9 @@ impl Driver {
                 ended: runner::lost(&self.context, step.clone(), attempt, &why),
             },
         };
-        if is_made && !planted(Fault::AnswerForgotten) {
+        // What was late was no call.
+        let is_answer = matches!(attempted, Attempted::Ended { .. }) || planted(Fault::LateKnown);
+        if is_made && is_answer && !planted(Fault::AnswerForgotten) {
             self.known.push_back(Known {
                 at: boot(),
                 key: (step.clone(), attempt),

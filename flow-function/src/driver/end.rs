@@ -148,7 +148,9 @@ impl Driver {
             let closing = vec![Event::Closing { at_us: now_us() }];
             if !self.commit(closing, None).await? {
                 self.refold().await?;
-                if !self.execution.is_ended() {
+                // The log may have lost with its tail that a parent was told, and so may the parent's.
+                let is_told = self.execution.is_closing() || planted(Fault::ClosedUntold);
+                if !is_told || !self.execution.is_ended() {
                     return Ok(None);
                 }
             }

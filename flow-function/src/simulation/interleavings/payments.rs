@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use turlough_sdk::{Cause, RequestId};
 use turlough_statestore::event::Outcome;
-use turlough_statestore::{Event, Why};
+use turlough_statestore::{Event, Record, Seq, Why};
 
 use super::super::flows::Kind;
 use super::super::trap::Does;
@@ -244,6 +244,27 @@ fn wakes_alone() {
 fn s3_a_start_that_is_too_old_is_recorded_again_before_its_call() {
     wakes_alone();
     fails_with(Fault::CallsLate, "recorded again", wakes_alone);
+}
+
+/// S3: its call was too late at first, and then the log loses the end of the one that was made.
+fn late_and_then_lost() {
+    let mut world = cluster(|_| ());
+    let id = stopped_before_paying(&mut world, 6);
+    let is_paid = |world: &World| stands(world, id, is_end_of("pay"));
+    world.until("the payment", is_paid);
+    let is_end = |record: &Record| record.append.events.iter().any(is_end_of("pay"));
+    let paid = world.records(id).into_iter().find(is_end);
+    let before = Seq::new(paid.expect("it stands").seq.get() - 1);
+    world.lose_after(before, Duration::from_secs(1));
+    assert!(!stands(&world, id, is_end_of("pay")));
+    ends_well(&mut world, Kind::Once, 1);
+    assert_eq!(world.functions.calls("pay", 1), 1, "it is paid once");
+}
+
+#[test]
+fn s3_a_payment_that_was_late_at_first_is_made_once_though_the_log_loses_its_end() {
+    late_and_then_lost();
+    fails_with(Fault::LateKnown, "it paid 2 times", late_and_then_lost);
 }
 
 /// S3: the log loses the start of a payment, and its driver dies. How often it is paid.
