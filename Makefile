@@ -37,6 +37,7 @@ bench: build data tools ## Benchmarks, side by side with their peers; raw figure
 	$(PYTHON) etl-examples/flights/fetch.py --peer
 	.venv/bin/python etl-examples/flights/bench.py
 	$(PYTHON) loadtest/steps.py
+	$(PYTHON) datastore/benches/compare.py
 
 soak: build tools ## Long campaigns
 	loadtest/fizz-buzz.sh --requests 200000 --concurrency 100
@@ -52,15 +53,23 @@ data:
 	$(PYTHON) etl-examples/flights/fetch.py
 
 NATS_SERVER := 2.14.6
-tools: ## What tests run against: nats-server into .venv, Debian's redis-server and libfaketime
+REDIS_PY := 8.1.0
+PIP_INSTALL := .venv/bin/python -m pip --quiet --disable-pip-version-check install \
+	--require-hashes --only-binary :all:
+tools: ## What tests run against: nats-server and redis-py into .venv, Debian's redis-server and libfaketime
 	@testing/install-debian.sh
+	@[ -x .venv/bin/python ] || { echo "tools: making a virtual environment in .venv"; $(PYTHON) -m venv .venv; }
 	@if .venv/bin/nats-server --version 2>/dev/null | grep -qF 'v$(NATS_SERVER)'; then \
 		echo "tools: nats-server $(NATS_SERVER) is in .venv; nothing to do"; \
 	else \
-		[ -x .venv/bin/python ] || { echo "tools: making a virtual environment in .venv"; $(PYTHON) -m venv .venv; } && \
 		echo "tools: installing nats-server $(NATS_SERVER) into .venv" && \
-		.venv/bin/python -m pip --quiet --disable-pip-version-check install \
-			--require-hashes --only-binary :all: -r statestore/tests/requirements.txt; \
+		$(PIP_INSTALL) -r statestore/tests/requirements.txt; \
+	fi
+	@if .venv/bin/python -c 'import redis; assert redis.__version__ == "$(REDIS_PY)"' 2>/dev/null; then \
+		echo "tools: redis-py $(REDIS_PY) is in .venv; nothing to do"; \
+	else \
+		echo "tools: installing redis-py $(REDIS_PY) into .venv" && \
+		$(PIP_INSTALL) -r datastore/tests/requirements.txt; \
 	fi
 
 clean: ## Take away what was built and fetched

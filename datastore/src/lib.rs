@@ -1,9 +1,27 @@
-//! The ephemeral store: a request's values, in memory, under its id, dropped together.
+//! The ephemeral store: a request's values, in memory, under its id, dropped together. A store in the
+//! process that uses it, and one as a process of its own, for all on its host, that speaks RESP.
 //!
-//! Invariants: a value is written once; what is read back is what was put, by its digest; a bound
-//! refuses, and never evicts.
-//! Absent for now: the store process, leases, backup and spill.
+//! Invariants: a bound refuses, and never evicts; what is read back is what was put; a request's values
+//! go at once; no tenant sees anything of another.
+//! Absent for now: backup, spill, reads by reference from other hosts, other backends.
 
+mod blob;
+mod http;
 mod memory;
+mod metrics;
+mod pool;
+mod process;
+mod server;
+mod settings;
+mod store;
+mod tenants;
+mod tls;
+mod wire;
 
 pub use memory::{Dropped, GetError, MemoryStore, PutError};
+pub use pool::{Pool, PoolError};
+pub use process::main_with;
+pub use server::{Config, Server, ServerError};
+pub use settings::Settings;
+pub use store::{Bounds, Holds, KEY_BYTES_MAX, KeyError, Quota, Refusal, Store, Tenant, Usage};
+pub use tenants::TenantsError;

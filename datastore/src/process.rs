@@ -1,0 +1,114 @@
+//! The process: it serves until SIGTERM.
+
+use std::io::Write as _;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tracing::info;
+
+use crate::http;
+use crate::server::{Config, Server, now_ms};
+use crate::settings::Settings;
+use crate::tenants;
+use crate::tls;
+
+/// Runs a store until SIGTERM or an interrupt, logging to standard error.
+#[must_use]
+pub fn main_with(settings: Settings) -> ExitCode {
+    let filter = tracing_subscriber::EnvFilter::try_from_default_env()
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr);
+    drop(log.try_init());
+    let run = || -> Result<(), anyhow::Error> {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
+        runtime.block_on(run(settings))
+    };
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // Not as a log line: whatever the log's filter is, a person has to see it.
+            let told = writeln!(std::io::stderr(), "error: {error:#}");
+            drop(told);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(settings: Settings) -> Result<(), anyhow::Error> {
+    let bounds = settings.bounds();
+    let tls = match (&settings.tls_cert, &settings.tls_key) {
+        (Some(cert), Some(key)) => Some(tls::server(cert, key)?),
+        _ => None,
+    };
+    let workers = std::thread::available_parallelism().map_or(1, usize::from);
+    let server = Server::bind(Config {
+        bounds,
+        listen: settings.address_of_store(),
+        address: settings.address.clone(),
+        socket: settings.socket.clone(),
+        secrets: settings.secrets.clone(),
+        tls,
+        value_bytes_max: settings.value_bytes_max,
+        connections_max: settings.connections_max,
+        workers: settings.workers.unwrap_or(workers),
+    })
+    .await?;
+    let shared = Arc::clone(server.shared());
+    if let Some(path) = &settings.tenants {
+        tenants::apply(path, &shared.store, now_ms())?;
+        tenants::follow(path.clone(), Arc::clone(&shared), now_ms);
+    }
+    let address = settings.address_of_metrics();
+    let metrics = TcpListener::bind(address).await.with_context(|| {
+        format!("cannot listen on {address}; set TURLOUGH_LISTEN and TURLOUGH_STORE_METRICS_PORT")
+    })?;
+    info!(
+        address = %server.local_addr()?,
+        metrics = %metrics.local_addr()?,
+        socket = settings.socket.as_ref().map(|path| path.display().to_string()),
+        bytes_max = bounds.bytes_max,
+        "store"
+    );
+    let (ending, stop) = (CancellationToken::new(), CancellationToken::new());
+    let serving = http::router(Arc::clone(&shared), ending.clone());
+    tokio::spawn(async move { axum::serve(metrics, serving).await });
+    let (drain, stopping) = (settings.drain, stop.clone());
+    tokio::spawn(async move {
+        wait_for_signal().await;
+        info!("store is shutting down");
+        ending.cancel();
+        gone(&shared, drain).await;
+        stopping.cancel();
+    });
+    server.run(stop).await;
+    Ok(())
+}
+
+/// Waits until all clients are gone, for so long at most.
+async fn gone(shared: &crate::server::Shared, most: std::time::Duration) {
+    const LOOK: std::time::Duration = std::time::Duration::from_millis(20);
+    let gone = async {
+        while shared.connections() > 0 {
+            tokio::time::sleep(LOOK).await;
+        }
+    };
+    drop(tokio::time::timeout(most, gone).await);
+}
+
+async fn wait_for_signal() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let Ok(mut terminate) = signal(SignalKind::terminate()) else {
+        return;
+    };
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = tokio::signal::ctrl_c() => {}
+    }
+}

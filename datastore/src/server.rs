@@ -1,0 +1,285 @@
+//! The store as a server: listeners, and workers that each serve their connections in a thread.
+
+mod clock;
+mod commands;
+mod connection;
+mod fault;
+mod guesses;
+mod secrets;
+mod session;
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use rustls::ServerConfig;
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+use tokio::runtime::Handle;
+use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
+
+pub(crate) use clock::now_ms;
+use connection::Connection;
+use guesses::Guesses;
+use secrets::Secrets;
+use session::Counts;
+pub(crate) use session::Shared;
+
+use crate::store::{Bounds, Store};
+
+/// What is due is looked for so often; memory that nobody uses goes back more seldom.
+const SWEEP: Duration = Duration::from_millis(100);
+const TRIM_SWEEPS: u32 = 10;
+/// After a failure to accept: for want of files, say.
+const AGAIN: Duration = Duration::from_millis(50);
+/// How long a handshake may take.
+const HANDSHAKE: Duration = Duration::from_secs(10);
+
+/// How a server runs.
+#[derive(Debug)]
+pub struct Config {
+    /// What the store holds at most.
+    pub bounds: Bounds,
+    /// Where to listen for TCP.
+    pub listen: SocketAddr,
+    /// Where other hosts reach it, as references say; the address that it listens on where none is said.
+    pub address: Option<String>,
+    /// The Unix socket.
+    pub socket: Option<PathBuf>,
+    /// The folder with passwords.
+    pub secrets: PathBuf,
+    /// TLS over TCP.
+    pub tls: Option<Arc<ServerConfig>>,
+    /// The largest value, in bytes.
+    pub value_bytes_max: usize,
+    /// Connections at once.
+    pub connections_max: u64,
+    /// Threads that serve.
+    pub workers: usize,
+}
+
+/// Why a server does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum ServerError {
+    /// The address cannot be had.
+    #[error("cannot listen on {address}; set TURLOUGH_LISTEN and TURLOUGH_STORE_PORT")]
+    Listen {
+        /// Which.
+        address: SocketAddr,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// The socket cannot be had.
+    #[error("cannot listen on the socket {}; set TURLOUGH_STORE_SOCKET", path.display())]
+    Socket {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// A thread cannot be had.
+    #[error("cannot start a worker")]
+    Worker(#[source] io::Error),
+}
+
+/// A store that listens.
+#[derive(Debug)]
+pub struct Server {
+    shared: Arc<Shared>,
+    tcp: TcpListener,
+    unix: Option<UnixListener>,
+    tls: Option<Arc<ServerConfig>>,
+    connections_max: u64,
+    workers: Vec<Handle>,
+    stop: CancellationToken,
+}
+
+impl Server {
+    /// Listens, with nothing in the store.
+    ///
+    /// # Errors
+    /// An address, a socket or a thread that cannot be had.
+    pub async fn bind(config: Config) -> Result<Self, ServerError> {
+        let address = config.listen;
+        let tcp = TcpListener::bind(address)
+            .await
+            .map_err(|source| ServerError::Listen { address, source })?;
+        let unix = config.socket.as_deref().map(listen).transpose()?;
+        let bound = tcp.local_addr().unwrap_or(address);
+        let stop = CancellationToken::new();
+        let workers = (0..config.workers.max(1)).map(|n| worker(n, stop.clone()));
+        Ok(Self {
+            shared: Arc::new(Shared {
+                store: Store::new(config.bounds),
+                secrets: Secrets::new(config.secrets),
+                guesses: Guesses::default(),
+                address: config.address.unwrap_or_else(|| bound.to_string()),
+                boot: uuid::Uuid::new_v4().as_u64_pair().0,
+                started_ms: clock::now_ms(),
+                value_bytes_max: config.value_bytes_max,
+                counts: Counts::default(),
+            }),
+            tcp,
+            unix,
+            tls: config.tls,
+            connections_max: config.connections_max,
+            workers: workers
+                .collect::<io::Result<_>>()
+                .map_err(ServerError::Worker)?,
+            stop,
+        })
+    }
+
+    /// Where it listens for TCP.
+    ///
+    /// # Errors
+    /// A socket of which the kernel does not say it.
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.tcp.local_addr()
+    }
+
+    pub(crate) const fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
+    /// Serves until `stop`; connections that are open then are closed.
+    pub async fn run(self, stop: CancellationToken) {
+        let _stopped = self.stop.clone().drop_guard();
+        let sweeping = tokio::task::spawn_blocking({
+            let (shared, stop) = (Arc::clone(&self.shared), self.stop.clone());
+            move || sweep(&shared, &stop)
+        });
+        let mut turn = 0;
+        loop {
+            turn += 1;
+            let worker = &self.workers[turn % self.workers.len()];
+            tokio::select! {
+                accepted = self.tcp.accept() => match accepted {
+                    Ok((stream, peer)) => self.take(worker, stream, peer),
+                    Err(error) => pause(&error).await,
+                },
+                accepted = accept(self.unix.as_ref()) => match accepted {
+                    Ok(stream) => self.take_unix(worker, stream),
+                    Err(error) => pause(&error).await,
+                },
+                () = stop.cancelled() => break,
+            }
+        }
+        drop(_stopped);
+        // It ends with the token.
+        drop(sweeping.await);
+    }
+
+    /// Whether there is room for one more connection. One that comes beyond it is closed.
+    fn has_room(&self) -> bool {
+        let counts = &self.shared.counts;
+        let has_room = counts.connections.load(Ordering::Relaxed) < self.connections_max;
+        if !has_room {
+            counts.refused.fetch_add(1, Ordering::Relaxed);
+            tracing::warn!(
+                limit = self.connections_max,
+                "connection was refused; raise TURLOUGH_STORE_CONNECTIONS_MAX"
+            );
+        }
+        has_room
+    }
+
+    fn take(&self, worker: &Handle, stream: TcpStream, peer: SocketAddr) {
+        if !self.has_room() {
+            return;
+        }
+        let (shared, tls) = (Arc::clone(&self.shared), self.tls.clone());
+        // From one worker's reactor to another's.
+        let Ok(stream) = stream.set_nodelay(true).and_then(|()| stream.into_std()) else {
+            return;
+        };
+        worker.spawn(async move {
+            let Ok(stream) = TcpStream::from_std(stream) else {
+                return;
+            };
+            let peer = Some(peer.ip());
+            let Some(tls) = tls else {
+                return Connection::new(stream, &shared, peer).serve().await;
+            };
+            let accepted = TlsAcceptor::from(tls).accept(stream);
+            match tokio::time::timeout(HANDSHAKE, accepted).await {
+                Ok(Ok(stream)) => Connection::new(stream, &shared, peer).serve().await,
+                Ok(Err(error)) => tracing::debug!(%error, "TLS handshake failed"),
+                Err(_) => tracing::debug!("TLS handshake took too long"),
+            }
+        });
+    }
+
+    fn take_unix(&self, worker: &Handle, stream: UnixStream) {
+        if !self.has_room() {
+            return;
+        }
+        let shared = Arc::clone(&self.shared);
+        let Ok(stream) = stream.into_std() else {
+            return;
+        };
+        worker.spawn(async move {
+            if let Ok(stream) = UnixStream::from_std(stream) {
+                Connection::new(stream, &shared, None).serve().await;
+            }
+        });
+    }
+}
+
+async fn accept(unix: Option<&UnixListener>) -> io::Result<UnixStream> {
+    match unix {
+        Some(unix) => Ok(unix.accept().await?.0),
+        None => std::future::pending().await,
+    }
+}
+
+async fn pause(error: &io::Error) {
+    tracing::warn!(%error, "connection was not accepted");
+    tokio::time::sleep(AGAIN).await;
+}
+
+/// Takes the place of a socket that nobody listens on any more.
+fn listen(path: &Path) -> Result<UnixListener, ServerError> {
+    let failed = |source| ServerError::Socket {
+        path: path.to_owned(),
+        source,
+    };
+    if std::os::unix::net::UnixStream::connect(path).is_ok() {
+        return Err(failed(io::ErrorKind::AddrInUse.into()));
+    }
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
+        _ => {}
+    }
+    UnixListener::bind(path).map_err(failed)
+}
+
+/// A thread that serves connections until `stop`.
+fn worker(n: usize, stop: CancellationToken) -> io::Result<Handle> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let handle = runtime.handle().clone();
+    std::thread::Builder::new()
+        .name(format!("store-{n}"))
+        .spawn(move || runtime.block_on(stop.cancelled()))?;
+    Ok(handle)
+}
+
+/// Takes away what is due, and gives memory back, until `stop`.
+fn sweep(shared: &Shared, stop: &CancellationToken) {
+    let mut sweeps = 0;
+    while !stop.is_cancelled() {
+        shared.store.sweep(clock::now_ms());
+        sweeps += 1;
+        if sweeps % TRIM_SWEEPS == 0 {
+            shared.store.pool().trim();
+        }
+        std::thread::sleep(SWEEP);
+    }
+}

@@ -1,0 +1,142 @@
+//! Requests' buckets, and what Redis has nothing of.
+
+use std::time::Duration;
+
+use super::keys::{COUNT, cursor, page};
+use super::{Call, Next, bucket, is_word, key, natural};
+use crate::server::connection::Wait;
+use crate::server::fault::Fault;
+use crate::store::{Holds, Item};
+use crate::wire::Args;
+
+/// The longest wait for a value, the longest lease and the longest keeping, in ms: an hour, 30 days.
+const WAIT_MS_MAX: u64 = 3_600_000;
+const LEASE_MS_MAX: u64 = 2_592_000_000;
+
+pub(super) fn drop_bucket(call: &mut Call<'_>, args: &mut Args<'_>) -> Result<Next, Fault> {
+    let (name, epoch) = (bucket(args, 1)?, natural(args, 2)?);
+    let holds = call.tenant()?.drop_bucket(name, epoch, call.now_ms)?;
+    call.out.map(4);
+    tell(call, &holds);
+    Ok(Next::Done)
+}
+
+fn tell(call: &mut Call<'_>, holds: &Holds) {
+    for (name, number) in [
+        ("keys", holds.keys),
+        ("bytes", holds.bytes),
+        ("bytes_peak", holds.bytes_peak),
+    ] {
+        call.out.bulk(name.as_bytes());
+        call.out.count(number);
+    }
+    call.out.bulk(b"byte_ms");
+    call.out.big(holds.byte_ms);
+}
+
+pub(super) fn stat(call: &mut Call<'_>, args: &mut Args<'_>) -> Result<Next, Fault> {
+    let name = bucket(args, 1)?;
+    let tenant = call.tenant()?;
+    let shard = tenant.bucket_shard(name);
+    let found = shard.buckets.get(name).filter(|bucket| !bucket.is_dropped);
+    let found = found.map(|it| (it.holds(call.now_ms), it.epoch, it.lease_ms));
+    drop(shard);
+    let Some((holds, epoch, lease_ms)) = found else {
+        call.out.null();
+        return Ok(Next::Done);
+    };
+    call.out.map(6);
+    tell(call, &holds);
+    for (name, number) in [
+        ("epoch", epoch),
+        ("lease_ms", lease_ms.saturating_sub(call.now_ms)),
+    ] {
+        call.out.bulk(name.as_bytes());
+        call.out.count(number);
+    }
+    Ok(Next::Done)
+}
+
+/// A time of so many ms from now, within a limit.
+fn within(call: &Call<'_>, ms: u64, limit_ms: u64, what: &str) -> Result<u64, Fault> {
+    if ms > limit_ms {
+        return Err(Fault::new(format!(
+            "ERR {what} is {ms} ms, limit {limit_ms}"
+        )));
+    }
+    Ok(call.now_ms + ms)
+}
+
+pub(super) fn lease(call: &mut Call<'_>, args: &mut Args<'_>) -> Result<Next, Fault> {
+    let (name, epoch, ms) = (bucket(args, 1)?, natural(args, 2)?, natural(args, 3)?);
+    let lease_ms = within(call, ms, LEASE_MS_MAX, "lease")?;
+    let is_there = call.tenant()?.lease(name, epoch, lease_ms)?;
+    call.int(i64::from(is_there))
+}
+
+pub(super) fn list(call: &mut Call<'_>, args: &mut Args<'_>) -> Result<Next, Fault> {
+    let cursor = cursor(args, 1)?;
+    let count = match args.len() {
+        2 => COUNT,
+        4 if is_word(args, 2, "count") => natural(args, 3)?,
+        _ => return Err(Fault::syntax()),
+    };
+    let count = usize::try_from(count).unwrap_or(usize::MAX);
+    let (next, names) = call.tenant()?.list_buckets(cursor, count);
+    page(call, next, &names);
+    Ok(Next::Done)
+}
+
+/// Has a value outlive its request.
+pub(super) fn keep(call: &mut Call<'_>, args: &mut Args<'_>) -> Result<Next, Fault> {
+    let (key, ms) = (key(args, 1)?, natural(args, 2)?);
+    if !key.has_bucket() {
+        return Err(Fault::new(
+            "ERR this key lies in no bucket, and stays; use EXPIRE to have it go",
+        ));
+    }
+    let until_ms = within(call, ms, LEASE_MS_MAX, "keeping")?;
+    let is_there = call.tenant()?.keep(&key, until_ms, call.now_ms);
+    call.int(i64::from(is_there))
+}
+
+/// Where a value lies, and its digest.
+pub(super) fn reference(call: &mut Call<'_>, args: &mut Args<'_>) -> Result<Next, Fault> {
+    let key = key(args, 1)?;
+    let tenant = call.tenant()?;
+    let found = tenant.get(&key, call.now_ms, |item| {
+        item.map(Item::value)
+            .map(|held| (held.len(), held.digest()))
+    });
+    let Some((size, digest)) = found else {
+        call.out.null();
+        return Ok(Next::Done);
+    };
+    call.out.map(6);
+    let boot = format!("{:016x}", call.shared.boot);
+    for (name, text) in [
+        ("store", call.shared.address.as_bytes()),
+        ("boot", boot.as_bytes()),
+        ("bucket", key.bucket),
+        ("key", key.name),
+        ("digest", digest.to_string().as_bytes()),
+    ] {
+        call.out.bulk(name.as_bytes());
+        call.out.bulk(text);
+    }
+    call.out.bulk(b"size");
+    call.out.count(size as u64);
+    Ok(Next::Done)
+}
+
+/// Waits until something is put under a key, for so many ms; 0 for the longest.
+pub(super) fn block_get(call: &mut Call<'_>, args: &mut Args<'_>) -> Result<Next, Fault> {
+    let (key, ms) = (key(args, 1)?, natural(args, 2)?);
+    within(call, ms, WAIT_MS_MAX, "wait")?;
+    let ms = if ms == 0 { WAIT_MS_MAX } else { ms };
+    call.tenant()?;
+    Ok(Next::Wait(Wait::Value {
+        key: key.whole(),
+        until: Box::pin(tokio::time::sleep(Duration::from_millis(ms))),
+    }))
+}

@@ -1,0 +1,327 @@
+//! Values: put, read, changed.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use super::expiry::{At, expires};
+use super::{Call, Next, integer, is_word, key, said, text, value};
+use crate::server::fault::Fault;
+use crate::store::{Expires, Held, Item, Key, Only, Put, Tenant};
+use crate::wire::Args;
+
+pub(super) fn get(call: &mut Call<'_>, args: &mut Args<'_>) -> Result<Next, Fault> {
+    let key = key(args, 1)?;
+    let tenant = call.session.tenant().ok_or_else(super::no_tenant)?;
+    let out = &mut call.out;
+    tenant.get(&key, call.now_ms, |item| match item {
+        Some(item) => out.value(item.value(), 0..item.value().len()),
+        None => out.null(),
+    });
+    Ok(Next::Done)
+}
+
+/// What follows a value in `SET`.
+fn set_options(call: &Call<'_>, args: &Args<'_>) -> Result<(Put, bool), Fault> {
+    let mut how = Put::default();
+    let (mut reads, mut is_timed) = (false, false);
+    let mut n = 3;
+    while n < args.len() {
+        let is = |word: &str| is_word(args, n, word);
+        let at = At::NAMES.iter().find(|(name, _)| is(name));
+        if is("nx") && how.only != Only::Present {
+            how.only = Only::Absent;
+        } else if is("xx") && how.only != Only::Absent {
+            how.only = Only::Present;
+        } else if is("get") {
+            reads = true;
+        } else if is("keepttl") && !is_timed {
+            how.expires = Expires::AsBefore;
+            is_timed = true;
+        } else if is("epoch") && n + 1 < args.len() {
+            n += 1;
+            how.epoch = Some(super::natural(args, n)?);
+        } else if let (Some((_, at)), true, false) = (at, n + 1 < args.len(), is_timed) {
+            n += 1;
+            how.expires = Expires::At(expires(*at, integer(args, n)?, call.now_ms, "set")?);
+            is_timed = true;
+        } else {
+            return Err(Fault::syntax());
+        }
+        n += 1;
+    }
+    Ok((how, reads))
+}
+
+pub(super) fn set(call: &mut Call<'_>, args: &mut Args<'_>) -> Result<Next, Fault> {
+    let key = key(args, 1)?;
+    let (how, reads) = set_options(call, args)?;
+    put(
+        call,
+        args,
+        &key,
+        2,
+        how,
+        if reads { Told::Old } else { Told::Done },
+    )
+}
+
+/// What a put is answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Told {
+    /// Whether it was done: OK, or nothing.
+    Done,
+    /// The same, as 1 or 0.
+    Number,
+    /// What stood there.
+    Old,
+}
+
+fn put(
+    call: &mut Call<'_>,
+    args: &mut Args<'_>,
+    key: &Key<'_>,
+    n: usize,
+    how: Put,
+    told: Told,
+) -> Result<Next, Fault> {
+    if how.epoch.is_some() && !key.has_bucket() {
+        return Err(Fault::new(
+            "ERR an epoch is of a bucket, and this key lies in none; write it as {bucket}name",
+        ));
+    }
+    let (value, reserved, flight) = value(args, n)?;
+    let tenant = call.session.tenant().ok_or_else(super::no_tenant)?;
+    let mut old = None;
+    let look = |item: Option<&Item>| {
+        if told == Told::Old {
+            old = item.map(copied);
+        }
+    };
+    let is_done = tenant.put(key, value, reserved, how, call.now_ms, look)?;
+    drop(flight);
+    match (told, old, is_done) {
+        (Told::Old, Some(old), _) => call.out.value(old.held(), 0..old.held().len()),
+        (Told::Done, _, true) => call.out.ok(),
+        (Told::Number, _, is_done) => call.out.int(i64::from(is_done)),
+        (Told::Old, None, _) | (Told::Done, _, false) => call.out.null(),
+    }
+    Ok(Next::Done)
+}
+
+/// A value that was read, and may be gone from the store.
+enum Copied {
+    Small(Vec<u8>),
+    Large(Arc<crate::blob::Blob>),
+}
+
+impl Copied {
+    fn held(&self) -> Held<'_> {
+        match self {
+            Self::Small(bytes) => Held::Small(bytes),
+            Self::Large(blob) => Held::Large(blob),
+        }
+    }
+}
+
+fn copied(item: &Item) -> Copied {
+    match item.value() {
+        Held::Small(bytes) => Copied::Small(bytes.to_vec()),
+        Held::Large(blob) => Copied::Large(Arc::clone(blob)),
+    }
+}
+
+pub(super) fn setnx(call: &mut Call<'_>, args: &mut Args<'_>) -> Result<Next, Fault> {
+    let key = key(args, 1)?;
+    let how = Put {
+        only: Only::Absent,
+        ..Put::default()
+    };
+    put(call, args, &key, 2, how, Told::Number)
+}
+
+pub(super) fn getset(call: &mut Call<'_>, args: &mut Args<'_>) -> Result<Next, Fault> {
+    let key = key(args, 1)?;
+    put(call, args, &key, 2, Put::default(), Told::Old)
+}
+
+pub(super) fn setex(call: &mut Call<'_>, args: &mut Args<'_>) -> Result<Next, Fault> {
+    timed(call, args, At::Seconds)
+}
+
+pub(super) fn psetex(call: &mut Call<'_>, args: &mut Args<'_>) -> Result<Next, Fault> {
+    timed(call, args, At::Millis)
+}
+
+fn timed(call: &mut Call<'_>, args: &mut Args<'_>, at: At) -> Result<Next, Fault> {
+    let key = key(args, 1)?;
+    let at_ms = expires(at, integer(args, 2)?, call.now_ms, &said(args))?;
+    let how = Put {
+        expires: Expires::At(at_ms),
+        ..Put::default()
+    };
+    put(call, args, &key, 3, how, Told::Done)
+}
+
+pub(super) fn mset(call: &mut Call<'_>, args: &mut Args<'_>) -> Result<Next, Fault> {
+    if args.len().is_multiple_of(2) {
+        return Err(Fault::arity("mset"));
+    }
+    let tenant = call.tenant()?;
+    // What cannot be put is found before anything is.
+    let mut bytes = 0;
+    for n in (1..args.len()).step_by(2) {
+        let key = key(args, n)?;
+        tenant.may_put(&key)?;
+        let small = args.get(n + 1).map_or(0, <[u8]>::len);
+        bytes += crate::store::cost(key.name.len(), small);
+    }
+    drop(tenant.reserve(bytes)?);
+    for n in (1..args.len()).step_by(2) {
+        let key = key(args, n)?;
+        let (value, reserved, flight) = value(args, n + 1)?;
+        tenant.put(&key, value, reserved, Put::default(), call.now_ms, |_| {})?;
+        drop(flight);
+    }
+    call.ok()
+}
+
+pub(super) fn mget(call: &mut Call<'_>, args: &mut Args<'_>) -> Result<Next, Fault> {
+    let tenant = call.tenant()?;
+    for n in 1..args.len() {
+        key(args, n)?;
+    }
+    call.out.array(args.len() - 1);
+    for n in 1..args.len() {
+        let key = key(args, n)?;
+        let out = &mut call.out;
+        tenant.get(&key, call.now_ms, |item| match item {
+            Some(item) => out.value(item.value(), 0..item.value().len()),
+            None => out.null(),
+        });
+    }
+    Ok(Next::Done)
+}
+
+pub(super) fn getdel(call: &mut Call<'_>, args: &mut Args<'_>) -> Result<Next, Fault> {
+    let taken = call.tenant()?.take(&key(args, 1)?, call.now_ms);
+    match taken {
+        Some(item) => call.out.value(item.value(), 0..item.value().len()),
+        None => call.out.null(),
+    }
+    Ok(Next::Done)
+}
+
+pub(super) fn getex(call: &mut Call<'_>, args: &mut Args<'_>) -> Result<Next, Fault> {
+    let key = key(args, 1)?;
+    let change = match args.len() {
+        2 => None,
+        3 if is_word(args, 2, "persist") => Some(None),
+        4 => {
+            let at = At::NAMES.iter().find(|(name, _)| is_word(args, 2, name));
+            let (_, at) = at.ok_or_else(Fault::syntax)?;
+            Some(Some(expires(*at, integer(args, 3)?, call.now_ms, "getex")?))
+        }
+        _ => return Err(Fault::syntax()),
+    };
+    let tenant: Arc<Tenant> = call.tenant()?;
+    let out = &mut call.out;
+    tenant.get(&key, call.now_ms, |item| match item {
+        Some(item) => out.value(item.value(), 0..item.value().len()),
+        None => out.null(),
+    });
+    if let Some(expires_ms) = change {
+        tenant.expire(&key, expires_ms, call.now_ms);
+    }
+    Ok(Next::Done)
+}
+
+pub(super) fn getrange(call: &mut Call<'_>, args: &mut Args<'_>) -> Result<Next, Fault> {
+    let key = key(args, 1)?;
+    let (from, to) = (integer(args, 2)?, integer(args, 3)?);
+    let tenant = call.tenant()?;
+    let out = &mut call.out;
+    tenant.get(&key, call.now_ms, |item| match item.map(Item::value) {
+        Some(held) => out.value(held, part(from, to, held.len())),
+        None => out.bulk(b""),
+    });
+    Ok(Next::Done)
+}
+
+/// A part of a value: its ends are in it, and negative ones count from the last byte, -1.
+fn part(from: i64, to: i64, len: usize) -> Range<usize> {
+    let len = i64::try_from(len).unwrap_or(i64::MAX);
+    if from < 0 && to < 0 && from > to {
+        return 0..0;
+    }
+    let at = |place: i64| {
+        if place < 0 {
+            (len + place).max(0)
+        } else {
+            place
+        }
+    };
+    let (from, to) = (at(from), at(to).min(len - 1));
+    if from > to || len == 0 {
+        return 0..0;
+    }
+    // Both are at most the length.
+    from as usize..to as usize + 1
+}
+
+pub(super) fn strlen(call: &mut Call<'_>, args: &mut Args<'_>) -> Result<Next, Fault> {
+    let key = key(args, 1)?;
+    let len = call.tenant()?.get(&key, call.now_ms, |item| {
+        item.map_or(0, |item| item.value().len())
+    });
+    call.out.count(len as u64);
+    Ok(Next::Done)
+}
+
+pub(super) fn append(call: &mut Call<'_>, args: &mut Args<'_>) -> Result<Next, Fault> {
+    let key = key(args, 1)?;
+    text(args, 1)?;
+    let (more, reserved, flight) = value(args, 2)?;
+    let tenant = call.tenant()?;
+    let limit = call.shared.value_bytes_max;
+    // What was reserved for the part is taken anew, for the whole.
+    drop(reserved);
+    let len = tenant.change(&key, call.now_ms, |old| {
+        let len = old.map_or(0, Held::len) + more.len();
+        if len > limit {
+            return Err(Fault::new(format!(
+                "ERR value would be {len} bytes, limit {limit}; split it, or raise TURLOUGH_STORE_VALUE_BYTES_MAX"
+            )));
+        }
+        let mut all = Vec::with_capacity(len);
+        for held in old.into_iter().chain([more.held()]) {
+            held.copy_to(&mut all);
+        }
+        Ok(all)
+    })?;
+    drop(flight);
+    call.out.count(len as u64);
+    Ok(Next::Done)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_are_those_of_redis() {
+        for (from, to, len, expect) in [
+            (0, 3, 16, 0..4),
+            (-3, -1, 16, 13..16),
+            (0, -1, 16, 0..16),
+            (10, 100, 16, 10..16),
+            (5, 3, 16, 0..0),
+            (-1, -3, 16, 0..0),
+            (-100, 2, 16, 0..3),
+            (16, 20, 16, 0..0),
+            (0, -1, 0, 0..0),
+            (i64::MIN, i64::MAX, 4, 0..4),
+        ] {
+            assert_eq!(part(from, to, len), expect, "{from} {to} {len}");
+        }
+    }
+}

@@ -1,0 +1,411 @@
+//! A connection: bytes in, commands one after the other, replies out.
+//!
+//! Invariants: replies go out in the order of their commands; what is not written yet is bounded, and
+//! past that nothing more is read; nobody has the worker for longer than a slice.
+
+use std::cell::RefCell;
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::{Buf as _, BytesMut};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::Sleep;
+
+use super::clock::now_ms;
+use super::commands::{self, Next};
+use super::fault::Fault;
+use super::session::{Session, Shared};
+use crate::blob::Buffer;
+use crate::store::{InFlight, Key, Reserved};
+use crate::wire::{Body, Outbox, Parsed, Parser};
+
+/// What is read at once of small commands.
+const READ_BYTES: usize = 32 << 10;
+/// What one connection may move before others have their turn.
+const TURN_BYTES: usize = 256 << 10;
+/// Replies that may wait to be written; nothing more is read past it.
+const UNWRITTEN_MAX: usize = 32 << 20;
+/// What may be read ahead of a command that waits.
+const AHEAD_MAX: usize = 64 << 10;
+/// A buffer that is kept while nothing comes.
+const KEPT_BYTES: usize = 4 << 10;
+/// How long a client may take over a part of a command, or leave a reply unread; and to say who it is.
+const STALLED: Duration = Duration::from_secs(60);
+
+thread_local! {
+    /// What was just read, on the way to the connection that it is for.
+    static READ: RefCell<Box<[u8]>> = RefCell::new(vec![0; READ_BYTES].into_boxed_slice());
+}
+
+/// What comes next on the wire.
+#[derive(Debug)]
+enum Incoming {
+    /// A command, or a part of one.
+    Command,
+    /// So many bytes of a large argument, and where they go.
+    Body {
+        buffer: Buffer,
+        reserved: Option<Reserved>,
+        flight: InFlight,
+    },
+    /// So many bytes of one that was refused.
+    Skip(usize),
+    /// The end of a large argument.
+    End,
+}
+
+/// What has to happen before the next command.
+#[derive(Debug)]
+pub(crate) enum Wait {
+    /// A value under a key, or the time.
+    Value {
+        key: Vec<u8>,
+        until: Pin<Box<Sleep>>,
+    },
+    /// The time; then an error is said.
+    Pause {
+        until: Pin<Box<Sleep>>,
+        fault: Fault,
+    },
+}
+
+#[derive(Debug)]
+pub(crate) struct Connection<S> {
+    stream: S,
+    shared: Arc<Shared>,
+    session: Session,
+    inbox: BytesMut,
+    parser: Parser,
+    incoming: Incoming,
+    /// Why the command that is being read is not carried out.
+    refused: Option<Fault>,
+    out: Outbox,
+    waits: Option<Wait>,
+    is_closing: bool,
+    commands: u64,
+    moved_ms: u64,
+    stalled: Option<Pin<Box<Sleep>>>,
+}
+
+impl<S> Connection<S> {
+    pub(crate) fn new(stream: S, shared: &Arc<Shared>, peer: Option<std::net::IpAddr>) -> Self {
+        let now_ms = now_ms();
+        shared.counts.connections.fetch_add(1, Ordering::Relaxed);
+        Self {
+            stream,
+            session: Session::new(shared, peer, now_ms),
+            shared: Arc::clone(shared),
+            inbox: BytesMut::new(),
+            parser: Parser::default(),
+            incoming: Incoming::Command,
+            refused: None,
+            out: Outbox::default(),
+            waits: None,
+            is_closing: false,
+            commands: 0,
+            moved_ms: now_ms,
+            stalled: None,
+        }
+    }
+
+    /// Carries out what has come, as long as replies may be put; whether anything was.
+    fn carry_out(&mut self, now_ms: u64) -> bool {
+        let mut did = false;
+        while !self.is_closing && self.waits.is_none() && self.out.bytes() < UNWRITTEN_MAX {
+            let went_on = match &mut self.incoming {
+                Incoming::Command => self.command(now_ms),
+                Incoming::Body { .. } | Incoming::Skip(_) => self.body(),
+                Incoming::End => match self.parser.end_of_large(&self.inbox) {
+                    Ok(true) => {
+                        self.incoming = Incoming::Command;
+                        true
+                    }
+                    Ok(false) => false,
+                    Err(error) => self.lose(&error.to_string()),
+                },
+            };
+            if !went_on {
+                break;
+            }
+            did = true;
+        }
+        did
+    }
+
+    fn command(&mut self, now_ms: u64) -> bool {
+        match self.parser.parse(&self.inbox) {
+            Ok(Parsed::Partial) => false,
+            Ok(Parsed::Large(bytes)) => {
+                self.admit(bytes);
+                true
+            }
+            Ok(Parsed::Command) => {
+                let args = self.parser.args(&self.inbox);
+                let refused = self.refused.take();
+                let mut call = commands::Call {
+                    shared: &self.shared,
+                    session: &mut self.session,
+                    out: &mut self.out,
+                    now_ms,
+                };
+                match call.answer(args, refused) {
+                    Next::Done => {}
+                    Next::Close => self.is_closing = true,
+                    Next::Wait(wait) => self.waits = Some(wait),
+                }
+                self.commands += 1;
+                let taken = self.parser.finish();
+                self.inbox.advance(taken);
+                true
+            }
+            Err(error) => self.lose(&error.to_string()),
+        }
+    }
+
+    /// The protocol is lost: what comes next cannot be told.
+    fn lose(&mut self, why: &str) -> bool {
+        self.out.error(&format!("ERR {why}"));
+        self.is_closing = true;
+        true
+    }
+
+    /// Decides where a large argument goes, before it is read.
+    fn admit(&mut self, bytes: usize) {
+        let args = self.parser.args(&self.inbox);
+        let admitted = commands::admit(&self.shared, &self.session, &args, bytes);
+        self.incoming = match admitted {
+            Ok((reserved, flight)) if self.refused.is_none() => Incoming::Body {
+                buffer: Buffer::new(self.shared.store.pool(), bytes),
+                reserved,
+                flight,
+            },
+            Ok(_) => Incoming::Skip(bytes),
+            Err(fault) => {
+                self.refused.get_or_insert(fault);
+                Incoming::Skip(bytes)
+            }
+        };
+    }
+
+    /// Takes what has come of a large argument; whether that was all.
+    fn body(&mut self) -> bool {
+        let place = self.parser.place();
+        let here = &self.inbox[place..];
+        let (taken, is_all) = match &mut self.incoming {
+            Incoming::Body { buffer, .. } => match buffer.fill(here) {
+                Ok(taken) => (taken, buffer.missing() == 0),
+                Err(error) => {
+                    tracing::error!(%error, "value cannot be received");
+                    let missing = buffer.missing();
+                    self.refused = Some(Fault::new(format!("OOM {error}")));
+                    self.incoming = Incoming::Skip(missing);
+                    return true;
+                }
+            },
+            Incoming::Skip(left) => {
+                let taken = here.len().min(*left);
+                *left -= taken;
+                (taken, *left == 0)
+            }
+            Incoming::Command | Incoming::End => return false,
+        };
+        if taken > 0 {
+            let rest = self.inbox.split_off(place + taken);
+            self.inbox.truncate(place);
+            self.inbox.extend_from_slice(&rest);
+        }
+        if is_all {
+            let body = match std::mem::replace(&mut self.incoming, Incoming::End) {
+                Incoming::Body {
+                    buffer,
+                    reserved,
+                    flight,
+                } => Body::Held {
+                    blob: buffer.finish(),
+                    reserved,
+                    flight,
+                },
+                _ => Body::Skipped,
+            };
+            self.parser.took(body);
+        }
+        is_all
+    }
+
+    /// Whether the client owes something, or is owed.
+    fn is_busy(&self) -> bool {
+        let is_within = self.parser.is_within() || !self.inbox.is_empty();
+        is_within && self.waits.is_none() || self.out.bytes() > 0 || !self.session.is_somebody()
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
+    /// Serves until the client goes, or is told to.
+    pub(crate) async fn serve(mut self) {
+        let served = std::future::poll_fn(|cx| self.poll(cx)).await;
+        if let Err(error) = served {
+            tracing::debug!(%error, id = self.session.id, "connection ended");
+        }
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut left = TURN_BYTES;
+        let polled = loop {
+            let now_ms = now_ms();
+            let mut did = self.poll_wait(cx, now_ms) | self.carry_out(now_ms);
+            match self.poll_write(cx) {
+                Poll::Ready(Ok(0)) | Poll::Pending => {}
+                Poll::Ready(Ok(written)) => {
+                    did = true;
+                    left = left.saturating_sub(written);
+                }
+                Poll::Ready(Err(error)) => break Poll::Ready(Err(error)),
+            }
+            if self.is_closing && self.out.bytes() == 0 {
+                break Pin::new(&mut self.stream).poll_shutdown(cx);
+            }
+            match self.poll_read(cx, left) {
+                Poll::Ready(Ok(0)) => break Poll::Ready(Ok(())),
+                Poll::Ready(Ok(read)) => {
+                    did = true;
+                    left = left.saturating_sub(read);
+                }
+                Poll::Ready(Err(error)) => break Poll::Ready(Err(error)),
+                Poll::Pending => {}
+            }
+            if did {
+                self.moved_ms = now_ms;
+            }
+            if left == 0 {
+                cx.waker().wake_by_ref();
+                break Poll::Pending;
+            }
+            if !did {
+                break self.poll_stalled(cx, now_ms);
+            }
+        };
+        let commands = std::mem::take(&mut self.commands);
+        if commands > 0 {
+            let all = &self.shared.counts.commands;
+            all.fetch_add(commands, Ordering::Relaxed);
+        }
+        if self.inbox.is_empty() && self.inbox.capacity() > KEPT_BYTES {
+            self.inbox = BytesMut::new();
+        }
+        polled
+    }
+
+    /// Ends a wait whose time has come; whether it did.
+    fn poll_wait(&mut self, cx: &mut Context<'_>, now_ms: u64) -> bool {
+        match &mut self.waits {
+            None => false,
+            Some(Wait::Pause { until, fault }) => {
+                if until.as_mut().poll(cx).is_pending() {
+                    return false;
+                }
+                self.out.error(&fault.0);
+                self.waits = None;
+                true
+            }
+            Some(Wait::Value { key, until }) => {
+                let (Some(tenant), Ok(parsed)) = (self.session.tenant(), Key::parse(key)) else {
+                    self.waits = None;
+                    return true;
+                };
+                let is_there = tenant.wait(&parsed, self.session.id, cx.waker(), now_ms);
+                if !is_there && until.as_mut().poll(cx).is_pending() {
+                    return false;
+                }
+                tenant.wait_no_more(&parsed, self.session.id);
+                let out = &mut self.out;
+                tenant.get(&parsed, now_ms, |item| match item {
+                    Some(item) => out.value(item.value(), 0..item.value().len()),
+                    None => out.null(),
+                });
+                self.waits = None;
+                true
+            }
+        }
+    }
+
+    fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        if self.out.bytes() == 0 {
+            return Poll::Ready(Ok(0));
+        }
+        let stream = Pin::new(&mut self.stream);
+        let written = match self.out.only() {
+            Some(bytes) => ready!(stream.poll_write(cx, bytes))?,
+            None => ready!(stream.poll_write_vectored(cx, &self.out.slices()))?,
+        };
+        if written == 0 {
+            return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+        }
+        self.out.advance(written);
+        Poll::Ready(Ok(written))
+    }
+
+    /// Reads into the value that is being received, or what comes of the next command.
+    fn poll_read(&mut self, cx: &mut Context<'_>, most: usize) -> Poll<io::Result<usize>> {
+        let is_full = self.out.bytes() >= UNWRITTEN_MAX
+            || self.waits.is_some() && self.inbox.len() >= AHEAD_MAX;
+        if self.is_closing || is_full || most == 0 {
+            return Poll::Pending;
+        }
+        let stream = Pin::new(&mut self.stream);
+        if let Incoming::Body { buffer, .. } = &mut self.incoming
+            && self.inbox.len() == self.parser.place()
+        {
+            let slot = buffer.slot().map_err(io::Error::other)?;
+            let len = slot.len().min(most);
+            let mut slot = ReadBuf::new(&mut slot[..len]);
+            ready!(stream.poll_read(cx, &mut slot))?;
+            let read = slot.filled().len();
+            buffer.filled(read);
+            return Poll::Ready(Ok(read));
+        }
+        READ.with_borrow_mut(|bytes| {
+            let mut all = ReadBuf::new(bytes);
+            ready!(stream.poll_read(cx, &mut all))?;
+            self.inbox.extend_from_slice(all.filled());
+            Poll::Ready(Ok(all.filled().len()))
+        })
+    }
+
+    /// Nothing moves: who owes something, or does not take what it is owed, has its time.
+    fn poll_stalled(&mut self, cx: &mut Context<'_>, now_ms: u64) -> Poll<io::Result<()>> {
+        if !self.is_busy() {
+            return Poll::Pending;
+        }
+        let limit_ms = u64::try_from(STALLED.as_millis()).unwrap_or(u64::MAX);
+        loop {
+            let stalled = self
+                .stalled
+                .get_or_insert_with(|| Box::pin(tokio::time::sleep(STALLED)));
+            ready!(stalled.as_mut().poll(cx));
+            let still_ms = now_ms.saturating_sub(self.moved_ms);
+            if still_ms >= limit_ms {
+                return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+            }
+            let rest = Duration::from_millis(limit_ms - still_ms);
+            self.stalled = Some(Box::pin(tokio::time::sleep(rest)));
+        }
+    }
+}
+
+impl<S> Drop for Connection<S> {
+    fn drop(&mut self) {
+        self.shared
+            .counts
+            .connections
+            .fetch_sub(1, Ordering::Relaxed);
+        if let (Some(Wait::Value { key, .. }), Some(tenant)) = (&self.waits, self.session.tenant())
+            && let Ok(key) = Key::parse(key)
+        {
+            tenant.wait_no_more(&key, self.session.id);
+        }
+    }
+}

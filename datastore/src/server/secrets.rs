@@ -1,0 +1,98 @@
+//! Who a client is, by a password: of a tenant, in the file `turlough-store-<tenant>` of the folder of
+//! secrets; of whoever administers, in `turlough-store-admin`. A file is read when somebody names it, so
+//! that a password that was changed counts at once.
+
+use std::fs;
+use std::path::PathBuf;
+
+use subtle::ConstantTimeEq as _;
+use turlough_sdk::TenantId;
+
+/// Who administers tenants, and has no data.
+pub(crate) const ADMIN: &str = "admin";
+/// The tenant of whoever need not say who it is.
+pub(crate) const DEFAULT: &str = "default";
+const PREFIX: &str = "turlough-store-";
+
+/// A folder of passwords.
+#[derive(Debug, Clone)]
+pub(crate) struct Secrets(PathBuf);
+
+/// Who was found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Who {
+    Tenant(TenantId),
+    Admin,
+}
+
+impl Secrets {
+    pub(crate) const fn new(folder: PathBuf) -> Self {
+        Self(folder)
+    }
+
+    /// Whether nobody has a password, so that whoever is on this host need not give one.
+    pub(crate) fn is_open(&self) -> bool {
+        let files = fs::read_dir(&self.0).into_iter().flatten().flatten();
+        !files
+            .into_iter()
+            .any(|file| file.file_name().to_string_lossy().starts_with(PREFIX))
+    }
+
+    /// Where a password is to be put.
+    pub(crate) fn place(&self) -> String {
+        self.0
+            .join(format!("{PREFIX}<tenant>"))
+            .display()
+            .to_string()
+    }
+
+    /// Who has this name and this password.
+    pub(crate) fn who(&self, name: &[u8], password: &[u8]) -> Option<Who> {
+        let name = std::str::from_utf8(name).ok()?;
+        // A name that is one of a tenant is one of a file, too.
+        let tenant: TenantId = name.parse().ok()?;
+        let held = fs::read(self.0.join(format!("{PREFIX}{tenant}"))).ok()?;
+        let held = held.trim_ascii_end();
+        if held.is_empty() || !bool::from(held.ct_eq(password)) {
+            return None;
+        }
+        Some(match name {
+            ADMIN => Who::Admin,
+            _ => Who::Tenant(tenant),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_password_is_that_of_its_file_and_nothing_else() {
+        let folder = tempfile::tempdir().unwrap();
+        let secrets = Secrets::new(folder.path().to_owned());
+        assert!(secrets.is_open());
+        for (name, password) in [("acme", "secret\n"), ("admin", "root"), ("empty", "\n")] {
+            fs::write(folder.path().join(format!("{PREFIX}{name}")), password).unwrap();
+        }
+        assert!(!secrets.is_open());
+        let who = |name: &str, password: &str| secrets.who(name.as_bytes(), password.as_bytes());
+        assert_eq!(
+            who("acme", "secret"),
+            Some(Who::Tenant("acme".parse().unwrap()))
+        );
+        assert_eq!(who("admin", "root"), Some(Who::Admin));
+        for (name, password) in [
+            ("acme", "secret\n"),
+            ("acme", ""),
+            ("acme", "root"),
+            ("empty", ""),
+            ("other", "secret"),
+            ("../turlough-store-acme", "secret"),
+            ("", "secret"),
+        ] {
+            assert_eq!(who(name, password), None, "{name} {password}");
+        }
+        assert_eq!(secrets.who(b"\xff", b"secret"), None);
+    }
+}

@@ -1,0 +1,130 @@
+//! A client, as long as it is connected: who it is, and what it said of itself.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::fault::Fault;
+use super::guesses::Guesses;
+use super::secrets::{DEFAULT, Secrets, Who};
+use crate::store::{Store, Tenant};
+
+/// What all connections share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) store: Store,
+    pub(crate) secrets: Secrets,
+    pub(crate) guesses: Guesses,
+    /// Where other hosts reach this store.
+    pub(crate) address: String,
+    /// Drawn at the start: an owner that came back empty has another.
+    pub(crate) boot: u64,
+    pub(crate) started_ms: u64,
+    /// The largest value, in bytes.
+    pub(crate) value_bytes_max: usize,
+    pub(crate) counts: Counts,
+}
+
+impl AsRef<Store> for Shared {
+    fn as_ref(&self) -> &Store {
+        &self.store
+    }
+}
+
+impl Shared {
+    /// Connections that are open.
+    pub(crate) fn connections(&self) -> u64 {
+        self.counts.connections.load(Ordering::Relaxed)
+    }
+}
+
+/// What there was since the start.
+#[derive(Debug, Default)]
+pub(crate) struct Counts {
+    pub(crate) connections: AtomicU64,
+    pub(crate) accepted: AtomicU64,
+    pub(crate) refused: AtomicU64,
+    pub(crate) commands: AtomicU64,
+    pub(crate) wrong_passwords: AtomicU64,
+}
+
+/// Who speaks.
+#[derive(Debug, Clone)]
+pub(crate) enum Speaker {
+    Nobody,
+    Tenant(Arc<Tenant>),
+    Admin,
+}
+
+#[derive(Debug)]
+pub(crate) struct Session {
+    pub(crate) id: u64,
+    pub(crate) speaker: Speaker,
+    pub(crate) name: Vec<u8>,
+    /// Where it comes from; none over a Unix socket.
+    pub(crate) peer: Option<IpAddr>,
+    /// Who it is where it does not say so.
+    initial: Speaker,
+}
+
+impl Session {
+    pub(crate) fn new(shared: &Shared, peer: Option<IpAddr>, now_ms: u64) -> Self {
+        let is_near = peer.is_none_or(|peer| peer.to_canonical().is_loopback());
+        let initial = if is_near && shared.secrets.is_open() {
+            Speaker::Tenant(shared.store.tenant(DEFAULT, now_ms))
+        } else {
+            Speaker::Nobody
+        };
+        Self {
+            id: shared.counts.accepted.fetch_add(1, Ordering::Relaxed) + 1,
+            speaker: initial.clone(),
+            name: Vec::new(),
+            peer,
+            initial,
+        }
+    }
+
+    /// Whose data it may touch.
+    pub(crate) fn tenant(&self) -> Option<&Arc<Tenant>> {
+        match &self.speaker {
+            Speaker::Tenant(tenant) => Some(tenant),
+            Speaker::Nobody | Speaker::Admin => None,
+        }
+    }
+
+    pub(crate) const fn is_somebody(&self) -> bool {
+        !matches!(self.speaker, Speaker::Nobody)
+    }
+
+    /// Becomes who has this name and this password.
+    pub(crate) fn authenticate(
+        &mut self,
+        shared: &Shared,
+        name: &[u8],
+        password: &[u8],
+        now_ms: u64,
+    ) -> Result<(), Fault> {
+        self.speaker = match shared.secrets.who(name, password) {
+            Some(Who::Admin) => Speaker::Admin,
+            Some(Who::Tenant(tenant)) => {
+                Speaker::Tenant(shared.store.tenant(tenant.as_str(), now_ms))
+            }
+            None => {
+                shared
+                    .counts
+                    .wrong_passwords
+                    .fetch_add(1, Ordering::Relaxed);
+                return Err(Fault::new(
+                    "WRONGPASS invalid username-password pair or user is disabled.",
+                ));
+            }
+        };
+        Ok(())
+    }
+
+    /// As it was when it came.
+    pub(crate) fn reset(&mut self) {
+        self.speaker = self.initial.clone();
+        self.name.clear();
+    }
+}

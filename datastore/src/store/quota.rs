@@ -1,0 +1,61 @@
+//! What a tenant may hold, and what is taken of it.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// What a tenant may hold, in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Quota {
+    /// Past it no new requests are to be admitted; puts go on.
+    pub soft: u64,
+    /// Past it puts are refused.
+    pub hard: u64,
+    /// Of values that are being received, at once.
+    pub flight: u64,
+}
+
+/// An amount that is taken of a limit, and given back.
+#[derive(Debug)]
+pub(crate) struct Budget {
+    held: AtomicU64,
+    limit: AtomicU64,
+}
+
+impl Budget {
+    pub(crate) const fn new(limit: u64) -> Self {
+        Self {
+            held: AtomicU64::new(0),
+            limit: AtomicU64::new(limit),
+        }
+    }
+
+    /// Takes some. What is held, and the limit, where there is not so much left.
+    pub(crate) fn take(&self, bytes: u64) -> Result<(), (u64, u64)> {
+        let limit = self.limit();
+        let fits = |held: u64| held.checked_add(bytes).filter(|sum| *sum <= limit);
+        let taken = self
+            .held
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, fits);
+        taken.map(drop).map_err(|held| (held, limit))
+    }
+
+    /// Takes some, whatever is left.
+    pub(crate) fn force(&self, bytes: u64) {
+        self.held.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    pub(crate) fn give_back(&self, bytes: u64) {
+        self.held.fetch_sub(bytes, Ordering::Relaxed);
+    }
+
+    pub(crate) fn held(&self) -> u64 {
+        self.held.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn limit(&self) -> u64 {
+        self.limit.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_limit(&self, limit: u64) {
+        self.limit.store(limit, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,100 @@
+//! Why something is not stored, or not dropped.
+
+/// A refusal. The connection that it came by goes on.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// The tenant may not hold more.
+    #[error(
+        "tenant {tenant} holds {held} of {limit} bytes; {bytes} more are refused, drop requests or raise its hard limit"
+    )]
+    Quota {
+        /// Whose.
+        tenant: String,
+        /// Bytes that it holds, as they are counted.
+        held: u64,
+        /// What it may hold.
+        limit: u64,
+        /// What the put would have added.
+        bytes: u64,
+    },
+    /// Too much of the tenant's is being received.
+    #[error(
+        "tenant {tenant} has {held} of {limit} bytes in flight; {bytes} more are refused, send fewer at once"
+    )]
+    Flight {
+        /// Whose.
+        tenant: String,
+        /// Bytes that are being received.
+        held: u64,
+        /// What may be.
+        limit: u64,
+        /// What would have come.
+        bytes: u64,
+    },
+    /// The store may not hold more, whoever asks.
+    #[error(
+        "store holds {held} of {limit} bytes; {bytes} more are refused, raise TURLOUGH_STORE_BYTES_MAX or add a host"
+    )]
+    Full {
+        /// Bytes held.
+        held: u64,
+        /// The limit.
+        limit: u64,
+        /// What the put would have added.
+        bytes: u64,
+    },
+    /// A newer claim owns the bucket.
+    #[error("bucket {bucket} is at epoch {newest}, this came at {epoch}")]
+    Stale {
+        /// Which.
+        bucket: String,
+        /// What it came at.
+        epoch: u64,
+        /// What the bucket has seen.
+        newest: u64,
+    },
+    /// The bucket was dropped by this claim, or a newer one.
+    #[error(
+        "bucket {bucket} was dropped at epoch {newest}, this came at {epoch}; only a higher one opens it anew"
+    )]
+    Dropped {
+        /// Which.
+        bucket: String,
+        /// What it came at.
+        epoch: u64,
+        /// What it was dropped at.
+        newest: u64,
+    },
+}
+
+impl Refusal {
+    pub(crate) fn stale(bucket: &[u8], epoch: u64, newest: u64) -> Self {
+        Self::Stale {
+            bucket: shown(bucket),
+            epoch,
+            newest,
+        }
+    }
+
+    pub(crate) fn dropped(bucket: &[u8], epoch: u64, newest: u64) -> Self {
+        Self::Dropped {
+            bucket: shown(bucket),
+            epoch,
+            newest,
+        }
+    }
+
+    /// The word that an error begins with on the wire.
+    pub(crate) const fn code(&self) -> &'static str {
+        match self {
+            Self::Quota { .. } | Self::Flight { .. } => "QUOTA",
+            Self::Full { .. } => "OOM",
+            Self::Stale { .. } | Self::Dropped { .. } => "EPOCH",
+        }
+    }
+}
+
+/// A name as it may stand in a line.
+pub(crate) fn shown(name: &[u8]) -> String {
+    name.escape_ascii().to_string()
+}

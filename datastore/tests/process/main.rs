@@ -1,0 +1,12 @@
+//! The store as a process, as clients see it.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by it")]
+
+mod attack;
+mod bad_input;
+mod buckets;
+mod client;
+mod outsiders;
+mod program;
+mod quotas;
+mod replies;

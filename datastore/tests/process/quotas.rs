@@ -1,0 +1,145 @@
+//! What tenants may hold: refused before it is read, set while the store runs.
+
+use std::fs;
+use std::time::Duration;
+
+use crate::client::command;
+use crate::program::Store;
+
+#[test]
+fn what_is_over_a_quota_is_refused_before_it_is_sent_and_the_connection_goes_on() {
+    let store = Store::with(&["acme", "admin"], &[]);
+    let mut admin = store.client_as("admin");
+    let set = ["TENANT.SET", "acme", "SOFT", "500000", "HARD", "1000000"];
+    assert_eq!(admin.say(&set), "OK");
+    let mut acme = store.client_as("acme");
+    let value = vec![b'x'; 900_000];
+    assert_eq!(acme.call(&[b"SET", b"{r}a", &value]), "OK");
+    // It is refused by its length alone.
+    acme.send(b"*3\r\n$3\r\nSET\r\n$4\r\n{r}b\r\n$200000\r\n");
+    std::thread::sleep(Duration::from_millis(50));
+    acme.send(&vec![b'y'; 200_000]);
+    acme.send(b"\r\n");
+    let refused = acme.reply().unwrap();
+    assert!(
+        refused.starts_with(
+            "(error) QUOTA tenant acme holds 900321 of 1000000 bytes; 200000 more are refused"
+        ),
+        "{refused}"
+    );
+    assert_eq!(acme.say(&["GET", "{r}b"]), "(nil)");
+    assert_eq!(acme.say(&["STRLEN", "{r}a"]), "900000");
+    assert_eq!(
+        store.metric("turlough_store_quota_refusals_total{tenant=\"acme\"}"),
+        1.0
+    );
+    assert_eq!(
+        store.metric("turlough_store_over_soft_quota{tenant=\"acme\"}"),
+        1.0
+    );
+    assert_eq!(acme.say(&["DEL", "{r}a"]), "1");
+    assert_eq!(
+        store.metric("turlough_store_over_soft_quota{tenant=\"acme\"}"),
+        0.0
+    );
+    assert_eq!(acme.call(&[b"SET", b"{r}b", &value]), "OK");
+    let stat = acme.say(&["TENANT.STAT"]);
+    assert!(
+        stat.contains("keys, 1") && stat.contains("hard, 1000000"),
+        "{stat}"
+    );
+}
+
+#[test]
+fn what_is_in_flight_has_a_bound_of_its_own() {
+    let store = Store::with(&["acme", "admin"], &[]);
+    let mut admin = store.client_as("admin");
+    assert_eq!(admin.say(&["TENANT.SET", "acme", "FLIGHT", "150000"]), "OK");
+    let (mut slow, mut acme) = (store.client_as("acme"), store.client_as("acme"));
+    slow.send(b"*3\r\n$3\r\nSET\r\n$4\r\n{r}a\r\n$100000\r\n12345");
+    let value = vec![b'x'; 100_000];
+    let refused = (0..600).find_map(|_| {
+        let reply = acme.call(&[b"SET", b"{r}b", &value]);
+        std::thread::sleep(Duration::from_millis(10));
+        (reply != "OK").then_some(reply)
+    });
+    let refused = refused.unwrap();
+    assert!(
+        refused.starts_with("(error) QUOTA tenant acme has 100000 of 150000 bytes in flight"),
+        "{refused}"
+    );
+    drop(slow);
+    let is_let_go = (0..600).any(|_| {
+        std::thread::sleep(Duration::from_millis(10));
+        acme.call(&[b"SET", b"{r}b", &value]) == "OK"
+    });
+    assert!(is_let_go, "what was in flight went with its connection");
+    assert_eq!(acme.say(&["GET", "{r}a"]), "(nil)");
+}
+
+#[test]
+fn quotas_are_read_from_a_file_and_again_when_it_changes() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("tenants.yaml");
+    fs::write(&file, "acme: { hard: 1000 }\n").unwrap();
+    let store = Store::with(
+        &["acme"],
+        &[("TURLOUGH_STORE_TENANTS", file.to_str().unwrap())],
+    );
+    let mut acme = store.client_as("acme");
+    let hard = |stat: String| stat.split_once("hard, ").unwrap().1.to_owned();
+    assert!(hard(acme.say(&["TENANT.STAT"])).starts_with("1000,"));
+    assert!(
+        acme.call(&[b"SET", b"a", &[0; 2_000]])
+            .starts_with("(error) QUOTA")
+    );
+    fs::write(&file, "acme: { hard: many }\n").unwrap();
+    let line = store.logged("quotas stay as they were");
+    assert!(line.contains("holds no quotas"), "{line}");
+    fs::write(&file, "acme: { hard: 5000, soft: 4000 }\n").unwrap();
+    store.logged("quotas were read anew");
+    assert!(hard(acme.say(&["TENANT.STAT"])).starts_with("5000,"));
+    assert_eq!(acme.call(&[b"SET", b"a", &[0; 2_000]]), "OK");
+}
+
+#[test]
+fn memory_goes_back_after_many_cycles_of_mixed_sizes() {
+    let store = Store::open();
+    let mut client = store.client();
+    let sizes = [10, 1_000, 5_000, 20_000, 70_000, 300_000];
+    let values: Vec<_> = sizes.iter().map(|size| vec![b'x'; *size]).collect();
+    let cycle = |client: &mut crate::client::Client, rounds: usize| {
+        for round in 0..rounds {
+            let mut bytes = Vec::new();
+            for n in 0..30 {
+                let key = format!("{{r{round}}}{n}");
+                bytes.extend(command(&[b"SET", key.as_bytes(), &values[(round + n) % 6]]));
+            }
+            bytes.extend(command(&[
+                b"BUCKET.DROP",
+                format!("r{round}").as_bytes(),
+                b"1",
+            ]));
+            client.send(&bytes);
+            for _ in 0..31 {
+                client.reply().unwrap();
+            }
+        }
+    };
+    cycle(&mut client, 50);
+    assert_eq!(client.say(&["FLUSHDB"]), "OK");
+    std::thread::sleep(Duration::from_secs(3));
+    let before = store.resident_bytes();
+    cycle(&mut client, 400);
+    assert_eq!(client.say(&["FLUSHDB"]), "OK");
+    let bound = before + before / 10 + (8 << 20);
+    let went_back = (0..120).any(|_| {
+        std::thread::sleep(Duration::from_millis(500));
+        store.resident_bytes() <= bound
+    });
+    assert!(
+        went_back,
+        "{before} before, {} after",
+        store.resident_bytes()
+    );
+}
