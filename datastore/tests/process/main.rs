@@ -11,3 +11,4 @@ mod outsiders;
 mod program;
 mod quotas;
 mod replies;
+mod tls;
