@@ -5,9 +5,10 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::Context as _;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
-use tracing::info;
+use tracing::{info, warn};
 
 use crate::http;
 use crate::server::{Config, Server, now_ms};
@@ -42,6 +43,7 @@ pub fn main_with(settings: Settings) -> ExitCode {
 }
 
 async fn run(settings: Settings) -> Result<(), anyhow::Error> {
+    allow_files(settings.connections_max);
     let bounds = settings.bounds();
     let tls = match (&settings.tls_cert, &settings.tls_key) {
         (Some(cert), Some(key)) => Some(tls::server(cert, key)?),
@@ -89,6 +91,33 @@ async fn run(settings: Settings) -> Result<(), anyhow::Error> {
     });
     server.run(stop).await;
     Ok(())
+}
+
+/// Has this process hold as many connections as it may: each is a file. Says so where that is fewer
+/// than were asked for.
+fn allow_files(connections_max: u64) {
+    /// What else is open: listeners, files that are read.
+    const OTHERS: u64 = 64;
+    let limit = getrlimit(Resource::Nofile);
+    let wanted = connections_max + OTHERS;
+    let most = limit.maximum.map_or(wanted, |most| most.min(wanted));
+    if limit.current.is_some_and(|current| current < most) {
+        let raised = Rlimit {
+            current: Some(most),
+            ..limit
+        };
+        if let Err(error) = setrlimit(Resource::Nofile, raised) {
+            warn!(%error, "limit of open files cannot be raised");
+        }
+    }
+    let current = getrlimit(Resource::Nofile).current.unwrap_or(wanted);
+    if current < wanted {
+        warn!(
+            connections_max,
+            files = current,
+            "this process may open fewer files than it may have connections; raise its limit of open files"
+        );
+    }
 }
 
 /// Waits until all clients are gone, for so long at most.

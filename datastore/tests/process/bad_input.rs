@@ -4,6 +4,8 @@
 use std::io::Write as _;
 use std::net::TcpStream;
 
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
 use crate::client::{Client, command};
 use crate::program::Store;
 
@@ -150,7 +152,7 @@ fn a_command_is_the_same_however_it_is_cut() {
 fn a_long_pipeline_is_answered_in_order_though_nobody_reads_meanwhile() {
     let store = Store::open();
     let mut client = store.client();
-    let count = 200_000;
+    let count = 1_000_000;
     let mut bytes = Vec::new();
     for n in 0..count {
         bytes.extend_from_slice(format!("ECHO {n}\r\n").as_bytes());
@@ -189,6 +191,30 @@ fn what_is_announced_and_never_sent_costs_little_and_keeps_nobody_waiting() {
         store.metric("turlough_store_bytes_in_flight{tenant=\"default\"}") == 0.0
     });
     assert!(is_given_back);
+}
+
+#[test]
+fn ten_thousand_connections_cost_little_and_are_all_served() {
+    const CONNECTIONS: u64 = 10_000;
+    let files = Rlimit {
+        current: Some(CONNECTIONS + 1_000),
+        ..getrlimit(Resource::Nofile)
+    };
+    setrlimit(Resource::Nofile, files).expect("a limit of 11,000 open files; see ulimit -Hn");
+    let store = Store::open();
+    let before = store.resident_bytes();
+    let mut clients: Vec<_> = (0..CONNECTIONS).map(|_| store.client()).collect();
+    for (n, client) in clients.iter_mut().enumerate() {
+        assert_eq!(client.say(&["SET", &n.to_string(), "1"]), "OK");
+    }
+    let each = (store.resident_bytes() - before) / CONNECTIONS;
+    assert!(each < 8 << 10, "{each} bytes for a connection with its key");
+    assert_eq!(
+        store.metric("turlough_store_connections "),
+        CONNECTIONS as f64
+    );
+    let mut one = store.client();
+    assert_eq!(one.say(&["DBSIZE"]), CONNECTIONS.to_string());
 }
 
 #[test]
