@@ -7,6 +7,7 @@ mod fault;
 mod guesses;
 mod secrets;
 mod session;
+mod wait;
 
 use std::io;
 use std::net::SocketAddr;

@@ -11,6 +11,7 @@ mod key;
 mod meter;
 mod quota;
 mod refusal;
+mod reserved;
 mod scan;
 mod shard;
 mod tenant;
@@ -32,7 +33,8 @@ pub use key::{KEY_BYTES_MAX, KeyError};
 use quota::Budget;
 pub use quota::Quota;
 pub use refusal::Refusal;
-pub(crate) use tenant::{Expires, InFlight, Only, Put, Reserved};
+pub(crate) use reserved::{InFlight, Reserved};
+pub(crate) use tenant::{Expires, Only, Put};
 pub use tenant::{Tenant, Usage};
 
 /// Sets of items that wait to be freed; what comes on top is freed by whoever drops it.

@@ -13,9 +13,9 @@ use std::sync::{Arc, LazyLock};
 
 use foldhash::fast::RandomState;
 
-use super::connection::Wait;
 use super::fault::Fault;
 use super::session::{Session, Shared, Speaker};
+use super::wait::Wait;
 use crate::store::{InFlight, Key, Reserved, Tenant, Value};
 use crate::wire::{Args, Body, Outbox, number};
 

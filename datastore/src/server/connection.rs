@@ -19,6 +19,7 @@ use super::clock::now_ms;
 use super::commands::{self, Next};
 use super::fault::Fault;
 use super::session::{Session, Shared};
+use super::wait::Wait;
 use crate::blob::Buffer;
 use crate::store::{InFlight, Key, Reserved};
 use crate::wire::{Body, Outbox, Parsed, Parser};
@@ -56,21 +57,6 @@ enum Incoming {
     Skip(usize),
     /// The end of a large argument.
     End,
-}
-
-/// What has to happen before the next command.
-#[derive(Debug)]
-pub(crate) enum Wait {
-    /// A value under a key, or the time.
-    Value {
-        key: Vec<u8>,
-        until: Pin<Box<Sleep>>,
-    },
-    /// The time; then an error is said.
-    Pause {
-        until: Pin<Box<Sleep>>,
-        fault: Fault,
-    },
 }
 
 #[derive(Debug)]

@@ -13,6 +13,7 @@ use super::item::{Held, Item, Value, cost};
 use super::key::Key;
 use super::quota::{Budget, Quota};
 use super::refusal::Refusal;
+use super::reserved::Reserved;
 use super::shard::{BUCKET_COST, Gone, Shard};
 
 /// Locks that a tenant's buckets are spread over.
@@ -25,14 +26,14 @@ const SWEPT_MAX: usize = 256;
 pub struct Tenant {
     name: Arc<str>,
     soft: AtomicU64,
-    held: Budget,
-    flight: Budget,
+    pub(super) held: Budget,
+    pub(super) flight: Budget,
     keys: AtomicU64,
     buckets: AtomicU64,
-    refusals: AtomicU64,
+    pub(super) refusals: AtomicU64,
     spread: RandomState,
     shards: Vec<Mutex<Shard>>,
-    common: Arc<Common>,
+    pub(super) common: Arc<Common>,
 }
 
 /// How a value is put.
@@ -81,39 +82,6 @@ pub struct Usage {
     pub bytes_in_flight: u64,
     /// Puts that a quota refused.
     pub refusals: u64,
-}
-
-/// An amount of what a tenant may hold, which goes back unless it is kept.
-#[derive(Debug)]
-pub(crate) struct Reserved {
-    tenant: Arc<Tenant>,
-    bytes: u64,
-}
-
-impl Reserved {
-    /// What is put holds it from now on.
-    fn keep(mut self) {
-        self.bytes = 0;
-    }
-}
-
-impl Drop for Reserved {
-    fn drop(&mut self) {
-        self.tenant.give_back(self.bytes);
-    }
-}
-
-/// An amount of what a tenant may receive at once.
-#[derive(Debug)]
-pub(crate) struct InFlight {
-    tenant: Arc<Tenant>,
-    bytes: u64,
-}
-
-impl Drop for InFlight {
-    fn drop(&mut self) {
-        self.tenant.flight.give_back(self.bytes);
-    }
 }
 
 impl Tenant {
@@ -172,48 +140,6 @@ impl Tenant {
             bytes_in_flight: self.flight.held(),
             refusals: self.refusals.load(Ordering::Relaxed),
         }
-    }
-
-    /// Takes of what it may hold, before a value is there.
-    pub(crate) fn reserve(self: &Arc<Self>, bytes: u64) -> Result<Reserved, Refusal> {
-        let refused = |refusal| {
-            self.refusals.fetch_add(1, Ordering::Relaxed);
-            refusal
-        };
-        let tenant = || self.name.to_string();
-        self.held.take(bytes).map_err(|(held, limit)| {
-            refused(Refusal::Quota {
-                tenant: tenant(),
-                held,
-                limit,
-                bytes,
-            })
-        })?;
-        self.common.held.take(bytes).map_err(|(held, limit)| {
-            self.held.give_back(bytes);
-            refused(Refusal::Full { held, limit, bytes })
-        })?;
-        Ok(Reserved {
-            tenant: Arc::clone(self),
-            bytes,
-        })
-    }
-
-    /// Takes of what it may receive at once.
-    pub(crate) fn fly(self: &Arc<Self>, bytes: u64) -> Result<InFlight, Refusal> {
-        self.flight.take(bytes).map_err(|(held, limit)| {
-            self.refusals.fetch_add(1, Ordering::Relaxed);
-            Refusal::Flight {
-                tenant: self.name.to_string(),
-                held,
-                limit,
-                bytes,
-            }
-        })?;
-        Ok(InFlight {
-            tenant: Arc::clone(self),
-            bytes,
-        })
     }
 
     /// Reads what stands under a key.
@@ -452,7 +378,7 @@ impl Tenant {
         }
     }
 
-    fn give_back(&self, bytes: u64) {
+    pub(super) fn give_back(&self, bytes: u64) {
         self.held.give_back(bytes);
         self.common.held.give_back(bytes);
     }

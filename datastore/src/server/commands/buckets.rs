@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use super::keys::{COUNT, cursor, page};
 use super::{Call, Next, bucket, is_word, key, natural};
-use crate::server::connection::Wait;
 use crate::server::fault::Fault;
+use crate::server::wait::Wait;
 use crate::store::{Holds, Item};
 use crate::wire::Args;
 

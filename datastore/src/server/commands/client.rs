@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use super::{Call, Next, is_word, text, value};
-use crate::server::connection::Wait;
 use crate::server::fault::Fault;
 use crate::server::secrets::DEFAULT;
+use crate::server::wait::Wait;
 use crate::wire::{Args, Version, number};
 
 /// A client's name for itself, in bytes.
