@@ -322,7 +322,7 @@ def main() -> None:
     version = version.split("v=")[1].split()[0]
     processors = os.cpu_count()
     about = (
-        f"Medians of {given.rounds} rounds, each server alone on the machine with its client "
+        f"Medians of {given.rounds} round{'s'[: given.rounds > 1]}, each server alone on the machine with its client "
         f"({processors} processors), Redis {version} without persistence, one I/O thread. "
         "Raw figures of each round are in `datastore.json`; `make bench` runs it anew."
     )
