@@ -165,7 +165,7 @@ impl Tenant {
     ) -> Result<bool, Refusal> {
         let announced = reserved.as_ref().map_or(0, |it| it.bytes);
         let more = self.reserve(cost(key.name.len(), value.len()).saturating_sub(announced))?;
-        let mut shard = self.shard(key);
+        let shard = self.shard(key);
         let old = shard.get(key, now_ms);
         look(old);
         let is_wanted = match how.only {
@@ -181,20 +181,34 @@ impl Tenant {
             Expires::AsBefore => old.and_then(Item::expires_ms),
             Expires::At(at_ms) => Some(at_ms),
         };
-        let lease_ms = now_ms + self.common.lease_ms;
-        let (_, made) = shard.open(key, how.epoch, lease_ms, now_ms)?;
-        let old = shard.put(key, Item::new(key.name, value, expires_ms), now_ms);
-        drop(shard);
+        let item = Item::new(key.name, value, expires_ms);
+        self.place(shard, key, how.epoch, item, now_ms)?;
         more.keep();
         if let Some(reserved) = reserved {
             reserved.keep();
         }
+        Ok(true)
+    }
+
+    /// Puts an item for which enough was reserved; what it takes the place of is given back.
+    fn place(
+        &self,
+        mut shard: MutexGuard<'_, Shard>,
+        key: &Key<'_>,
+        epoch: Option<u64>,
+        item: Item,
+        now_ms: u64,
+    ) -> Result<(), Refusal> {
+        let lease_ms = now_ms + self.common.lease_ms;
+        let (_, made) = shard.open(key, epoch, lease_ms, now_ms)?;
+        let old = shard.put(key, item, now_ms);
+        drop(shard);
         self.count_buckets(made, 0);
         match old {
             Some(old) => self.give_back(old.cost()),
             None => drop(self.keys.fetch_add(1, Ordering::Relaxed)),
         }
-        Ok(true)
+        Ok(())
     }
 
     /// Whether a put that names no claim would find its bucket open.
@@ -213,23 +227,16 @@ impl Tenant {
         now_ms: u64,
         change: impl FnOnce(Option<Held<'_>>) -> Result<Vec<u8>, E>,
     ) -> Result<usize, E> {
-        let mut shard = self.shard(key);
+        let shard = self.shard(key);
         let old = shard.get(key, now_ms);
         let expires_ms = old.and_then(Item::expires_ms);
         let value = change(old.map(Item::value))?;
         let len = value.len();
         let more = self.reserve(cost(key.name.len(), len))?;
         let value = self.common.value(value);
-        let lease_ms = now_ms + self.common.lease_ms;
-        let (_, made) = shard.open(key, None, lease_ms, now_ms)?;
-        let old = shard.put(key, Item::new(key.name, value.lent(), expires_ms), now_ms);
-        drop(shard);
+        let item = Item::new(key.name, value.lent(), expires_ms);
+        self.place(shard, key, None, item, now_ms)?;
         more.keep();
-        self.count_buckets(made, 0);
-        match old {
-            Some(old) => self.give_back(old.cost()),
-            None => drop(self.keys.fetch_add(1, Ordering::Relaxed)),
-        }
         Ok(len)
     }
 
