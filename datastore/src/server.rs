@@ -150,7 +150,7 @@ impl Server {
 
     /// Serves until `stop`; connections that are open then are closed.
     pub async fn run(self, stop: CancellationToken) {
-        let _stopped = self.stop.clone().drop_guard();
+        let stopped = self.stop.clone().drop_guard();
         let sweeping = tokio::task::spawn_blocking({
             let (shared, stop) = (Arc::clone(&self.shared), self.stop.clone());
             move || sweep(&shared, &stop)
@@ -171,7 +171,7 @@ impl Server {
                 () = stop.cancelled() => break,
             }
         }
-        drop(_stopped);
+        drop(stopped);
         // It ends with the token.
         drop(sweeping.await);
     }

@@ -155,7 +155,7 @@ impl Store {
         tenants.values().cloned().collect()
     }
 
-    /// Takes away what is due, and gives memory back that nobody uses. To be called a few times a second.
+    /// Takes away what is due. To be called a few times a second.
     pub fn sweep(&self, now_ms: u64) {
         for tenant in self.tenants() {
             tenant.sweep(now_ms);

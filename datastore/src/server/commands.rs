@@ -54,18 +54,11 @@ struct Command {
     /// Arguments with the name; at least so many where it is negative.
     arity: i32,
     access: Access,
-    /// Whether arguments may be values of any size, and whether these are held.
-    takes: Takes,
+    /// Whether arguments may be values of any size.
+    is_put: bool,
     /// Where keys stand: the first, the last, and how far apart.
     keys: (i32, i32, i32),
     run: Run,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Takes {
-    Small,
-    Values,
-    Echoed,
 }
 
 const fn command(name: &'static str, arity: i32, access: Access, run: Run) -> Command {
@@ -73,7 +66,7 @@ const fn command(name: &'static str, arity: i32, access: Access, run: Run) -> Co
         name,
         arity,
         access,
-        takes: Takes::Small,
+        is_put: false,
         keys: (0, 0, 0),
         run,
     }
@@ -90,7 +83,7 @@ const fn on_key(name: &'static str, arity: i32, run: Run) -> Command {
 /// One that puts a value.
 const fn puts(name: &'static str, arity: i32, run: Run) -> Command {
     Command {
-        takes: Takes::Values,
+        is_put: true,
         ..on_key(name, arity, run)
     }
 }
@@ -152,14 +145,8 @@ static COMMANDS: &[Command] = &[
     command("auth", -2, Access::Anybody, client::auth),
     command("quit", -1, Access::Anybody, client::quit),
     command("reset", 1, Access::Anybody, client::reset),
-    Command {
-        takes: Takes::Echoed,
-        ..command("ping", -1, Access::Somebody, client::ping)
-    },
-    Command {
-        takes: Takes::Echoed,
-        ..command("echo", 2, Access::Somebody, client::echo)
-    },
+    command("ping", -1, Access::Somebody, client::ping),
+    command("echo", 2, Access::Somebody, client::echo),
     command("select", 2, Access::Somebody, client::select),
     command("client", -2, Access::Somebody, client::client),
     command("command", -1, Access::Somebody, introspection::command),
@@ -190,10 +177,10 @@ pub(crate) fn admit(
     session: &Session,
     args: &Args<'_>,
     bytes: usize,
-) -> Result<(Option<Reserved>, InFlight), Fault> {
+) -> Result<(Reserved, InFlight), Fault> {
     let command = find(args.name()).ok_or_else(|| unknown(args))?;
     allow(command, session, shared)?;
-    if command.takes == Takes::Small {
+    if !command.is_put {
         let name = command.name;
         return Err(Fault::new(format!(
             "ERR argument of '{name}' is {bytes} bytes, limit 16384"
@@ -207,9 +194,7 @@ pub(crate) fn admit(
     }
     let tenant = session.tenant().ok_or_else(no_tenant)?;
     let flight = tenant.fly(bytes as u64)?;
-    let held = command.takes == Takes::Values;
-    let reserved = held.then(|| tenant.reserve(bytes as u64)).transpose()?;
-    Ok((reserved, flight))
+    Ok((tenant.reserve(bytes as u64)?, flight))
 }
 
 fn unknown(args: &Args<'_>) -> Fault {
@@ -348,7 +333,7 @@ fn value<'a>(
             blob,
             reserved,
             flight,
-        }) => Ok((Value::Large(Arc::new(blob)), reserved, Some(flight))),
+        }) => Ok((Value::Large(Arc::new(blob)), Some(reserved), Some(flight))),
         // What was skipped was refused before.
         Some(Body::Skipped) | None => Err(Fault::syntax()),
     }

@@ -50,7 +50,7 @@ enum Incoming {
     /// So many bytes of a large argument, and where they go.
     Body {
         buffer: Buffer,
-        reserved: Option<Reserved>,
+        reserved: Reserved,
         flight: InFlight,
     },
     /// So many bytes of one that was refused.

@@ -97,18 +97,22 @@ impl Bucket {
         self.kept.push((name.into(), until_ms));
     }
 
-    /// Takes out all items but those that are kept for longer. What it held is told by the second.
+    /// Takes out all items but those that are kept for longer, which go by themselves from now on. What
+    /// it held is told by the second.
     pub(crate) fn clear(&mut self, now_ms: u64) -> (Items, Holds) {
         let held = self.holds(now_ms);
         let mut gone = std::mem::take(&mut self.items);
         self.meter.remove(self.meter.bytes, now_ms);
         self.expiring = 0;
         self.kept.retain(|(_, until_ms)| *until_ms > now_ms);
-        for (name, _) in &self.kept {
+        for (name, until_ms) in &self.kept {
             if let Some(item) = gone.swap_take(&**name) {
+                let at_ms = item
+                    .expires_ms()
+                    .map_or(*until_ms, |at_ms| at_ms.min(*until_ms));
                 self.meter.add(item.cost(), now_ms);
-                self.expiring += usize::from(item.expires_ms().is_some());
-                self.items.insert(item);
+                self.expiring += 1;
+                self.items.insert(item.expiring(Some(at_ms)));
             }
         }
         (gone, held)

@@ -249,12 +249,21 @@ impl Shard {
         let (items, holds) = bucket.clear(now_ms);
         let bytes = holds.bytes - bucket.meter.bytes;
         self.meter.remove(bytes, now_ms);
-        self.expiring -= expiring - bucket.expiring();
+        self.expiring = self.expiring + bucket.expiring() - expiring;
         let gone = Gone {
             keys: (keys - bucket.items().len()) as u64,
             items,
             bytes,
         };
+        for item in bucket.items() {
+            self.due.extend(item.expires_ms().map(|at_ms| {
+                Reverse(Due {
+                    at_ms,
+                    bucket: name.into(),
+                    name: Some(item.name().into()),
+                })
+            }));
+        }
         (gone, holds)
     }
 

@@ -155,6 +155,21 @@ fn what_is_kept_outlives_its_request_until_its_own_time() {
 }
 
 #[test]
+fn what_is_kept_goes_in_its_own_time_though_its_bucket_was_leased_for_longer() {
+    let store = store();
+    let tenant = store.tenant("acme", 0);
+    set(&tenant, "{r}a", b"1", 1, 0).unwrap();
+    assert!(tenant.keep(&key("{r}a"), 2_000, 0));
+    tenant.drop_bucket(b"r", 1, 1_000).unwrap();
+    assert_eq!(get(&tenant, "{r}a", 1_999).unwrap(), b"1");
+    store.sweep(2_000);
+    assert_eq!(get(&tenant, "{r}a", 2_000), None);
+    assert_eq!(tenant.keys(), 0);
+    // The bucket refuses old claims still.
+    assert!(set(&tenant, "{r}b", b"1", 1, 2_000).is_err());
+}
+
+#[test]
 fn a_tenant_is_refused_what_is_over_its_quota_and_nothing_goes_for_it() {
     let store = store();
     let (acme, other) = (store.tenant("acme", 0), store.tenant("other", 0));

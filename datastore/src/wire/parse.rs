@@ -56,7 +56,7 @@ pub(crate) enum Body {
     /// It is here, and what was set aside for it.
     Held {
         blob: Blob,
-        reserved: Option<Reserved>,
+        reserved: Reserved,
         flight: InFlight,
     },
     /// It was refused, and is skipped.

@@ -88,6 +88,16 @@ fn what_is_too_large_is_said_with_its_limit_and_nothing_is_put() {
         "{reply}"
     );
     assert_eq!(client.say(&["STRLEN", "a"]), "999000");
+    let reply = client.say(&["MGET", "a", "a"]);
+    assert!(
+        reply.starts_with("(error) ERR values are 1998000 bytes together, limit 1000000"),
+        "{reply}"
+    );
+    let reply = client.call(&[b"ECHO", &large]);
+    assert_eq!(
+        reply,
+        "(error) ERR argument of 'echo' is 20000 bytes, limit 16384"
+    );
     // A key that is too long beside a large value: nothing is put.
     let reply = client.call(&[b"SET", long.as_bytes(), &larger[..50_000]]);
     assert!(reply.starts_with("(error) ERR key is 513 bytes"), "{reply}");

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Call, Next, is_word, text, value};
+use super::{Call, Next, is_word, text};
 use crate::server::fault::Fault;
 use crate::server::secrets::DEFAULT;
 use crate::server::wait::Wait;
@@ -128,9 +128,7 @@ pub(super) fn ping(call: &mut Call<'_>, args: &mut Args<'_>) -> Result<Next, Fau
 }
 
 pub(super) fn echo(call: &mut Call<'_>, args: &mut Args<'_>) -> Result<Next, Fault> {
-    let (value, _, flight) = value(args, 1)?;
-    call.out.value(value.held(), 0..value.len());
-    drop(flight);
+    call.out.bulk(text(args, 1)?);
     Ok(Next::Done)
 }
 

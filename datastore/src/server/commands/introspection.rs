@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::sync::atomic::Ordering;
 
-use super::{COMMANDS, Call, Command, Next, Takes, is_word, text};
+use super::{COMMANDS, Call, Command, Next, is_word, text};
 use crate::server::fault::Fault;
 use crate::store::glob;
 use crate::wire::{Args, Version};
@@ -49,11 +49,7 @@ fn tell(call: &mut Call<'_>, command: &Command) {
     call.out.bulk(command.name.as_bytes());
     call.out.int(i64::from(command.arity));
     call.out.array(1);
-    let flag = if command.takes == Takes::Values {
-        "write"
-    } else {
-        "readonly"
-    };
+    let flag = if command.is_put { "write" } else { "readonly" };
     call.out.simple(flag);
     let (first, last, step) = command.keys;
     for number in [first, last, step] {

@@ -187,8 +187,16 @@ pub(super) fn mset(call: &mut Call<'_>, args: &mut Args<'_>) -> Result<Next, Fau
 
 pub(super) fn mget(call: &mut Call<'_>, args: &mut Args<'_>) -> Result<Next, Fault> {
     let tenant = call.tenant()?;
+    let mut bytes = 0;
     for n in 1..args.len() {
-        key(args, n)?;
+        let len = |item: Option<&Item>| item.map_or(0, |item| item.value().len());
+        bytes += tenant.get(&key(args, n)?, call.now_ms, len);
+    }
+    let limit = call.shared.value_bytes_max;
+    if bytes > limit {
+        return Err(Fault::new(format!(
+            "ERR values are {bytes} bytes together, limit {limit}; ask for fewer at once"
+        )));
     }
     call.out.array(args.len() - 1);
     for n in 1..args.len() {
