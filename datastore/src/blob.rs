@@ -1,6 +1,8 @@
 //! A large value: filled once, in extents of the pool, then shared and read.
 
+use std::fmt;
 use std::ops::Range;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use turlough_sdk::Digest;
@@ -29,7 +31,14 @@ pub(crate) struct Blob {
     extents: Vec<Extent>,
     len: usize,
     digest: OnceLock<Digest>,
+    /// When it was put or read last, in the store's time.
+    touched_ms: AtomicU64,
+    /// What is given back once its memory is.
+    counted: OnceLock<Box<dyn Counted>>,
 }
+
+/// An amount that memory counts for, for as long as somebody has it.
+pub(crate) trait Counted: fmt::Debug + Send + Sync {}
 
 impl Buffer {
     pub(crate) fn new(pool: &Arc<Pool>, bytes: usize) -> Self {
@@ -39,6 +48,8 @@ impl Buffer {
                 extents: Vec::new(),
                 len: 0,
                 digest: OnceLock::new(),
+                touched_ms: AtomicU64::new(0),
+                counted: OnceLock::new(),
             },
             bytes,
             room: 0,
@@ -101,6 +112,14 @@ impl Buffer {
         debug_assert_eq!(self.missing(), 0);
         self.blob
     }
+
+    /// The same, where its digest is known.
+    pub(crate) fn finish_with(self, digest: Digest) -> Blob {
+        let blob = self.finish();
+        // It has none yet.
+        blob.digest.set(digest).ok();
+        blob
+    }
 }
 
 impl Blob {
@@ -119,6 +138,24 @@ impl Blob {
             &bytes[cut(part.start)..cut(part.end)]
         });
         extents.filter(|slice| !slice.is_empty())
+    }
+
+    /// Has an amount given back when nobody reads this value any more.
+    pub(crate) fn count(&self, counted: Box<dyn Counted>) {
+        // It leaves the store once.
+        drop(self.counted.set(counted));
+    }
+
+    pub(crate) fn touch(&self, now_ms: u64) {
+        self.touched_ms.store(now_ms, Ordering::Relaxed);
+    }
+
+    pub(crate) fn touched_ms(&self) -> u64 {
+        self.touched_ms.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn has_digest(&self) -> bool {
+        self.digest.get().is_some()
     }
 
     /// XXH3-128, computed once.

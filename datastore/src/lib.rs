@@ -3,25 +3,30 @@
 //!
 //! Invariants: a bound refuses, and never evicts; what is read back is what was put; a request's values
 //! go at once; no tenant sees anything of another.
-//! Absent for now: backup, spill, reads by reference from other hosts, other backends.
+//! Absent for now: other backends.
 
 mod blob;
 mod http;
 mod memory;
 mod metrics;
+mod peers;
 mod pool;
 mod process;
+mod reference;
 mod server;
 mod settings;
+mod spill;
 mod store;
 mod tenants;
 mod tls;
 mod wire;
 
 pub use memory::{Dropped, GetError, MemoryStore, PutError};
+pub use peers::{Backup, PeerList, PeerListError};
 pub use pool::{Pool, PoolError};
 pub use process::main_with;
-pub use server::{Config, Server, ServerError};
+pub use reference::{Reference, ReferenceError};
+pub use server::{Config, Server, ServerError, SpillTo};
 pub use settings::Settings;
 pub use store::{Bounds, Holds, KEY_BYTES_MAX, KeyError, Quota, Refusal, Store, Tenant, Usage};
 pub use tenants::TenantsError;

@@ -1,6 +1,6 @@
 //! Prometheus metrics of a store. What is labelled is tenants, whose number is that of their passwords.
 
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use prometheus::{
     Encoder as _, Gauge, GaugeVec, IntCounter, IntCounterVec, Opts, Registry, TextEncoder,
@@ -9,80 +9,100 @@ use prometheus::{
 use crate::server::Shared;
 
 /// The metrics as text, as of now.
-#[allow(
-    clippy::unwrap_used,
-    reason = "names and labels are constants, registered once"
-)]
+#[allow(clippy::unwrap_used, reason = "a vector takes any text")]
 pub(crate) fn text(shared: &Shared, now_ms: u64) -> Vec<u8> {
-    let registry = Registry::new();
-    let opts = |name: &str, help: &str| Opts::new(format!("turlough_store_{name}"), help);
-    let gauge = |name: &str, help: &str, value: f64| {
-        let gauge = Gauge::with_opts(opts(name, help)).unwrap();
-        gauge.set(value);
-        registry.register(Box::new(gauge)).unwrap();
-    };
-    let counter = |name: &str, help: &str, value: u64| {
-        let counter = IntCounter::with_opts(opts(name, help)).unwrap();
-        counter.inc_by(value);
-        registry.register(Box::new(counter)).unwrap();
-    };
-    let (held, limit) = shared.store.held();
-    gauge(
-        "held_bytes",
-        "What quotas count, over all tenants",
-        held as f64,
-    );
-    gauge(
-        "limit_bytes",
-        "What all tenants may hold together",
-        limit as f64,
-    );
-    let pool = shared.store.pool();
-    let used = pool.used_bytes() as f64;
-    gauge(
-        "pool_used_bytes",
-        "Memory that values over 16 KiB take",
-        used,
-    );
-    let warm = pool.warm_bytes() as f64;
-    gauge(
-        "pool_free_bytes",
-        "Memory for such values that is free and not given back yet",
-        warm,
-    );
-    let counts = &shared.counts;
-    let open = counts.connections.load(Ordering::Relaxed) as f64;
-    gauge("connections", "Connections that are open", open);
-    for (name, help, count) in [
-        (
-            "connections_total",
-            "Connections that were accepted",
-            &counts.accepted,
-        ),
-        (
-            "connections_refused_total",
-            "Connections past the bound",
-            &counts.refused,
-        ),
-        (
-            "commands_total",
-            "Commands that were answered",
-            &counts.commands,
-        ),
-        (
-            "wrong_passwords_total",
-            "Wrong passwords",
-            &counts.wrong_passwords,
-        ),
-    ] {
-        counter(name, help, count.load(Ordering::Relaxed));
-    }
-    tenants(shared, &registry, now_ms);
+    let metrics = Metrics(Registry::new());
+    memory(shared, &metrics);
+    disk(shared, &metrics);
+    peers(shared, &metrics);
+    clients(shared, &metrics);
+    tenants(shared, &metrics.0, now_ms);
     let mut text = Vec::new();
     TextEncoder::new()
-        .encode(&registry.gather(), &mut text)
+        .encode(&metrics.0.gather(), &mut text)
         .unwrap();
     text
+}
+
+/// What is told once, of the whole store.
+struct Metrics(Registry);
+
+#[allow(clippy::unwrap_used, reason = "names are constants, registered once")]
+impl Metrics {
+    fn gauge(&self, name: &str, help: &str, value: f64) {
+        let gauge = Gauge::with_opts(opts(name, help)).unwrap();
+        gauge.set(value);
+        self.0.register(Box::new(gauge)).unwrap();
+    }
+
+    fn count(&self, name: &str, help: &str, count: &AtomicU64) {
+        let counter = IntCounter::with_opts(opts(name, help)).unwrap();
+        counter.inc_by(count.load(Ordering::Relaxed));
+        self.0.register(Box::new(counter)).unwrap();
+    }
+}
+
+fn opts(name: &str, help: &str) -> Opts {
+    Opts::new(format!("turlough_store_{name}"), help)
+}
+
+fn memory(shared: &Shared, to: &Metrics) {
+    let (held, limit) = shared.store.held();
+    let help = "What quotas count of memory, over all tenants";
+    to.gauge("held_bytes", help, held as f64);
+    let help = "What all tenants may hold in memory together";
+    to.gauge("limit_bytes", help, limit as f64);
+    let pool = shared.store.pool();
+    let help = "Memory that values over 16 KiB take";
+    to.gauge("pool_used_bytes", help, pool.used_bytes() as f64);
+    let help = "Memory for such values that is free and not given back yet";
+    to.gauge("pool_free_bytes", help, pool.warm_bytes() as f64);
+}
+
+fn disk(shared: &Shared, to: &Metrics) {
+    let Some(pressure) = shared.store.pressure() else {
+        return;
+    };
+    let help = "What values on disk take there";
+    to.gauge("spilled_bytes", help, pressure.disk.bytes() as f64);
+    let help = "Values that went to disk";
+    to.count("spilled_total", help, &pressure.spilled);
+    let help = "Values that came back from disk";
+    to.count("loaded_total", help, &pressure.loaded);
+    let help = "Values that a disk did not take, or did not give back";
+    to.count("spill_errors_total", help, &pressure.failed);
+}
+
+fn peers(shared: &Shared, to: &Metrics) {
+    let counts = shared.peers.counts();
+    let help = "Other stores that are known";
+    to.gauge("peers", help, shared.peers.known() as f64);
+    let help = "Words to other stores that are under way";
+    to.gauge("copies_pending", help, counts.pending() as f64);
+    let help = "Values that another store was given a copy of";
+    to.count("copies_total", help, &counts.copied);
+    let help = "Words to other stores that were not heard: copies, leases, drops";
+    to.count("copies_failed_total", help, &counts.failed);
+    let help = "Values by reference that were read of other stores";
+    to.count("fetched_total", help, &counts.fetched);
+    let help = "Of these, those that only the copy was left of";
+    to.count("saved_total", help, &counts.saved);
+    let help = "Values by reference that no store held any more";
+    to.count("lost_total", help, &counts.lost);
+}
+
+fn clients(shared: &Shared, to: &Metrics) {
+    let counts = &shared.counts;
+    let open = counts.connections.load(Ordering::Relaxed);
+    to.gauge("connections", "Connections that are open", open as f64);
+    let help = "Connections that were accepted";
+    to.count("connections_total", help, &counts.accepted);
+    let help = "Connections past the bound";
+    to.count("connections_refused_total", help, &counts.refused);
+    let help = "Commands that were answered";
+    to.count("commands_total", help, &counts.commands);
+    let help = "Wrong passwords";
+    to.count("wrong_passwords_total", help, &counts.wrong_passwords);
 }
 
 #[allow(
@@ -90,7 +110,6 @@ pub(crate) fn text(shared: &Shared, now_ms: u64) -> Vec<u8> {
     reason = "names and labels are constants, registered once"
 )]
 fn tenants(shared: &Shared, registry: &Registry, now_ms: u64) {
-    let opts = |name: &str, help: &str| Opts::new(format!("turlough_store_{name}"), help);
     let gauges = |name: &str, help: &str, labels: &[&str]| {
         let gauges = GaugeVec::new(opts(name, help), labels).unwrap();
         registry.register(Box::new(gauges.clone())).unwrap();

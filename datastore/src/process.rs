@@ -49,13 +49,24 @@ async fn run(settings: Settings) -> Result<(), anyhow::Error> {
         (Some(cert), Some(key)) => Some(tls::server(cert, key)?),
         _ => None,
     };
+    let peers_root = match &settings.peers_ca {
+        None => None,
+        Some(path) => Some(std::fs::read(path).with_context(|| {
+            let path = path.display();
+            format!("cannot read certificates in {path}; set TURLOUGH_STORE_PEERS_CA")
+        })?),
+    };
     let workers = std::thread::available_parallelism().map_or(1, usize::from);
     let server = Server::bind(Config {
         bounds,
+        spill: settings.spill_to(),
         listen: settings.address_of_store(),
         address: settings.address.clone(),
         socket: settings.socket.clone(),
         secrets: settings.secrets.clone(),
+        peers: settings.peers.clone(),
+        peers_root,
+        backup: settings.backup,
         tls,
         value_bytes_max: settings.value_bytes_max,
         connections_max: settings.connections_max,
@@ -86,6 +97,7 @@ async fn run(settings: Settings) -> Result<(), anyhow::Error> {
         wait_for_signal().await;
         info!("store is shutting down");
         ending.cancel();
+        shared.store.close();
         gone(&shared, drain).await;
         stopping.cancel();
     });
@@ -120,11 +132,11 @@ fn allow_files(connections_max: u64) {
     }
 }
 
-/// Waits until all clients are gone, for so long at most.
+/// Waits until all clients are gone and all copies are given, for so long at most.
 async fn gone(shared: &crate::server::Shared, most: std::time::Duration) {
     const LOOK: std::time::Duration = std::time::Duration::from_millis(20);
     let gone = async {
-        while shared.connections() > 0 {
+        while shared.connections() > 0 || shared.peers.counts().pending() > 0 {
             tokio::time::sleep(LOOK).await;
         }
     };

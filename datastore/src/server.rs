@@ -25,17 +25,21 @@ use tokio_util::sync::CancellationToken;
 pub(crate) use clock::now_ms;
 use connection::Connection;
 use guesses::Guesses;
-use secrets::Secrets;
+pub(crate) use secrets::Secrets;
 use session::Counts;
 pub(crate) use session::Shared;
 
-use crate::store::{Bounds, Store};
+use crate::peers::{self, Backup, PeerList, Peers};
+use crate::spill::Disk;
+use crate::store::{Bounds, Pressure, Store};
 
 /// What is due is looked for so often; memory that nobody uses goes back more seldom.
 const SWEEP: Duration = Duration::from_millis(100);
 const TRIM_SWEEPS: u32 = 10;
 /// After a failure to accept: for want of files, say.
 const AGAIN: Duration = Duration::from_millis(50);
+/// After a disk that took nothing.
+const SPILL_AGAIN: Duration = Duration::from_secs(1);
 /// How long a handshake may take.
 const HANDSHAKE: Duration = Duration::from_secs(10);
 
@@ -44,6 +48,8 @@ const HANDSHAKE: Duration = Duration::from_secs(10);
 pub struct Config {
     /// What the store holds at most.
     pub bounds: Bounds,
+    /// Where values go when memory runs short.
+    pub spill: Option<SpillTo>,
     /// Where to listen for TCP.
     pub listen: SocketAddr,
     /// Where other hosts reach it, as references say; the address that it listens on where none is said.
@@ -52,6 +58,13 @@ pub struct Config {
     pub socket: Option<PathBuf>,
     /// The folder with passwords.
     pub secrets: PathBuf,
+    /// The other stores.
+    pub peers: Option<PeerList>,
+    /// What their certificates are signed by, as PEM; they are spoken to without TLS where there is
+    /// none.
+    pub peers_root: Option<Vec<u8>>,
+    /// Whether values are copied to one of them of whose backup nothing is said.
+    pub backup: Backup,
     /// TLS over TCP.
     pub tls: Option<Arc<ServerConfig>>,
     /// The largest value, in bytes.
@@ -60,6 +73,17 @@ pub struct Config {
     pub connections_max: u64,
     /// Threads that serve.
     pub workers: usize,
+}
+
+/// Where values go when memory runs short, and when.
+#[derive(Debug, Clone)]
+pub struct SpillTo {
+    /// The folder.
+    pub folder: PathBuf,
+    /// What they may take there, in bytes.
+    pub bytes_max: u64,
+    /// They go once so much of the store's bound is held, in percent.
+    pub percent: u8,
 }
 
 /// Why a server does not start.
@@ -83,6 +107,15 @@ pub enum ServerError {
         #[source]
         source: io::Error,
     },
+    /// The folder for what spills cannot be written.
+    #[error("cannot write values to {}; set TURLOUGH_STORE_SPILL to a folder with room", folder.display())]
+    Spill {
+        /// Which.
+        folder: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
     /// A thread cannot be had.
     #[error("cannot start a worker")]
     Worker(#[source] io::Error),
@@ -94,6 +127,7 @@ pub struct Server {
     shared: Arc<Shared>,
     tcp: TcpListener,
     unix: Option<UnixListener>,
+    socket: Option<PathBuf>,
     tls: Option<Arc<ServerConfig>>,
     connections_max: u64,
     workers: Vec<Handle>,
@@ -113,25 +147,46 @@ impl Server {
         let unix = config.socket.as_deref().map(listen).transpose()?;
         let bound = tcp.local_addr().unwrap_or(address);
         let stop = CancellationToken::new();
-        let workers = (0..config.workers.max(1)).map(|n| worker(n, stop.clone()));
+        let pressure = config
+            .spill
+            .map(|spill| pressure(spill, config.bounds))
+            .transpose()?;
+        let start = |name: String| worker(name, stop.clone()).map_err(ServerError::Worker);
+        let workers = (0..config.workers.max(1)).map(|n| start(format!("store-{n}")));
+        let workers = workers.collect::<Result<_, _>>()?;
+        let runtime = start("peers".to_owned())?;
+        let secrets = Secrets::new(config.secrets);
+        let address = config.address.unwrap_or_else(|| bound.to_string());
+        let boot = uuid::Uuid::new_v4().as_u64_pair().0;
+        let peers = Arc::new(Peers::new(
+            address.clone(),
+            boot,
+            runtime.clone(),
+            secrets.clone(),
+            config.peers_root,
+        ));
+        if let Some(list) = config.peers {
+            runtime.spawn(peers::follow(list, Arc::clone(&peers)));
+        }
         Ok(Self {
             shared: Arc::new(Shared {
-                store: Store::new(config.bounds),
-                secrets: Secrets::new(config.secrets),
+                store: Store::spilling(config.bounds, pressure),
+                secrets,
                 guesses: Guesses::default(),
-                address: config.address.unwrap_or_else(|| bound.to_string()),
-                boot: uuid::Uuid::new_v4().as_u64_pair().0,
+                peers,
+                backup: config.backup,
+                address,
+                boot,
                 started_ms: clock::now_ms(),
                 value_bytes_max: config.value_bytes_max,
                 counts: Counts::default(),
             }),
             tcp,
             unix,
+            socket: config.socket,
             tls: config.tls,
             connections_max: config.connections_max,
-            workers: workers
-                .collect::<io::Result<_>>()
-                .map_err(ServerError::Worker)?,
+            workers,
             stop,
         })
     }
@@ -155,6 +210,16 @@ impl Server {
             let (shared, stop) = (Arc::clone(&self.shared), self.stop.clone());
             move || sweep(&shared, &stop)
         });
+        let spilling = tokio::task::spawn_blocking({
+            let (shared, stop) = (Arc::clone(&self.shared), self.stop.clone());
+            move || {
+                shared
+                    .store
+                    .pressure()
+                    .is_some()
+                    .then(|| spill(&shared, &stop))
+            }
+        });
         let mut turn = 0;
         loop {
             turn += 1;
@@ -172,8 +237,13 @@ impl Server {
             }
         }
         drop(stopped);
-        // It ends with the token.
+        if let Some(path) = &self.socket {
+            // Who comes next takes it away otherwise.
+            drop(std::fs::remove_file(path));
+        }
+        // They end with the token.
         drop(sweeping.await);
+        drop(spilling.await);
     }
 
     /// Whether there is room for one more connection. One that comes beyond it is closed.
@@ -261,15 +331,36 @@ fn listen(path: &Path) -> Result<UnixListener, ServerError> {
 }
 
 /// A thread that serves connections until `stop`.
-fn worker(n: usize, stop: CancellationToken) -> io::Result<Handle> {
+fn worker(name: String, stop: CancellationToken) -> io::Result<Handle> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
     let handle = runtime.handle().clone();
     std::thread::Builder::new()
-        .name(format!("store-{n}"))
+        .name(name)
         .spawn(move || runtime.block_on(stop.cancelled()))?;
     Ok(handle)
+}
+
+fn pressure(spill: SpillTo, bounds: Bounds) -> Result<Pressure, ServerError> {
+    let disk = Disk::open(&spill.folder, spill.bytes_max);
+    let disk = disk.map_err(|source| ServerError::Spill {
+        folder: spill.folder,
+        source,
+    })?;
+    Ok(Pressure::new(disk, bounds.bytes_max, spill.percent))
+}
+
+/// Moves values to disk when memory runs short, until `stop`.
+fn spill(shared: &Shared, stop: &CancellationToken) {
+    shared.store.wake_when_pressed(std::thread::current());
+    while !stop.is_cancelled() {
+        if let Err(error) = shared.store.spill(clock::now_ms()) {
+            tracing::error!(%error, "values cannot be moved to disk; they stay in memory");
+            std::thread::sleep(SPILL_AGAIN);
+        }
+        std::thread::park_timeout(SWEEP);
+    }
 }
 
 /// Takes away what is due, and gives memory back, until `stop`.

@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use turlough_sdk::parse_duration;
 
+use crate::peers::{Backup, PeerList};
+use crate::server::SpillTo;
 use crate::store::{Bounds, Quota};
 
 /// How a store's process runs.
@@ -49,9 +51,34 @@ pub struct Settings {
     #[arg(long, env = "TURLOUGH_STORE_TLS_KEY", requires = "tls_cert")]
     pub tls_key: Option<PathBuf>,
 
+    /// Other stores, for copies: host:port,host:port, or dns:name:port for all that a name resolves to
+    #[arg(long, env = "TURLOUGH_STORE_PEERS")]
+    pub peers: Option<PeerList>,
+
+    /// What other stores' certificates are signed by, as PEM; without it they are spoken to without TLS
+    #[arg(long, env = "TURLOUGH_STORE_PEERS_CA")]
+    pub peers_ca: Option<PathBuf>,
+
+    /// Copies of values in buckets of which SET does not say it: given to one other store behind the
+    /// answer (async), before it (sync), or to none
+    #[arg(long, env = "TURLOUGH_STORE_BACKUP", default_value = "none")]
+    pub backup: Backup,
+
     /// What all tenants hold together, in bytes [default: half of the memory that this process may have]
     #[arg(long, env = "TURLOUGH_STORE_BYTES_MAX")]
     pub bytes_max: Option<u64>,
+
+    /// Folder on a local disk for the largest and coldest values, when memory runs short
+    #[arg(long, env = "TURLOUGH_STORE_SPILL")]
+    pub spill: Option<PathBuf>,
+
+    /// What they may take there, in bytes [default: what the disk has]
+    #[arg(long, env = "TURLOUGH_STORE_SPILL_BYTES_MAX", requires = "spill")]
+    pub spill_bytes_max: Option<u64>,
+
+    /// They go once so much of TURLOUGH_STORE_BYTES_MAX is held, in percent
+    #[arg(long, env = "TURLOUGH_STORE_SPILL_PERCENT", default_value_t = 80, value_parser = clap::value_parser!(u8).range(1..=100))]
+    pub spill_percent: u8,
 
     /// The largest value, in bytes
     #[arg(long, env = "TURLOUGH_STORE_VALUE_BYTES_MAX", default_value_t = 512 << 20)]
@@ -99,6 +126,17 @@ impl Settings {
     #[must_use]
     pub const fn address_of_metrics(&self) -> SocketAddr {
         SocketAddr::new(self.listen, self.metrics_port)
+    }
+
+    /// Where values go when memory runs short.
+    #[must_use]
+    pub fn spill_to(&self) -> Option<SpillTo> {
+        let folder = self.spill.clone()?;
+        Some(SpillTo {
+            folder,
+            bytes_max: self.spill_bytes_max.unwrap_or(u64::MAX),
+            percent: self.spill_percent,
+        })
     }
 
     /// What the store holds at most.

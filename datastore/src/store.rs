@@ -5,10 +5,12 @@
 //! for as long as it is; nothing is ever evicted; a tenant's shards hold nothing of another's.
 
 mod bucket;
+mod copies;
 pub(crate) mod glob;
 mod item;
 mod key;
 mod meter;
+mod pressure;
 mod quota;
 mod refusal;
 mod reserved;
@@ -19,21 +21,26 @@ mod tenant;
 mod tests;
 
 use std::collections::BTreeMap;
-use std::sync::mpsc::{SyncSender, sync_channel};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, PoisonError, RwLock};
+
+use rustix::process::setpriority_process;
 
 use crate::blob::{Blob, Buffer};
 use crate::pool::Pool;
+use crate::spill::Spilled;
 
 pub use bucket::Holds;
-use bucket::Items;
-pub(crate) use item::{Held, Item, SMALL_MAX, Value, cost};
+pub(crate) use item::{Away, Held, Item, SMALL_MAX, Value, cost};
 pub(crate) use key::Key;
 pub use key::{KEY_BYTES_MAX, KeyError};
+pub(crate) use pressure::Pressure;
 use quota::Budget;
 pub use quota::Quota;
 pub use refusal::Refusal;
 pub(crate) use reserved::{InFlight, Reserved};
+use shard::Gone;
 pub(crate) use tenant::{Expires, Only, Put};
 pub use tenant::{Tenant, Usage};
 
@@ -41,6 +48,8 @@ pub use tenant::{Tenant, Usage};
 const DISCARDED_MAX: usize = 1_024;
 /// Sets of fewer items are freed at once: it takes less than to hand them over.
 const DISCARDED_MIN: usize = 64;
+/// The priority of the thread that frees: nice, as the kernel has it.
+const DISCARD_NICE: i32 = 10;
 
 /// How a store is bounded.
 #[derive(Debug, Clone, Copy)]
@@ -67,42 +76,83 @@ struct Common {
     held: Budget,
     lease_ms: u64,
     pool: Arc<Pool>,
-    trash: SyncSender<Items>,
+    trash: SyncSender<(Arc<Tenant>, Gone)>,
+    /// Whether no new bucket is opened any more.
+    is_closing: AtomicBool,
+    pressure: Option<Pressure>,
 }
 
-/// A value that this process made.
+/// A value that lies in no bucket.
 #[derive(Debug)]
-enum Made {
+pub(crate) enum Made {
     Small(Vec<u8>),
     Large(Arc<Blob>),
+    Away(Arc<Spilled>),
 }
 
 impl Made {
-    fn lent(&self) -> Value<'_> {
+    /// A value as it is put.
+    pub(crate) fn new(pool: &Arc<Pool>, bytes: Vec<u8>) -> Self {
+        if bytes.len() <= SMALL_MAX {
+            return Self::Small(bytes);
+        }
+        let mut buffer = Buffer::new(pool, bytes.len());
+        match buffer.fill(&bytes) {
+            Ok(_) => Self::Large(Arc::new(buffer.finish())),
+            Err(_) => Self::Small(bytes),
+        }
+    }
+
+    /// A copy of a small value; a large one is shared.
+    pub(crate) fn of(held: Held<'_>) -> Self {
+        match held {
+            Held::Small(bytes) => Self::Small(bytes.to_vec()),
+            Held::Large(blob) => Self::Large(Arc::clone(blob)),
+            Held::Away(spilled) => Self::Away(Arc::clone(spilled)),
+        }
+    }
+
+    pub(crate) fn held(&self) -> Held<'_> {
+        match self {
+            Self::Small(bytes) => Held::Small(bytes),
+            Self::Large(blob) => Held::Large(blob),
+            Self::Away(spilled) => Held::Away(spilled),
+        }
+    }
+
+    /// The same once more.
+    pub(crate) fn again(&self) -> Self {
+        Self::of(self.held())
+    }
+
+    pub(crate) fn lent(&self) -> Value<'_> {
         match self {
             Self::Small(bytes) => Value::Small(bytes),
             Self::Large(blob) => Value::Large(Arc::clone(blob)),
+            Self::Away(spilled) => Value::Away(Arc::clone(spilled)),
         }
+    }
+
+    pub(crate) fn bytes(&self) -> Result<Vec<u8>, Away> {
+        let mut all = Vec::with_capacity(self.held().len());
+        self.held().copy_to(&mut all)?;
+        Ok(all)
     }
 }
 
 impl Common {
     /// Frees what no longer counts, in a thread of its own where that takes long.
-    fn discard(&self, items: Items) {
-        if items.len() >= DISCARDED_MIN {
-            // One that is full gives it back, to be freed here.
-            drop(self.trash.try_send(items));
+    fn discard(&self, tenant: &Arc<Tenant>, gone: Gone) {
+        if gone.items.len() < DISCARDED_MIN {
+            return tenant.free(gone);
         }
-    }
-
-    fn value(&self, bytes: Vec<u8>) -> Made {
-        if bytes.len() <= SMALL_MAX {
-            return Made::Small(bytes);
-        }
-        let mut buffer = Buffer::new(&self.pool, bytes.len());
-        match buffer.fill(&bytes) {
-            Ok(_) => Made::Large(Arc::new(buffer.finish())),
-            Err(_) => Made::Small(bytes),
+        match self.trash.try_send((Arc::clone(tenant), gone)) {
+            Ok(()) => {}
+            Err(
+                TrySendError::Full((tenant, gone)) | TrySendError::Disconnected((tenant, gone)),
+            ) => {
+                tenant.free(gone);
+            }
         }
     }
 }
@@ -111,8 +161,19 @@ impl Store {
     /// An empty one. A thread frees what it drops, and ends with it.
     #[must_use]
     pub fn new(bounds: Bounds) -> Self {
-        let (trash, discarded) = sync_channel::<Items>(DISCARDED_MAX);
-        let free = move || discarded.into_iter().for_each(drop);
+        Self::spilling(bounds, None)
+    }
+
+    /// An empty one, whose values may go to disk.
+    pub(crate) fn spilling(bounds: Bounds, pressure: Option<Pressure>) -> Self {
+        let (trash, discarded) = sync_channel::<(Arc<Tenant>, Gone)>(DISCARDED_MAX);
+        let free = move || {
+            // Whoever waits for an answer comes first.
+            setpriority_process(None, DISCARD_NICE).ok();
+            for (tenant, gone) in discarded {
+                tenant.free(gone);
+            }
+        };
         // Without it, whoever drops frees.
         drop(
             std::thread::Builder::new()
@@ -127,6 +188,8 @@ impl Store {
                 lease_ms: bounds.lease_ms,
                 pool: Arc::default(),
                 trash,
+                is_closing: AtomicBool::new(false),
+                pressure,
             }),
         }
     }
@@ -166,6 +229,11 @@ impl Store {
     #[must_use]
     pub fn held(&self) -> (u64, u64) {
         (self.common.held.held(), self.common.held.limit())
+    }
+
+    /// From now on no new bucket is opened.
+    pub(crate) fn close(&self) {
+        self.common.is_closing.store(true, Ordering::Relaxed);
     }
 
     /// Where large values lie.

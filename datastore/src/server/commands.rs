@@ -5,6 +5,8 @@ mod client;
 mod expiry;
 mod introspection;
 mod keys;
+mod puts;
+mod references;
 mod strings;
 mod tenants;
 
@@ -13,11 +15,15 @@ use std::sync::{Arc, LazyLock};
 
 use foldhash::fast::RandomState;
 
+use tokio::task::JoinHandle;
+
+use super::clock::now_ms;
 use super::fault::Fault;
 use super::session::{Session, Shared, Speaker};
 use super::wait::Wait;
 use crate::store::{InFlight, Key, Reserved, Tenant, Value};
 use crate::wire::{Args, Body, Outbox, number};
+pub(crate) use puts::Copying;
 
 /// A call of a command, and all that it may need.
 #[derive(Debug)]
@@ -34,6 +40,8 @@ pub(crate) enum Next {
     Done,
     Close,
     Wait(Wait),
+    /// Once something was done elsewhere, the command is carried out from its beginning.
+    Again(JoinHandle<()>),
 }
 
 type Run = fn(&mut Call<'_>, &mut Args<'_>) -> Result<Next, Fault>;
@@ -56,6 +64,8 @@ struct Command {
     access: Access,
     /// Whether arguments may be values of any size.
     is_put: bool,
+    /// Whether values are read: those on disk are brought back first.
+    is_read: bool,
     /// Where keys stand: the first, the last, and how far apart.
     keys: (i32, i32, i32),
     run: Run,
@@ -67,6 +77,7 @@ const fn command(name: &'static str, arity: i32, access: Access, run: Run) -> Co
         arity,
         access,
         is_put: false,
+        is_read: false,
         keys: (0, 0, 0),
         run,
     }
@@ -77,6 +88,14 @@ const fn on_key(name: &'static str, arity: i32, run: Run) -> Command {
     Command {
         keys: (1, 1, 1),
         ..command(name, arity, Access::Tenant, run)
+    }
+}
+
+/// One that reads a value.
+const fn reads(of: Command) -> Command {
+    Command {
+        is_read: true,
+        ..of
     }
 }
 
@@ -97,22 +116,22 @@ const fn on_keys(name: &'static str, arity: i32, run: Run) -> Command {
 }
 
 static COMMANDS: &[Command] = &[
-    on_key("get", 2, strings::get),
-    puts("set", -3, strings::set),
-    puts("setnx", 3, strings::setnx),
-    puts("setex", 4, strings::setex),
-    puts("psetex", 4, strings::psetex),
-    puts("getset", 3, strings::getset),
-    puts("append", 3, strings::append),
+    reads(on_key("get", 2, strings::get)),
+    reads(puts("set", -3, puts::set)),
+    puts("setnx", 3, puts::setnx),
+    puts("setex", 4, puts::setex),
+    puts("psetex", 4, puts::psetex),
+    reads(puts("getset", 3, puts::getset)),
+    reads(puts("append", 3, strings::append)),
     Command {
         keys: (1, -1, 2),
         ..puts("mset", -3, strings::mset)
     },
-    on_keys("mget", -2, strings::mget),
-    on_key("getdel", 2, strings::getdel),
-    on_key("getex", -2, strings::getex),
-    on_key("getrange", 4, strings::getrange),
-    on_key("substr", 4, strings::getrange),
+    reads(on_keys("mget", -2, strings::mget)),
+    reads(on_key("getdel", 2, strings::getdel)),
+    reads(on_key("getex", -2, strings::getex)),
+    reads(on_key("getrange", 4, strings::getrange)),
+    reads(on_key("substr", 4, strings::getrange)),
     on_key("strlen", 2, strings::strlen),
     on_keys("del", -2, keys::del),
     on_keys("unlink", -2, keys::del),
@@ -132,8 +151,9 @@ static COMMANDS: &[Command] = &[
     on_key("pexpiretime", 2, expiry::pexpiretime),
     on_key("persist", 2, expiry::persist),
     on_key("keep", 3, buckets::keep),
-    on_key("block.get", 3, buckets::block_get),
-    on_key("bucket.ref", 2, buckets::reference),
+    reads(on_key("block.get", 3, buckets::block_get)),
+    on_key("bucket.ref", 2, references::bucket_ref),
+    command("ref.get", 2, Access::Tenant, references::ref_get),
     command("bucket.drop", 3, Access::Tenant, buckets::drop_bucket),
     command("bucket.stat", 2, Access::Tenant, buckets::stat),
     command("bucket.lease", 4, Access::Tenant, buckets::lease),
@@ -261,7 +281,38 @@ impl Call<'_> {
         if !fits {
             return Err(Fault::arity(command.name));
         }
+        if command.is_read
+            && let Some(next) = self.bring_back(command, args)
+        {
+            return Ok(next);
+        }
         (command.run)(self, args)
+    }
+
+    /// Has values that lie on disk brought back, before they are read.
+    fn bring_back(&self, command: &Command, args: &Args<'_>) -> Option<Next> {
+        let (first, last, _) = command.keys;
+        let first = usize::try_from(first).ok()?;
+        // Counted from the end where it is negative.
+        let last = usize::try_from(last).unwrap_or(args.len() - 1);
+        let keys: Vec<_> = (first..=last).filter_map(|n| key(args, n).ok()).collect();
+        self.load(&keys)
+    }
+
+    fn load(&self, keys: &[Key<'_>]) -> Option<Next> {
+        let tenant = self.session.tenant()?;
+        let away = tenant.away(keys, self.shared.value_bytes_max, self.now_ms);
+        if away.is_empty() {
+            return None;
+        }
+        let tenant = Arc::clone(tenant);
+        Some(Next::Again(tokio::task::spawn_blocking(move || {
+            for key in &away {
+                if let Ok(key) = Key::parse(key) {
+                    tenant.bring_back(&key, now_ms());
+                }
+            }
+        })))
     }
 
     fn tenant(&self) -> Result<Arc<Tenant>, Fault> {

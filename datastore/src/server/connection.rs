@@ -21,7 +21,7 @@ use super::fault::Fault;
 use super::session::{Session, Shared};
 use super::wait::Wait;
 use crate::blob::Buffer;
-use crate::store::{InFlight, Key, Reserved};
+use crate::store::{InFlight, Reserved};
 use crate::wire::{Body, Outbox, Parsed, Parser};
 
 /// What is read at once of small commands.
@@ -142,6 +142,11 @@ impl<S> Connection<S> {
                     Next::Done => {}
                     Next::Close => self.is_closing = true,
                     Next::Wait(wait) => self.waits = Some(wait),
+                    Next::Again(job) => {
+                        // The command stays where it is.
+                        self.waits = Some(Wait::Again(job));
+                        return true;
+                    }
                 }
                 self.commands += 1;
                 let taken = self.parser.finish();
@@ -287,35 +292,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
 
     /// Ends a wait whose time has come; whether it did.
     fn poll_wait(&mut self, cx: &mut Context<'_>, now_ms: u64) -> bool {
-        match &mut self.waits {
-            None => false,
-            Some(Wait::Pause { until, fault }) => {
-                if until.as_mut().poll(cx).is_pending() {
-                    return false;
-                }
-                self.out.error(&fault.0);
-                self.waits = None;
-                true
-            }
-            Some(Wait::Value { key, until }) => {
-                let (Some(tenant), Ok(parsed)) = (self.session.tenant(), Key::parse(key)) else {
-                    self.waits = None;
-                    return true;
-                };
-                let is_there = tenant.wait(&parsed, self.session.id, cx.waker(), now_ms);
-                if !is_there && until.as_mut().poll(cx).is_pending() {
-                    return false;
-                }
-                tenant.wait_no_more(&parsed, self.session.id);
-                let out = &mut self.out;
-                tenant.get(&parsed, now_ms, |item| match item {
-                    Some(item) => out.value(item.value(), 0..item.value().len()),
-                    None => out.null(),
-                });
-                self.waits = None;
-                true
-            }
+        let Some(wait) = &mut self.waits else {
+            return false;
+        };
+        let polled = wait.poll(cx, &self.session, &mut self.out, now_ms);
+        if polled.is_ready() {
+            self.waits = None;
         }
+        polled.is_ready()
     }
 
     fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
@@ -388,10 +372,8 @@ impl<S> Drop for Connection<S> {
             .counts
             .connections
             .fetch_sub(1, Ordering::Relaxed);
-        if let (Some(Wait::Value { key, .. }), Some(tenant)) = (&self.waits, self.session.tenant())
-            && let Ok(key) = Key::parse(key)
-        {
-            tenant.wait_no_more(&key, self.session.id);
+        if let Some(wait) = &self.waits {
+            wait.give_up(&self.session);
         }
     }
 }

@@ -46,6 +46,12 @@ impl Secrets {
             .to_string()
     }
 
+    /// A tenant's own password; none where nobody has one.
+    pub(crate) fn password(&self, tenant: &str) -> Option<String> {
+        let text = fs::read_to_string(self.0.join(format!("{PREFIX}{tenant}"))).ok()?;
+        Some(text.trim_ascii_end().to_owned())
+    }
+
     /// Who has this name and this password.
     pub(crate) fn who(&self, name: &[u8], password: &[u8]) -> Option<Who> {
         let name = std::str::from_utf8(name).ok()?;

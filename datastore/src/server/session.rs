@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use super::fault::Fault;
 use super::guesses::Guesses;
 use super::secrets::{DEFAULT, Secrets, Who};
+use crate::peers::{Backup, Peers};
 use crate::store::{Store, Tenant};
 
 /// What all connections share.
@@ -15,6 +16,9 @@ pub(crate) struct Shared {
     pub(crate) store: Store,
     pub(crate) secrets: Secrets,
     pub(crate) guesses: Guesses,
+    pub(crate) peers: Arc<Peers>,
+    /// Whether values are copied of whose backup nothing is said.
+    pub(crate) backup: Backup,
     /// Where other hosts reach this store.
     pub(crate) address: String,
     /// Drawn at the start: an owner that came back empty has another.

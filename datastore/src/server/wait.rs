@@ -1,10 +1,16 @@
 //! What a connection waits for before it goes on with the next command.
 
 use std::pin::Pin;
+use std::task::{Context, Poll, ready};
 
+use tokio::task::JoinHandle;
 use tokio::time::Sleep;
 
+use super::commands::Copying;
 use super::fault::Fault;
+use super::session::Session;
+use crate::store::{InFlight, Key, Made};
+use crate::wire::Outbox;
 
 /// What has to happen before the next command.
 #[derive(Debug)]
@@ -19,4 +25,72 @@ pub(crate) enum Wait {
         until: Pin<Box<Sleep>>,
         fault: Fault,
     },
+    /// A copy at another store; then a value is put.
+    Copy(Box<Copying>),
+    /// A value of another store, and what it counts for on its way.
+    Read {
+        read: JoinHandle<Result<Made, Fault>>,
+        flight: Option<InFlight>,
+    },
+    /// Something long, done elsewhere; then the command is carried out from its beginning.
+    Again(JoinHandle<()>),
+}
+
+impl Wait {
+    /// Whether the wait is over; then what it was for is answered.
+    pub(crate) fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        session: &Session,
+        out: &mut Outbox,
+        now_ms: u64,
+    ) -> Poll<()> {
+        match self {
+            Self::Pause { until, fault } => {
+                ready!(until.as_mut().poll(cx));
+                out.error(&fault.0);
+            }
+            Self::Value { key, until } => {
+                let (Some(tenant), Ok(key)) = (session.tenant(), Key::parse(key)) else {
+                    return Poll::Ready(());
+                };
+                let is_there = tenant.wait(&key, session.id, cx.waker(), now_ms);
+                if !is_there {
+                    ready!(until.as_mut().poll(cx));
+                }
+                tenant.wait_no_more(&key, session.id);
+                tenant.get(&key, now_ms, |item| match item {
+                    Some(item) => out.value(item.value(), 0..item.value().len()),
+                    None => out.null(),
+                });
+            }
+            Self::Copy(copying) => {
+                if let Err(fault) = ready!(copying.poll(cx, out, now_ms)) {
+                    out.error(&fault.0);
+                }
+            }
+            Self::Read { read, flight } => match ready!(Pin::new(read).poll(cx)) {
+                Ok(Ok(made)) => {
+                    if let (Made::Large(blob), Some(flight)) = (&made, flight.take()) {
+                        blob.count(Box::new(flight));
+                    }
+                    out.value(made.held(), 0..made.held().len());
+                }
+                Ok(Err(fault)) => out.error(&fault.0),
+                Err(_) => out.error("LOST store is shutting down"),
+            },
+            // What failed in it is met once more by the command itself.
+            Self::Again(job) => drop(ready!(Pin::new(job).poll(cx))),
+        }
+        Poll::Ready(())
+    }
+
+    /// Nobody waits any more.
+    pub(crate) fn give_up(&self, session: &Session) {
+        if let (Self::Value { key, .. }, Some(tenant)) = (self, session.tenant())
+            && let Ok(key) = Key::parse(key)
+        {
+            tenant.wait_no_more(&key, session.id);
+        }
+    }
 }

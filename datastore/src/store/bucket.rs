@@ -3,6 +3,7 @@
 use foldhash::fast::RandomState;
 use indexmap::IndexSet;
 
+use super::copies::Copies;
 use super::item::Item;
 use super::meter::Meter;
 
@@ -27,6 +28,9 @@ pub(crate) struct Bucket {
     expiring: usize,
     /// Names that outlive a drop, and until when.
     kept: Vec<(Box<[u8]>, u64)>,
+    copies: Copies,
+    /// What of it lies on disk, in bytes.
+    away: u64,
 }
 
 /// What a bucket holds.
@@ -53,6 +57,8 @@ impl Bucket {
             is_dropped: false,
             expiring: 0,
             kept: Vec::new(),
+            copies: Copies::default(),
+            away: 0,
         }
     }
 
@@ -71,6 +77,7 @@ impl Bucket {
     pub(crate) fn put(&mut self, item: Item, now_ms: u64) -> Option<Item> {
         let cost = item.cost();
         self.expiring += usize::from(item.expires_ms().is_some());
+        self.away += item.away();
         let (_, old) = self.items.replace_full(item);
         if let Some(old) = &old {
             self.forget(old, now_ms);
@@ -79,15 +86,25 @@ impl Bucket {
         old
     }
 
+    /// Puts an item in the place of the same one, whose value lies elsewhere.
+    pub(crate) fn exchange(&mut self, item: Item) -> Option<Item> {
+        self.away += item.away();
+        let (_, old) = self.items.replace_full(item);
+        self.away -= old.as_ref().map_or(0, Item::away);
+        old
+    }
+
     pub(crate) fn take(&mut self, name: &[u8], now_ms: u64) -> Option<Item> {
         let item = self.items.swap_take(name)?;
         self.forget(&item, now_ms);
         self.kept.retain(|(kept, _)| **kept != *name);
+        self.copies.set(name, None);
         Some(item)
     }
 
     fn forget(&mut self, item: &Item, now_ms: u64) {
         self.meter.remove(item.cost(), now_ms);
+        self.away -= item.away();
         self.expiring -= usize::from(item.expires_ms().is_some());
     }
 
@@ -97,13 +114,22 @@ impl Bucket {
         self.kept.push((name.into(), until_ms));
     }
 
+    pub(crate) const fn copies(&self) -> &Copies {
+        &self.copies
+    }
+
+    pub(crate) const fn copies_mut(&mut self) -> &mut Copies {
+        &mut self.copies
+    }
+
     /// Takes out all items but those that are kept for longer, which go by themselves from now on. What
     /// it held is told by the second.
-    pub(crate) fn clear(&mut self, now_ms: u64) -> (Items, Holds) {
+    pub(crate) fn clear(&mut self, now_ms: u64) -> (Items, Copies, Holds) {
         let held = self.holds(now_ms);
         let mut gone = std::mem::take(&mut self.items);
         self.meter.remove(self.meter.bytes, now_ms);
         self.expiring = 0;
+        self.away = 0;
         self.kept.retain(|(_, until_ms)| *until_ms > now_ms);
         for (name, until_ms) in &self.kept {
             if let Some(item) = gone.swap_take(&**name) {
@@ -112,10 +138,11 @@ impl Bucket {
                     .map_or(*until_ms, |at_ms| at_ms.min(*until_ms));
                 self.meter.add(item.cost(), now_ms);
                 self.expiring += 1;
+                self.away += item.away();
                 self.items.insert(item.expiring(Some(at_ms)));
             }
         }
-        (gone, held)
+        (gone, std::mem::take(&mut self.copies), held)
     }
 
     /// Until when what is kept keeps it.
@@ -133,12 +160,16 @@ impl Bucket {
         }
     }
 
+    pub(crate) const fn away(&self) -> u64 {
+        self.away
+    }
+
     pub(crate) const fn expiring(&self) -> usize {
         self.expiring
     }
 
-    pub(crate) fn into_items(self) -> Items {
-        self.items
+    pub(crate) fn into_parts(self) -> (Items, Copies) {
+        (self.items, self.copies)
     }
 
     pub(crate) const fn items(&self) -> &Items {

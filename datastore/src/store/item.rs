@@ -7,6 +7,7 @@ use indexmap::Equivalent;
 use turlough_sdk::Digest;
 
 use crate::blob::Blob;
+use crate::spill::Spilled;
 
 /// Values of more bytes lie in extents of the pool.
 pub(crate) const SMALL_MAX: usize = 16 << 10;
@@ -30,14 +31,27 @@ pub(crate) enum Item {
 pub(crate) struct Large {
     name: Box<[u8]>,
     expires_ms: Option<u64>,
-    blob: Arc<Blob>,
+    lies: Lies,
 }
+
+/// Where a large value lies.
+#[derive(Debug, Clone)]
+enum Lies {
+    Here(Arc<Blob>),
+    OnDisk(Arc<Spilled>),
+}
+
+/// The value lies on disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("value was moved to disk this moment; ask again")]
+pub(crate) struct Away;
 
 /// A value that comes.
 #[derive(Debug)]
 pub(crate) enum Value<'a> {
     Small(&'a [u8]),
     Large(Arc<Blob>),
+    Away(Arc<Spilled>),
 }
 
 /// A value that is there.
@@ -45,6 +59,8 @@ pub(crate) enum Value<'a> {
 pub(crate) enum Held<'a> {
     Small(&'a [u8]),
     Large(&'a Arc<Blob>),
+    /// On disk, from where it is brought back before it is read.
+    Away(&'a Arc<Spilled>),
 }
 
 impl Value<'_> {
@@ -56,6 +72,7 @@ impl Value<'_> {
         match self {
             Self::Small(bytes) => Held::Small(bytes),
             Self::Large(blob) => Held::Large(blob),
+            Self::Away(spilled) => Held::Away(spilled),
         }
     }
 }
@@ -65,22 +82,26 @@ impl Held<'_> {
         match self {
             Self::Small(bytes) => bytes.len(),
             Self::Large(blob) => blob.len(),
+            Self::Away(spilled) => spilled.len(),
         }
     }
 
-    pub(crate) fn copy_to(self, all: &mut Vec<u8>) {
+    pub(crate) fn copy_to(self, all: &mut Vec<u8>) -> Result<(), Away> {
         match self {
             Self::Small(bytes) => all.extend_from_slice(bytes),
             Self::Large(blob) => blob
                 .slices(0..blob.len())
                 .for_each(|it| all.extend_from_slice(it)),
+            Self::Away(_) => return Err(Away),
         }
+        Ok(())
     }
 
     pub(crate) fn digest(self) -> Digest {
         match self {
             Self::Small(bytes) => Digest::of(bytes),
             Self::Large(blob) => blob.digest(),
+            Self::Away(spilled) => spilled.digest(),
         }
     }
 }
@@ -102,12 +123,18 @@ impl Item {
                 all.extend_from_slice(bytes);
                 Self::Small(all.into_boxed_slice())
             }
-            Value::Large(blob) => Self::Large(Box::new(Large {
-                name: name.into(),
-                expires_ms,
-                blob,
-            })),
+            Value::Large(blob) => Self::large(name, expires_ms, Lies::Here(blob)),
+            Value::Away(spilled) => Self::large(name, expires_ms, Lies::OnDisk(spilled)),
         }
+    }
+
+    fn large(name: &[u8], expires_ms: Option<u64>, lies: Lies) -> Self {
+        let name = name.into();
+        Self::Large(Box::new(Large {
+            name,
+            expires_ms,
+            lies,
+        }))
     }
 
     pub(crate) fn name(&self) -> &[u8] {
@@ -126,7 +153,10 @@ impl Item {
                 let (time, name) = parts(all);
                 Held::Small(&all[HEAD + time + name..])
             }
-            Self::Large(large) => Held::Large(&large.blob),
+            Self::Large(large) => match &large.lies {
+                Lies::Here(blob) => Held::Large(blob),
+                Lies::OnDisk(spilled) => Held::Away(spilled),
+            },
         }
     }
 
@@ -147,8 +177,22 @@ impl Item {
         let value = match self.value() {
             Held::Small(bytes) => Value::Small(bytes),
             Held::Large(blob) => Value::Large(Arc::clone(blob)),
+            Held::Away(spilled) => Value::Away(Arc::clone(spilled)),
         };
         Self::new(self.name(), value, expires_ms)
+    }
+
+    /// The same, with its value elsewhere.
+    pub(crate) fn lying(&self, value: Value<'_>) -> Self {
+        Self::new(self.name(), value, self.expires_ms())
+    }
+
+    /// What of it lies on disk, in bytes.
+    pub(crate) fn away(&self) -> u64 {
+        match self.value() {
+            Held::Away(spilled) => spilled.len() as u64,
+            Held::Small(_) | Held::Large(_) => 0,
+        }
     }
 
     /// What it counts for, in bytes.

@@ -65,6 +65,9 @@ pub enum Refusal {
         /// What it was dropped at.
         newest: u64,
     },
+    /// The store is about to end.
+    #[error("store is shutting down, and opens no new bucket; use another")]
+    Closing,
 }
 
 impl Refusal {
@@ -90,6 +93,7 @@ impl Refusal {
             Self::Quota { .. } | Self::Flight { .. } => "QUOTA",
             Self::Full { .. } => "OOM",
             Self::Stale { .. } | Self::Dropped { .. } => "EPOCH",
+            Self::Closing => "CLOSING",
         }
     }
 }

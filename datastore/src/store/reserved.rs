@@ -3,8 +3,11 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use super::item::{Held, Item};
 use super::refusal::Refusal;
+use super::shard::Gone;
 use super::tenant::Tenant;
+use crate::blob::Counted;
 
 /// An amount of what a tenant may hold, which goes back unless it is kept.
 #[derive(Debug)]
@@ -20,9 +23,13 @@ impl Reserved {
     }
 }
 
+/// What left the store still counts while a client reads it: memory is not free before its last reader
+/// is done.
+impl Counted for Reserved {}
+
 impl Drop for Reserved {
     fn drop(&mut self) {
-        self.tenant.give_back(self.bytes);
+        self.tenant.give_back(self.bytes, 0);
     }
 }
 
@@ -32,6 +39,9 @@ pub(crate) struct InFlight {
     tenant: Arc<Tenant>,
     bytes: u64,
 }
+
+/// A reply that is on its way counts as what is received does.
+impl Counted for InFlight {}
 
 impl Drop for InFlight {
     fn drop(&mut self) {
@@ -55,7 +65,12 @@ impl Tenant {
                 bytes,
             })
         })?;
-        self.common.held.take(bytes).map_err(|(held, limit)| {
+        let taken = self.common.held.take(bytes);
+        if let Some(pressure) = &self.common.pressure {
+            let held = taken.map_or_else(|(held, _)| held + bytes, |()| self.common.held.held());
+            pressure.feel(held);
+        }
+        taken.map_err(|(held, limit)| {
             self.held.give_back(bytes);
             refused(Refusal::Full { held, limit, bytes })
         })?;
@@ -63,6 +78,40 @@ impl Tenant {
             tenant: Arc::clone(self),
             bytes,
         })
+    }
+
+    /// An item has left. A large one counts until nobody reads it any more.
+    pub(super) fn leave(self: &Arc<Self>, item: &Item) {
+        let mut bytes = item.cost();
+        if let Held::Large(blob) = item.value() {
+            let counted = blob.len() as u64;
+            bytes -= counted;
+            blob.count(Box::new(self.counted(counted)));
+        }
+        self.give_back(bytes, item.away());
+    }
+
+    /// Frees what no longer counts. What somebody still reads counts again, until they are done.
+    pub(super) fn free(self: &Arc<Self>, gone: Gone) {
+        for item in &gone.items {
+            if let Held::Large(blob) = item.value()
+                && Arc::strong_count(blob) > 1
+            {
+                let bytes = blob.len() as u64;
+                self.held.force(bytes);
+                self.common.held.force(bytes);
+                blob.count(Box::new(self.counted(bytes)));
+            }
+        }
+        drop(gone);
+    }
+
+    /// What is counted already, to be given back.
+    fn counted(self: &Arc<Self>, bytes: u64) -> Reserved {
+        Reserved {
+            tenant: Arc::clone(self),
+            bytes,
+        }
     }
 
     /// Takes of what it may receive at once.

@@ -8,6 +8,7 @@ use foldhash::fast::RandomState;
 use indexmap::IndexMap;
 
 use super::bucket::{Bucket, Holds, Items, has_expired};
+use super::copies::Copies;
 use super::item::Item;
 use super::key::Key;
 use super::meter::Meter;
@@ -42,8 +43,12 @@ struct Due {
 #[derive(Debug, Default)]
 pub(crate) struct Gone {
     pub(crate) items: Items,
+    /// Of what went, to be freed with it.
+    pub(crate) _copies: Copies,
     pub(crate) keys: u64,
     pub(crate) bytes: u64,
+    /// Of these, those that lay on disk.
+    pub(crate) away: u64,
 }
 
 impl Shard {
@@ -224,9 +229,16 @@ impl Shard {
         self.meter.remove(self.meter.bytes, now_ms);
         let count = buckets.len() as u64;
         let gone = buckets.into_values().map(|bucket| {
-            let (bytes, items) = (bucket.meter.bytes, bucket.into_items());
+            let away = bucket.away();
+            let (bytes, (items, copies)) = (bucket.meter.bytes, bucket.into_parts());
             let keys = items.len() as u64;
-            Gone { items, keys, bytes }
+            Gone {
+                items,
+                _copies: copies,
+                keys,
+                bytes,
+                away,
+            }
         });
         (gone.collect(), count)
     }
@@ -245,15 +257,17 @@ impl Shard {
     /// Empties a bucket but for what is kept.
     fn clear(&mut self, name: &[u8], now_ms: u64) -> (Gone, Holds) {
         let bucket = &mut self.buckets[name];
-        let (keys, expiring) = (bucket.items().len(), bucket.expiring());
-        let (items, holds) = bucket.clear(now_ms);
+        let (keys, expiring, away) = (bucket.items().len(), bucket.expiring(), bucket.away());
+        let (items, copies, holds) = bucket.clear(now_ms);
         let bytes = holds.bytes - bucket.meter.bytes;
         self.meter.remove(bytes, now_ms);
         self.expiring = self.expiring + bucket.expiring() - expiring;
         let gone = Gone {
             keys: (keys - bucket.items().len()) as u64,
             items,
+            _copies: copies,
             bytes,
+            away: away - bucket.away(),
         };
         for item in bucket.items() {
             self.due.extend(item.expires_ms().map(|at_ms| {
@@ -301,6 +315,7 @@ impl Shard {
         let item = self.take(&key, now_ms)?;
         let mut gone = Gone {
             bytes: item.cost(),
+            away: item.away(),
             keys: 1,
             ..Gone::default()
         };

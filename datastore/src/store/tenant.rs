@@ -7,7 +7,6 @@ use std::task::Waker;
 
 use foldhash::fast::RandomState;
 
-use super::Common;
 use super::bucket::{Holds, has_expired};
 use super::item::{Held, Item, Value, cost};
 use super::key::Key;
@@ -15,6 +14,7 @@ use super::quota::{Budget, Quota};
 use super::refusal::Refusal;
 use super::reserved::Reserved;
 use super::shard::{BUCKET_COST, Gone, Shard};
+use super::{Common, Made};
 
 /// Locks that a tenant's buckets are spread over.
 pub(crate) const SHARDS: usize = 16;
@@ -37,12 +37,14 @@ pub struct Tenant {
 }
 
 /// How a value is put.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Put {
     /// The claim under which it comes.
     pub(crate) epoch: Option<u64>,
     pub(crate) only: Only,
     pub(crate) expires: Expires,
+    /// The store that has a copy of it, or is being given one.
+    pub(crate) copy: Option<Arc<str>>,
 }
 
 /// Whether something must stand there.
@@ -108,6 +110,10 @@ impl Tenant {
         &self.name
     }
 
+    pub(crate) const fn id(&self) -> &Arc<str> {
+        &self.name
+    }
+
     /// What it may hold.
     #[must_use]
     pub fn quota(&self) -> Quota {
@@ -149,7 +155,23 @@ impl Tenant {
         now_ms: u64,
         read: impl FnOnce(Option<&Item>) -> T,
     ) -> T {
-        read(self.shard(key).get(key, now_ms))
+        let shard = self.shard(key);
+        let item = shard.get(key, now_ms);
+        if let Some(Held::Large(blob)) = item.map(Item::value) {
+            blob.touch(now_ms);
+        }
+        read(item)
+    }
+
+    /// What stands under a key, to be read without its shard; and the store that has a copy of it.
+    pub(crate) fn read(&self, key: &Key<'_>, now_ms: u64) -> Option<(Made, Option<Arc<str>>)> {
+        let shard = self.shard(key);
+        let bucket = shard.buckets.get(key.bucket)?;
+        let item = bucket.get(key.name, now_ms)?;
+        Some((
+            Made::of(item.value()),
+            bucket.copies().of(key.name).cloned(),
+        ))
     }
 
     /// Puts a value, after what stood there was looked at; whether it was put. `reserved` is what was
@@ -181,8 +203,18 @@ impl Tenant {
             Expires::AsBefore => old.and_then(Item::expires_ms),
             Expires::At(at_ms) => Some(at_ms),
         };
+        let blob = match &value {
+            Value::Large(blob) => Some(Arc::clone(blob)),
+            Value::Small(_) | Value::Away(_) => None,
+        };
         let item = Item::new(key.name, value, expires_ms);
-        self.place(shard, key, how.epoch, item, now_ms)?;
+        self.place(shard, key, how.epoch, item, how.copy, now_ms)?;
+        if let Some(blob) = blob {
+            blob.touch(now_ms);
+            if let Some(pressure) = &self.common.pressure {
+                pressure.offer(self, key, &blob);
+            }
+        }
         more.keep();
         if let Some(reserved) = reserved {
             reserved.keep();
@@ -192,20 +224,26 @@ impl Tenant {
 
     /// Puts an item for which enough was reserved; what it takes the place of is given back.
     fn place(
-        &self,
+        self: &Arc<Self>,
         mut shard: MutexGuard<'_, Shard>,
         key: &Key<'_>,
         epoch: Option<u64>,
         item: Item,
+        copy: Option<Arc<str>>,
         now_ms: u64,
     ) -> Result<(), Refusal> {
+        let is_closing = self.common.is_closing.load(Ordering::Relaxed);
+        if is_closing && !shard.buckets.contains_key(key.bucket) {
+            return Err(Refusal::Closing);
+        }
         let lease_ms = now_ms + self.common.lease_ms;
-        let (_, made) = shard.open(key, epoch, lease_ms, now_ms)?;
+        let (bucket, made) = shard.open(key, epoch, lease_ms, now_ms)?;
+        bucket.copies_mut().set(key.name, copy);
         let old = shard.put(key, item, now_ms);
         drop(shard);
         self.count_buckets(made, 0);
         match old {
-            Some(old) => self.give_back(old.cost()),
+            Some(old) => self.leave(&old),
             None => drop(self.keys.fetch_add(1, Ordering::Relaxed)),
         }
         Ok(())
@@ -233,18 +271,18 @@ impl Tenant {
         let value = change(old.map(Item::value))?;
         let len = value.len();
         let more = self.reserve(cost(key.name.len(), len))?;
-        let value = self.common.value(value);
+        let value = Made::new(&self.common.pool, value);
         let item = Item::new(key.name, value.lent(), expires_ms);
-        self.place(shard, key, None, item, now_ms)?;
+        self.place(shard, key, None, item, None, now_ms)?;
         more.keep();
         Ok(len)
     }
 
     /// Takes a value out.
-    pub(crate) fn take(&self, key: &Key<'_>, now_ms: u64) -> Option<Item> {
+    pub(crate) fn take(self: &Arc<Self>, key: &Key<'_>, now_ms: u64) -> Option<Item> {
         let item = self.shard(key).take(key, now_ms)?;
         self.keys.fetch_sub(1, Ordering::Relaxed);
-        self.give_back(item.cost());
+        self.leave(&item);
         (!has_expired(&item, now_ms)).then_some(item)
     }
 
@@ -271,7 +309,7 @@ impl Tenant {
 
     /// Drops a bucket at an epoch; what it held.
     pub(crate) fn drop_bucket(
-        &self,
+        self: &Arc<Self>,
         name: &[u8],
         epoch: u64,
         now_ms: u64,
@@ -291,7 +329,7 @@ impl Tenant {
     }
 
     /// Drops everything, and forgets what was dropped before.
-    pub(crate) fn flush(&self, now_ms: u64) {
+    pub(crate) fn flush(self: &Arc<Self>, now_ms: u64) {
         for shard in &self.shards {
             let (gone, buckets) = lock(shard).flush(now_ms);
             self.count_buckets(0, buckets);
@@ -302,7 +340,7 @@ impl Tenant {
     }
 
     /// Takes away what is due.
-    pub(crate) fn sweep(&self, now_ms: u64) {
+    pub(crate) fn sweep(self: &Arc<Self>, now_ms: u64) {
         for shard in &self.shards {
             loop {
                 if lock(shard).due_ms() > now_ms {
@@ -348,7 +386,7 @@ impl Tenant {
     }
 
     /// The shard of a bucket, or of a key without one.
-    fn shard(&self, key: &Key<'_>) -> MutexGuard<'_, Shard> {
+    pub(super) fn shard(&self, key: &Key<'_>) -> MutexGuard<'_, Shard> {
         let name = if key.has_bucket() {
             key.bucket
         } else {
@@ -367,10 +405,10 @@ impl Tenant {
         &self.shards[place]
     }
 
-    fn let_go(&self, gone: Gone) {
+    fn let_go(self: &Arc<Self>, gone: Gone) {
         self.keys.fetch_sub(gone.keys, Ordering::Relaxed);
-        self.give_back(gone.bytes);
-        self.common.discard(gone.items);
+        self.give_back(gone.bytes, gone.away);
+        self.common.discard(self, gone);
     }
 
     fn count_buckets(&self, made: u64, gone: u64) {
@@ -381,13 +419,14 @@ impl Tenant {
         }
         if gone > 0 {
             self.buckets.fetch_sub(gone, Ordering::Relaxed);
-            self.give_back(gone * BUCKET_COST);
+            self.give_back(gone * BUCKET_COST, 0);
         }
     }
 
-    pub(super) fn give_back(&self, bytes: u64) {
+    /// `away` of the bytes lay on disk, and took no memory.
+    pub(super) fn give_back(&self, bytes: u64, away: u64) {
         self.held.give_back(bytes);
-        self.common.held.give_back(bytes);
+        self.common.held.give_back(bytes - away);
     }
 }
 

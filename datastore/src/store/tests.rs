@@ -51,6 +51,7 @@ fn get(tenant: &Tenant, at: &str, now_ms: u64) -> Option<Vec<u8>> {
     tenant.get(&key(at), now_ms, |item| match item?.value() {
         Held::Small(bytes) => Some(bytes.to_vec()),
         Held::Large(blob) => Some(blob.slices(0..blob.len()).flatten().copied().collect()),
+        Held::Away(_) => panic!("it lies on disk"),
     })
 }
 

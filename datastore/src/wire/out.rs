@@ -6,7 +6,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use crate::blob::Blob;
-use crate::store::{Held, SMALL_MAX};
+use crate::store::{Away, Held, SMALL_MAX};
 
 /// Replies are gathered up to this, in bytes.
 const CHUNK_BYTES: usize = 64 << 10;
@@ -118,6 +118,7 @@ impl Outbox {
     pub(crate) fn value(&mut self, held: Held<'_>, part: Range<usize>) {
         match held {
             Held::Small(bytes) => self.bulk(bytes.get(part).unwrap_or_default()),
+            Held::Away(_) => self.error(&format!("BUSY {Away}")),
             Held::Large(blob) if part.len() <= SMALL_MAX => {
                 let bytes: Vec<u8> = blob.slices(part).flatten().copied().collect();
                 self.bulk(&bytes);

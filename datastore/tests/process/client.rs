@@ -35,6 +35,11 @@ impl Client {
         self.0.get_mut().write_all(bytes).unwrap();
     }
 
+    /// Waits until some of a reply has come, and leaves it.
+    pub(crate) fn peek(&mut self) {
+        assert!(!self.0.fill_buf().unwrap().is_empty());
+    }
+
     /// The next reply; none where the connection was closed.
     pub(crate) fn reply(&mut self) -> Option<String> {
         let line = self.line()?;

@@ -140,10 +140,19 @@ impl Store {
         kib << 10
     }
 
-    /// Asks it to end, and waits until it did; whether it ended well.
-    pub(crate) fn end(mut self) -> bool {
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Asks it to end.
+    pub(crate) fn tell_to_end(&self) {
         let id = self.child.id().to_string();
         assert!(Command::new("kill").arg(&id).status().unwrap().success());
+    }
+
+    /// Asks it to end, and waits until it did; whether it ended well.
+    pub(crate) fn end(mut self) -> bool {
+        self.tell_to_end();
         for _ in 0..PATIENCE.as_millis() / 20 {
             if let Some(status) = self.child.try_wait().unwrap() {
                 return status.success();

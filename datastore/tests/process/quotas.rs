@@ -78,6 +78,47 @@ fn what_is_in_flight_has_a_bound_of_its_own() {
 }
 
 #[test]
+fn what_a_slow_reader_still_has_counts_until_it_was_read() {
+    let store = Store::with(&["acme", "admin"], &[]);
+    let mut admin = store.client_as("admin");
+    let hard = [
+        "TENANT.SET",
+        "acme",
+        "HARD",
+        "30000000",
+        "FLIGHT",
+        "30000000",
+    ];
+    assert_eq!(admin.say(&hard), "OK");
+    let (mut slow, mut acme) = (store.client_as("acme"), store.client_as("acme"));
+    let value = vec![b'x'; 20_000_000];
+    let gone: [&[&[u8]]; 5] = [
+        &[b"DEL", b"{r}a"],
+        &[b"GETDEL", b"{r}a"],
+        &[b"SET", b"{r}a", b"small"],
+        &[b"BUCKET.DROP", b"r", b"7"],
+        &[b"FLUSHDB"],
+    ];
+    for gone in gone {
+        assert_eq!(acme.say(&["FLUSHDB"]), "OK");
+        assert_eq!(acme.call(&[b"SET", b"{r}a", &value]), "OK");
+        slow.send(&command(&[b"GET", b"{r}a"]));
+        // Once some of it is on its way, the reader has the value.
+        slow.peek();
+        acme.call(gone);
+        let refused = acme.call(&[b"SET", b"b", &value]);
+        assert!(
+            refused.starts_with("(error) QUOTA tenant acme holds 2000"),
+            "{gone:?}: {refused}"
+        );
+        assert_eq!(slow.reply().unwrap().len(), value.len());
+        // The store may learn of it a moment after the reader.
+        let is_let_go = (0..100).any(|_| acme.call(&[b"SET", b"b", &value]) == "OK");
+        assert!(is_let_go, "{gone:?}");
+    }
+}
+
+#[test]
 fn quotas_are_read_from_a_file_and_again_when_it_changes() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("tenants.yaml");

@@ -1,12 +1,14 @@
 //! Requests' buckets, and what Redis has nothing of.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::keys::{COUNT, cursor, page};
 use super::{Call, Next, bucket, is_word, key, natural};
+use crate::peers::Word;
 use crate::server::fault::Fault;
 use crate::server::wait::Wait;
-use crate::store::{Holds, Item};
+use crate::store::{Holds, Tenant};
 use crate::wire::Args;
 
 /// The longest wait for a value, the longest lease and the longest keeping, in ms: an hour, 30 days.
@@ -15,10 +17,30 @@ const LEASE_MS_MAX: u64 = 2_592_000_000;
 
 pub(super) fn drop_bucket(call: &mut Call<'_>, args: &mut Args<'_>) -> Result<Next, Fault> {
     let (name, epoch) = (bucket(args, 1)?, natural(args, 2)?);
-    let holds = call.tenant()?.drop_bucket(name, epoch, call.now_ms)?;
+    let tenant = call.tenant()?;
+    let copies = tenant.copied_to(name);
+    let holds = tenant.drop_bucket(name, epoch, call.now_ms)?;
+    tell_copies(call, &tenant, name, &copies, |bucket| Word::Drop {
+        bucket,
+        epoch,
+    });
     call.out.map(4);
     tell(call, &holds);
     Ok(Next::Done)
+}
+
+/// Tells those that have copies of a bucket's values.
+fn tell_copies(
+    call: &Call<'_>,
+    tenant: &Tenant,
+    name: &[u8],
+    copies: &[Arc<str>],
+    word: impl Fn(Vec<u8>) -> Word,
+) {
+    let peers = &call.shared.peers;
+    for store in copies {
+        peers.tell(store, tenant.id(), word(peers.copy_bucket(name)));
+    }
 }
 
 fn tell(call: &mut Call<'_>, holds: &Holds) {
@@ -70,7 +92,14 @@ fn within(call: &Call<'_>, ms: u64, limit_ms: u64, what: &str) -> Result<u64, Fa
 pub(super) fn lease(call: &mut Call<'_>, args: &mut Args<'_>) -> Result<Next, Fault> {
     let (name, epoch, ms) = (bucket(args, 1)?, natural(args, 2)?, natural(args, 3)?);
     let lease_ms = within(call, ms, LEASE_MS_MAX, "lease")?;
-    let is_there = call.tenant()?.lease(name, epoch, lease_ms)?;
+    let tenant = call.tenant()?;
+    let is_there = tenant.lease(name, epoch, lease_ms)?;
+    let copies = tenant.copied_to(name);
+    tell_copies(call, &tenant, name, &copies, |bucket| Word::Lease {
+        bucket,
+        epoch,
+        ms,
+    });
     call.int(i64::from(is_there))
 }
 
@@ -98,35 +127,6 @@ pub(super) fn keep(call: &mut Call<'_>, args: &mut Args<'_>) -> Result<Next, Fau
     let until_ms = within(call, ms, LEASE_MS_MAX, "keeping")?;
     let is_there = call.tenant()?.keep(&key, until_ms, call.now_ms);
     call.int(i64::from(is_there))
-}
-
-/// Where a value lies, and its digest.
-pub(super) fn reference(call: &mut Call<'_>, args: &mut Args<'_>) -> Result<Next, Fault> {
-    let key = key(args, 1)?;
-    let tenant = call.tenant()?;
-    let found = tenant.get(&key, call.now_ms, |item| {
-        item.map(Item::value)
-            .map(|held| (held.len(), held.digest()))
-    });
-    let Some((size, digest)) = found else {
-        call.out.null();
-        return Ok(Next::Done);
-    };
-    call.out.map(6);
-    let boot = format!("{:016x}", call.shared.boot);
-    for (name, text) in [
-        ("store", call.shared.address.as_bytes()),
-        ("boot", boot.as_bytes()),
-        ("bucket", key.bucket),
-        ("key", key.name),
-        ("digest", digest.to_string().as_bytes()),
-    ] {
-        call.out.bulk(name.as_bytes());
-        call.out.bulk(text);
-    }
-    call.out.bulk(b"size");
-    call.out.count(size as u64);
-    Ok(Next::Done)
 }
 
 /// Waits until something is put under a key, for so many ms; 0 for the longest.

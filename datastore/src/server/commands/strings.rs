@@ -4,9 +4,9 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use super::expiry::{At, expires};
-use super::{Call, Next, integer, is_word, key, said, text, value};
+use super::{Call, Next, integer, is_word, key, text, value};
 use crate::server::fault::Fault;
-use crate::store::{Expires, Held, Item, Key, Only, Put, Tenant};
+use crate::store::{Held, Item, Put, Tenant};
 use crate::wire::Args;
 
 pub(super) fn get(call: &mut Call<'_>, args: &mut Args<'_>) -> Result<Next, Fault> {
@@ -18,148 +18,6 @@ pub(super) fn get(call: &mut Call<'_>, args: &mut Args<'_>) -> Result<Next, Faul
         None => out.null(),
     });
     Ok(Next::Done)
-}
-
-/// What follows a value in `SET`.
-fn set_options(call: &Call<'_>, args: &Args<'_>) -> Result<(Put, bool), Fault> {
-    let mut how = Put::default();
-    let (mut reads, mut is_timed) = (false, false);
-    let mut n = 3;
-    while n < args.len() {
-        let is = |word: &str| is_word(args, n, word);
-        let at = At::NAMES.iter().find(|(name, _)| is(name));
-        if is("nx") && how.only != Only::Present {
-            how.only = Only::Absent;
-        } else if is("xx") && how.only != Only::Absent {
-            how.only = Only::Present;
-        } else if is("get") {
-            reads = true;
-        } else if is("keepttl") && !is_timed {
-            how.expires = Expires::AsBefore;
-            is_timed = true;
-        } else if is("epoch") && n + 1 < args.len() {
-            n += 1;
-            how.epoch = Some(super::natural(args, n)?);
-        } else if let (Some((_, at)), true, false) = (at, n + 1 < args.len(), is_timed) {
-            n += 1;
-            how.expires = Expires::At(expires(*at, integer(args, n)?, call.now_ms, "set")?);
-            is_timed = true;
-        } else {
-            return Err(Fault::syntax());
-        }
-        n += 1;
-    }
-    Ok((how, reads))
-}
-
-pub(super) fn set(call: &mut Call<'_>, args: &mut Args<'_>) -> Result<Next, Fault> {
-    let key = key(args, 1)?;
-    let (how, reads) = set_options(call, args)?;
-    put(
-        call,
-        args,
-        &key,
-        2,
-        how,
-        if reads { Told::Old } else { Told::Done },
-    )
-}
-
-/// What a put is answered.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Told {
-    /// Whether it was done: OK, or nothing.
-    Done,
-    /// The same, as 1 or 0.
-    Number,
-    /// What stood there.
-    Old,
-}
-
-fn put(
-    call: &mut Call<'_>,
-    args: &mut Args<'_>,
-    key: &Key<'_>,
-    n: usize,
-    how: Put,
-    told: Told,
-) -> Result<Next, Fault> {
-    if how.epoch.is_some() && !key.has_bucket() {
-        return Err(Fault::new(
-            "ERR an epoch is of a bucket, and this key lies in none; write it as {bucket}name",
-        ));
-    }
-    let (value, reserved, flight) = value(args, n)?;
-    let tenant = call.session.tenant().ok_or_else(super::no_tenant)?;
-    let mut old = None;
-    let look = |item: Option<&Item>| {
-        if told == Told::Old {
-            old = item.map(copied);
-        }
-    };
-    let is_done = tenant.put(key, value, reserved, how, call.now_ms, look)?;
-    drop(flight);
-    match (told, old, is_done) {
-        (Told::Old, Some(old), _) => call.out.value(old.held(), 0..old.held().len()),
-        (Told::Done, _, true) => call.out.ok(),
-        (Told::Number, _, is_done) => call.out.int(i64::from(is_done)),
-        (Told::Old, None, _) | (Told::Done, _, false) => call.out.null(),
-    }
-    Ok(Next::Done)
-}
-
-/// A value that was read, and may be gone from the store.
-enum Copied {
-    Small(Vec<u8>),
-    Large(Arc<crate::blob::Blob>),
-}
-
-impl Copied {
-    fn held(&self) -> Held<'_> {
-        match self {
-            Self::Small(bytes) => Held::Small(bytes),
-            Self::Large(blob) => Held::Large(blob),
-        }
-    }
-}
-
-fn copied(item: &Item) -> Copied {
-    match item.value() {
-        Held::Small(bytes) => Copied::Small(bytes.to_vec()),
-        Held::Large(blob) => Copied::Large(Arc::clone(blob)),
-    }
-}
-
-pub(super) fn setnx(call: &mut Call<'_>, args: &mut Args<'_>) -> Result<Next, Fault> {
-    let key = key(args, 1)?;
-    let how = Put {
-        only: Only::Absent,
-        ..Put::default()
-    };
-    put(call, args, &key, 2, how, Told::Number)
-}
-
-pub(super) fn getset(call: &mut Call<'_>, args: &mut Args<'_>) -> Result<Next, Fault> {
-    let key = key(args, 1)?;
-    put(call, args, &key, 2, Put::default(), Told::Old)
-}
-
-pub(super) fn setex(call: &mut Call<'_>, args: &mut Args<'_>) -> Result<Next, Fault> {
-    timed(call, args, At::Seconds)
-}
-
-pub(super) fn psetex(call: &mut Call<'_>, args: &mut Args<'_>) -> Result<Next, Fault> {
-    timed(call, args, At::Millis)
-}
-
-fn timed(call: &mut Call<'_>, args: &mut Args<'_>, at: At) -> Result<Next, Fault> {
-    let key = key(args, 1)?;
-    let at_ms = expires(at, integer(args, 2)?, call.now_ms, &said(args))?;
-    let how = Put {
-        expires: Expires::At(at_ms),
-        ..Put::default()
-    };
-    put(call, args, &key, 3, how, Told::Done)
 }
 
 pub(super) fn mset(call: &mut Call<'_>, args: &mut Args<'_>) -> Result<Next, Fault> {
@@ -302,7 +160,8 @@ pub(super) fn append(call: &mut Call<'_>, args: &mut Args<'_>) -> Result<Next, F
         }
         let mut all = Vec::with_capacity(len);
         for held in old.into_iter().chain([more.held()]) {
-            held.copy_to(&mut all);
+            held.copy_to(&mut all)
+                .map_err(|away| Fault::new(format!("BUSY {away}")))?;
         }
         Ok(all)
     })?;

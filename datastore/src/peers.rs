@@ -1,0 +1,298 @@
+//! Other stores: those that copies are given to, and those that values are read of which lie there.
+//!
+//! A store speaks to another as any client does, as the tenant whose value it is, with the tenant's own
+//! password. Invariants: copies of one tenant reach a peer in their order; what waits for a peer is
+//! bounded; a value that was read is the one that its digest names.
+//! Absent: any agreement between stores. Who has a copy stands in the reference.
+
+mod line;
+mod link;
+mod list;
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+
+use redis::aio::MultiplexedConnection;
+use tokio::runtime::Handle;
+use tokio::sync::oneshot;
+use turlough_sdk::Digest;
+use xxhash_rust::xxh3::xxh3_64_with_seed;
+
+use crate::reference::Reference;
+use crate::server::Secrets;
+pub(crate) use line::Word;
+use line::{Job, Line};
+use link::{Links, Purpose};
+pub(crate) use list::follow;
+pub use list::{PeerList, PeerListError};
+
+/// What a copy's bucket is called at the peer, before the owner's boot.
+const COPY_MARK: &str = "~";
+/// What that takes of a key, in bytes: the mark, 16 digits, a slash.
+pub(crate) const COPY_MARK_BYTES: usize = 18;
+
+/// Whether another store is given a copy of what is put.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum Backup {
+    /// None is.
+    #[default]
+    None,
+    /// One is, behind the answer.
+    Async,
+    /// One is, before the answer.
+    Sync,
+}
+
+impl Backup {
+    pub(crate) const ALL: [Self; 3] = [Self::None, Self::Async, Self::Sync];
+
+    /// As it is written.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Async => "async",
+            Self::Sync => "sync",
+        }
+    }
+}
+
+type Lines = HashMap<(Arc<str>, Arc<str>), Line>;
+
+/// All other stores, as one store sees them.
+#[derive(Debug)]
+pub(crate) struct Peers {
+    /// Where this store is reached.
+    address: String,
+    boot: u64,
+    runtime: Handle,
+    links: Arc<Links>,
+    known: RwLock<Vec<Arc<str>>>,
+    /// By peer and tenant.
+    lines: Mutex<Lines>,
+    counts: Arc<Counts>,
+}
+
+/// Copies, since the start.
+#[derive(Debug, Default)]
+pub(crate) struct Counts {
+    /// Words to peers that were not answered yet.
+    pub(crate) pending: AtomicU64,
+    pub(crate) copied: AtomicU64,
+    pub(crate) failed: AtomicU64,
+    /// Values that were read of another store.
+    pub(crate) fetched: AtomicU64,
+    /// Of these, of a backup.
+    pub(crate) saved: AtomicU64,
+    pub(crate) lost: AtomicU64,
+}
+
+/// Why a peer did not do what it was asked for.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum PeerError {
+    #[error("no other store is known; name some in TURLOUGH_STORE_PEERS")]
+    Alone,
+    #[error("none of the {0} other stores answers")]
+    AllDown(usize),
+    #[error("store {peer} does not answer: {why}")]
+    Away { peer: Arc<str>, why: String },
+    #[error("store {peer} refused: {why}")]
+    Refused { peer: Arc<str>, why: String },
+    #[error("{0} copies wait for store {1}, the most that may")]
+    Behind(usize, Arc<str>),
+}
+
+/// Why a value cannot be read by its reference.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("value {reference} is lost: {why}")]
+pub(crate) struct Lost {
+    reference: String,
+    why: String,
+}
+
+impl Counts {
+    pub(crate) fn pending(&self) -> u64 {
+        self.pending.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn fail(&self) {
+        self.failed.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+impl Peers {
+    pub(crate) fn new(
+        address: String,
+        boot: u64,
+        runtime: Handle,
+        secrets: Secrets,
+        root: Option<Vec<u8>>,
+    ) -> Self {
+        Self {
+            address,
+            boot,
+            runtime,
+            links: Arc::new(Links::new(secrets, root)),
+            known: RwLock::default(),
+            lines: Mutex::default(),
+            counts: Arc::default(),
+        }
+    }
+
+    pub(crate) fn counts(&self) -> &Counts {
+        &self.counts
+    }
+
+    pub(crate) const fn runtime(&self) -> &Handle {
+        &self.runtime
+    }
+
+    /// Who there is, without this store.
+    pub(crate) fn set(&self, all: Vec<Arc<str>>) {
+        *self.known.write().unwrap_or_else(PoisonError::into_inner) = all;
+    }
+
+    pub(crate) fn known(&self) -> usize {
+        self.known
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .len()
+    }
+
+    /// The peer for copies of a bucket: always the same one while all of them answer.
+    pub(crate) fn choose(&self, bucket: &[u8], now_ms: u64) -> Result<Arc<str>, PeerError> {
+        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
+        if known.is_empty() {
+            return Err(PeerError::Alone);
+        }
+        let is_up = |peer: &&Arc<str>| !self.links.is_down(peer, now_ms);
+        let weight = |peer: &&Arc<str>| xxh3_64_with_seed(peer.as_bytes(), hash(bucket));
+        let best = known.iter().filter(is_up).max_by_key(weight).cloned();
+        best.ok_or(PeerError::AllDown(known.len()))
+    }
+
+    /// What the bucket of copies is called at a peer.
+    pub(crate) fn copy_bucket(&self, bucket: &[u8]) -> Vec<u8> {
+        copy_bucket(self.boot, bucket)
+    }
+
+    /// Says something to a peer; whether it was done is told by what is given back.
+    pub(crate) fn say(
+        &self,
+        peer: &Arc<str>,
+        tenant: &Arc<str>,
+        word: Word,
+    ) -> Result<oneshot::Receiver<Result<(), PeerError>>, PeerError> {
+        let (done, told) = oneshot::channel();
+        let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
+        let line = lines
+            .entry((Arc::clone(peer), Arc::clone(tenant)))
+            .or_insert_with(|| {
+                let (links, counts) = (Arc::clone(&self.links), Arc::clone(&self.counts));
+                Line::open(&self.runtime, links, counts, peer, tenant)
+            });
+        line.say(Job { word, done })?;
+        Ok(told)
+    }
+
+    /// Says something that need not be heard: a lease does it otherwise.
+    pub(crate) fn tell(&self, peer: &Arc<str>, tenant: &Arc<str>, word: Word) {
+        // It is counted where it fails.
+        drop(self.say(peer, tenant, word));
+    }
+
+    /// Whether a reference is of this store, in this life of it.
+    fn is_ours(&self, reference: &Reference) -> bool {
+        reference.store == self.address && reference.boot == self.boot
+    }
+
+    /// The key under which a value lies here, where it does: as its owner, or as who has its copy.
+    pub(crate) fn key_here(&self, reference: &Reference) -> Option<Vec<u8>> {
+        if self.is_ours(reference) {
+            return Some(reference.key.clone());
+        }
+        let is_here = reference.backup.as_deref() == Some(&self.address);
+        is_here.then(|| copy_key(reference)).flatten()
+    }
+
+    /// Reads a value of its owner, or of the store that has its copy.
+    pub(crate) async fn fetch(
+        &self,
+        tenant: &Arc<str>,
+        reference: &Reference,
+    ) -> Result<Vec<u8>, Lost> {
+        let mut why = if reference.store == self.address {
+            "its store came back without it".to_owned()
+        } else {
+            let owner = Arc::from(&*reference.store);
+            match self.read(&owner, tenant, &reference.key, reference).await {
+                Ok(bytes) => {
+                    self.counts.fetched.fetch_add(1, Ordering::Relaxed);
+                    return Ok(bytes);
+                }
+                Err(why) => why,
+            }
+        };
+        if let (Some(backup), Some(key)) = (&reference.backup, copy_key(reference)) {
+            let backup = Arc::from(&**backup);
+            match self.read(&backup, tenant, &key, reference).await {
+                Ok(bytes) => {
+                    self.counts.fetched.fetch_add(1, Ordering::Relaxed);
+                    self.counts.saved.fetch_add(1, Ordering::Relaxed);
+                    return Ok(bytes);
+                }
+                Err(also) => why = format!("{why}; {also}"),
+            }
+        }
+        self.counts.lost.fetch_add(1, Ordering::Relaxed);
+        Err(Lost {
+            reference: reference.to_string(),
+            why,
+        })
+    }
+
+    async fn read(
+        &self,
+        peer: &Arc<str>,
+        tenant: &Arc<str>,
+        key: &[u8],
+        reference: &Reference,
+    ) -> Result<Vec<u8>, String> {
+        let link = (Arc::clone(peer), Arc::clone(tenant), Purpose::Read);
+        let ask = async |mut wire: MultiplexedConnection| {
+            let mut get = redis::cmd("GET");
+            get.arg(key).query_async::<Option<Vec<u8>>>(&mut wire).await
+        };
+        let found = self
+            .links
+            .ask(&link, ask)
+            .await
+            .map_err(|e| e.to_string())?;
+        let bytes = found.ok_or_else(|| format!("store {peer} does not hold it"))?;
+        if bytes.len() as u64 != reference.size || Digest::of(&bytes) != reference.digest {
+            return Err(format!("store {peer} holds another value under its key"));
+        }
+        Ok(bytes)
+    }
+}
+
+fn hash(bucket: &[u8]) -> u64 {
+    xxhash_rust::xxh3::xxh3_64(bucket)
+}
+
+fn copy_bucket(boot: u64, bucket: &[u8]) -> Vec<u8> {
+    [format!("{COPY_MARK}{boot:016x}/").as_bytes(), bucket].concat()
+}
+
+/// Where a copy lies at the peer; none for a key without a bucket.
+fn copy_key(reference: &Reference) -> Option<Vec<u8>> {
+    let key = crate::store::Key::parse(&reference.key).ok()?;
+    key.has_bucket().then(|| {
+        let bucket = copy_bucket(reference.boot, key.bucket);
+        crate::store::Key {
+            bucket: &bucket,
+            name: key.name,
+        }
+        .whole()
+    })
+}

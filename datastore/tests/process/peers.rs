@@ -1,0 +1,308 @@
+//! Several stores: values by reference, and copies of them.
+
+use std::process::Command;
+use std::time::Duration;
+
+use crate::client::{Client, command};
+use crate::program::Store;
+
+/// A store that gives copies to others.
+fn beside(others: &[&Store], settings: &[(&str, &str)]) -> Store {
+    let names: Vec<_> = others.iter().map(|store| store.address()).collect();
+    let names = names.join(",");
+    let mut all = vec![("TURLOUGH_STORE_PEERS", names.as_str())];
+    all.extend(settings);
+    Store::with(&["acme", "other"], &all)
+}
+
+fn alone() -> Store {
+    beside(&[], &[])
+}
+
+/// A field of what `BUCKET.REF` says.
+fn field(client: &mut Client, key: &str, name: &str) -> String {
+    let all = client.say(&["BUCKET.REF", key]);
+    let all = all.trim_start_matches('[').trim_end_matches(']');
+    let mut parts = all.split(", ");
+    parts.find(|part| *part == name).unwrap();
+    parts.next().unwrap().to_owned()
+}
+
+fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+    for _ in 0..1_500 {
+        if holds() {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    panic!("{what}");
+}
+
+#[test]
+fn a_value_is_read_at_any_store_by_its_reference() {
+    let (owner, near) = (alone(), alone());
+    let (mut at, mut here) = (owner.client_as("acme"), near.client_as("acme"));
+    for (key, len) in [("{r}small", 10), ("{r}a b/ü", 3_000_000), ("plain", 70_000)] {
+        let value = "v".repeat(len);
+        assert_eq!(at.say(&["SET", key, &value]), "OK");
+        let reference = field(&mut at, key, "reference");
+        for client in [&mut at, &mut here] {
+            assert_eq!(client.say(&["REF.GET", &reference]), value, "{key}");
+        }
+        // Of another tenant it is not there.
+        let told = near.client_as("other").say(&["REF.GET", &reference]);
+        assert!(told.starts_with("(error) LOST value turlough://"), "{told}");
+        // What was put in its place is another value.
+        assert_eq!(at.say(&["SET", key, &"w".repeat(len)]), "OK");
+        for client in [&mut at, &mut here] {
+            let told = client.say(&["REF.GET", &reference]);
+            assert!(told.starts_with("(error) LOST value turlough://"), "{told}");
+        }
+        assert!(here.say(&["REF.GET", &reference]).contains("another value"));
+    }
+    let reference = field(&mut at, "{r}small", "reference");
+    assert_eq!(at.say(&["DEL", "{r}small"]), "1");
+    let told = here.say(&["REF.GET", &reference]);
+    assert!(told.contains("does not hold it"), "{told}");
+    let told = here.say(&["REF.GET", "turlough://nowhere"]);
+    assert!(told.starts_with("(error) ERR reference"), "{told}");
+    assert_eq!(near.metric("turlough_store_fetched_total"), 3.0);
+    assert_eq!(
+        here.say(&["TENANT.STAT"])
+            .matches("bytes_in_flight, 0")
+            .count(),
+        1
+    );
+}
+
+#[test]
+fn a_copy_that_was_waited_for_outlives_its_store_and_others_are_lost() {
+    let backup = alone();
+    let owner = beside(&[&backup], &[]);
+    let near = alone();
+    let (mut at, mut here) = (owner.client_as("acme"), near.client_as("acme"));
+    let mut kept = Vec::new();
+    for (n, len) in [5, 16_384, 16_385, 2_000_000].into_iter().enumerate() {
+        let (key, value) = (format!("{{r}}{n}"), "k".repeat(len));
+        assert_eq!(
+            at.say(&["SET", &key, &value, "NX", "EPOCH", "3", "BACKUP", "SYNC"]),
+            "OK"
+        );
+        assert_eq!(field(&mut at, &key, "backup"), backup.address());
+        kept.push((field(&mut at, &key, "reference"), value));
+    }
+    assert_eq!(
+        at.say(&["SET", "{r}0", "other", "NX", "BACKUP", "SYNC"]),
+        "(nil)"
+    );
+    assert_eq!(at.say(&["SET", "{r}none", "single"]), "OK");
+    let single = field(&mut at, "{r}none", "reference");
+    // The copy is no key of the backup's own.
+    assert_eq!(backup.client_as("acme").say(&["GET", "{r}0"]), "(nil)");
+    drop(owner);
+    let mut there = backup.client_as("acme");
+    for (reference, value) in &kept {
+        for client in [&mut here, &mut there] {
+            assert!(client.say(&["REF.GET", reference]) == *value, "{reference}");
+        }
+    }
+    let told = here.say(&["REF.GET", &single]);
+    assert!(
+        told.starts_with("(error) LOST") && told.contains("does not answer"),
+        "{told}"
+    );
+    assert_eq!(near.metric("turlough_store_saved_total"), 4.0);
+    assert_eq!(near.metric("turlough_store_lost_total"), 1.0);
+}
+
+#[test]
+fn an_owner_that_came_back_empty_is_known_by_its_boot() {
+    let backup = alone();
+    let owner = beside(&[&backup], &[]);
+    let port = owner.port().to_owned();
+    let mut at = owner.client_as("acme");
+    assert_eq!(at.say(&["SET", "{r}a", "copied", "BACKUP", "SYNC"]), "OK");
+    assert_eq!(at.say(&["SET", "{r}b", "single"]), "OK");
+    let (copied, single) = (
+        field(&mut at, "{r}a", "reference"),
+        field(&mut at, "{r}b", "reference"),
+    );
+    let boot = field(&mut at, "{r}a", "boot");
+    drop((at, owner));
+    let again = beside(&[&backup], &[("TURLOUGH_STORE_PORT", &port)]);
+    let mut at = again.client_as("acme");
+    assert_eq!(at.say(&["REF.GET", &copied]), "copied");
+    let told = at.say(&["REF.GET", &single]);
+    assert!(
+        told.contains("LOST") && told.contains("came back without it"),
+        "{told}"
+    );
+    assert_eq!(at.say(&["SET", "{r}b", "single"]), "OK");
+    assert_ne!(field(&mut at, "{r}b", "boot"), boot);
+    // It is the same value; but whoever asks for that life of the store is told the truth.
+    assert!(at.say(&["REF.GET", &single]).starts_with("(error) LOST"));
+}
+
+#[test]
+fn copies_follow_their_bucket() {
+    let backup = alone();
+    let owner = beside(&[&backup], &[("TURLOUGH_STORE_BACKUP", "async")]);
+    let (mut at, mut there) = (owner.client_as("acme"), backup.client_as("acme"));
+    assert_eq!(at.say(&["SET", "{r}first", "x"]), "OK");
+    assert_eq!(at.say(&["BUCKET.LEASE", "r", "0", "86400000"]), "1");
+    for n in 0..50 {
+        assert_eq!(
+            at.say(&["SET", &format!("{{r}}{n}"), &"v".repeat(n * 1_000)]),
+            "OK"
+        );
+    }
+    // Neither what is in no bucket, nor what says so, has a copy.
+    assert_eq!(at.say(&["SET", "plain", "v"]), "OK");
+    assert_eq!(at.say(&["SET", "{s}a", "v", "BACKUP", "NONE"]), "OK");
+    eventually("all is copied", || there.say(&["DBSIZE"]) == "51");
+    let bucket = format!("~{}/r", field(&mut at, "{r}first", "boot"));
+    let listed = there.say(&["BUCKET.LIST", "0", "COUNT", "100"]);
+    assert_eq!(listed, format!("[0, [{bucket}]]"));
+    let lease = |said: String| -> u64 {
+        let (_, rest) = said.split_once("lease_ms, ").unwrap();
+        rest.trim_end_matches(']').parse().unwrap()
+    };
+    eventually("the lease is that of the bucket", || {
+        lease(there.say(&["BUCKET.STAT", &bucket])) > 80_000_000
+    });
+    // One that was overwritten without a copy has none.
+    assert_eq!(at.say(&["SET", "{r}1", "w", "BACKUP", "NONE"]), "OK");
+    assert_eq!(field(&mut at, "{r}1", "backup"), "(nil)");
+    assert_eq!(at.say(&["APPEND", "{r}2", "w"]), "2001");
+    assert_eq!(field(&mut at, "{r}2", "backup"), "(nil)");
+    at.say(&["BUCKET.DROP", "r", "7"]);
+    eventually("the copies go with the bucket", || {
+        there.say(&["DBSIZE"]) == "0"
+    });
+    assert_eq!(owner.metric("turlough_store_copies_total"), 51.0);
+    assert_eq!(owner.metric("turlough_store_copies_failed_total"), 0.0);
+}
+
+#[test]
+fn a_put_whose_copy_nobody_takes_is_not_done() {
+    let owner = beside(&[], &[]);
+    let mut at = owner.client_as("acme");
+    for set in [
+        &["SET", "{r}a", "v", "BACKUP", "SYNC"][..],
+        &["SET", "{r}a", &"v".repeat(100_000), "BACKUP", "SYNC"],
+    ] {
+        let told = at.say(set);
+        assert!(
+            told.starts_with("(error) NOBACKUP") && told.contains("TURLOUGH_STORE_PEERS"),
+            "{told}"
+        );
+    }
+    assert_eq!(at.say(&["GET", "{r}a"]), "(nil)");
+    assert_eq!(at.say(&["SET", "{r}a", "v", "BACKUP", "ASYNC"]), "OK");
+    assert_eq!(field(&mut at, "{r}a", "backup"), "(nil)");
+    let told = at.say(&["SET", "plain", "v", "BACKUP", "SYNC"]);
+    assert!(told.contains("lies in none"), "{told}");
+    let long = format!("{{r}}{}", "k".repeat(500));
+    let told = at.say(&["SET", &long, "v", "BACKUP", "SYNC"]);
+    assert!(told.contains("key is 503 bytes, limit 494"), "{told}");
+    assert_eq!(
+        at.say(&["SET", "{r}b", "v", "BACKUP", "TWICE"]),
+        "(error) ERR syntax error"
+    );
+    let stat = at.say(&["TENANT.STAT"]);
+    assert!(stat.contains("keys, 1, "), "{stat}");
+
+    let gone = alone();
+    let owner = beside(&[&gone], &[]);
+    drop(gone);
+    let mut at = owner.client_as("acme");
+    let told = at.say(&["SET", "{r}a", "v", "BACKUP", "SYNC"]);
+    assert!(
+        told.starts_with("(error) NOBACKUP") && told.contains("does not answer"),
+        "{told}"
+    );
+    // It is not asked again at once.
+    let told = at.say(&["SET", "{r}a", "v", "BACKUP", "SYNC"]);
+    assert!(
+        told.contains("none of the 1 other stores answers"),
+        "{told}"
+    );
+    assert_eq!(at.say(&["GET", "{r}a"]), "(nil)");
+
+    let full = Store::with(&["acme"], &[("TURLOUGH_STORE_TENANT_BYTES_MAX", "1000")]);
+    let owner = beside(&[&full], &[]);
+    let told = owner
+        .client_as("acme")
+        .say(&["SET", "{r}a", &"v".repeat(2_000), "BACKUP", "SYNC"]);
+    assert!(
+        told.starts_with("(error) NOBACKUP") && told.contains("QUOTA tenant acme"),
+        "{told}"
+    );
+}
+
+#[test]
+fn who_shuts_down_hands_over_what_is_not_copied_yet_and_opens_no_bucket() {
+    let backup = alone();
+    let owner = beside(&[&backup], &[("TURLOUGH_STORE_BACKUP", "async")]);
+    let mut at = owner.client_as("acme");
+    let value = vec![b'v'; 200_000];
+    let mut all = Vec::new();
+    for n in 0..300 {
+        all.extend(command(&[b"SET", format!("{{r}}{n}").as_bytes(), &value]));
+    }
+    at.send(&all);
+    for _ in 0..300 {
+        assert_eq!(at.reply().unwrap(), "OK");
+    }
+    owner.tell_to_end();
+    eventually("it is not ready any more", || {
+        owner.get("/_/ready").contains("shutting down")
+    });
+    let told = at.say(&["SET", "{new}a", "v"]);
+    assert!(told.starts_with("(error) CLOSING"), "{told}");
+    assert_eq!(at.say(&["SET", "{r}more", "v"]), "OK");
+    drop(at);
+    assert!(owner.end());
+    assert_eq!(backup.client_as("acme").say(&["DBSIZE"]), "301");
+}
+
+#[test]
+fn stores_speak_tls_to_one_another_where_they_are_told_whom_to_trust() {
+    let folder = tempfile::tempdir().unwrap();
+    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let (cert, key) = (path("cert.pem"), path("key.pem"));
+    std::fs::write(&cert, made.cert.pem()).unwrap();
+    std::fs::write(&key, made.signing_key.serialize_pem()).unwrap();
+    let tls = [
+        ("TURLOUGH_STORE_TLS_CERT", &*cert),
+        ("TURLOUGH_STORE_TLS_KEY", &*key),
+    ];
+    let backup = Store::with(&["acme"], &tls);
+    let peers = format!("localhost:{}", backup.port());
+    let settings = [
+        ("TURLOUGH_STORE_PEERS", &*peers),
+        ("TURLOUGH_STORE_PEERS_CA", &*cert),
+    ];
+    let owner = Store::with(&["acme"], &settings);
+    let mut at = owner.client_as("acme");
+    assert_eq!(at.say(&["SET", "{r}a", "v", "BACKUP", "SYNC"]), "OK");
+    let blind = Store::with(&["acme"], &settings[..1]);
+    let told = blind
+        .client_as("acme")
+        .say(&["SET", "{r}a", "v", "BACKUP", "SYNC"]);
+    assert!(told.starts_with("(error) NOBACKUP"), "{told}");
+}
+
+#[test]
+fn a_list_of_stores_that_is_none_is_refused_at_the_start() {
+    let output = Command::new(env!("CARGO_BIN_EXE_turlough-datastore"))
+        .env("TURLOUGH_STORE_PEERS", "redis://a:1")
+        .output()
+        .unwrap();
+    let told = String::from_utf8(output.stderr).unwrap();
+    assert!(
+        !output.status.success() && told.contains("write host:port"),
+        "{told}"
+    );
+}

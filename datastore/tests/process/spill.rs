@@ -1,0 +1,185 @@
+//! Memory that runs short: values go to disk, sealed, and come back.
+
+use std::fs;
+use std::os::unix::fs::FileExt as _;
+use std::process::Command;
+use std::time::Duration;
+
+use crate::client::Client;
+use crate::program::Store;
+
+const MIB: u64 = 1 << 20;
+
+/// A store of 20 MiB with a folder.
+fn store(folder: &tempfile::TempDir, more: &[(&str, &str)]) -> Store {
+    let mut settings = vec![
+        ("TURLOUGH_STORE_BYTES_MAX", "20971520"),
+        ("TURLOUGH_STORE_TENANT_BYTES_MAX", "1073741824"),
+        ("TURLOUGH_STORE_SPILL", folder.path().to_str().unwrap()),
+    ];
+    settings.extend(more);
+    Store::with(&[], &settings)
+}
+
+fn value(n: usize) -> Vec<u8> {
+    let mut value = format!("plaintext {n} ").into_bytes().repeat(100_000);
+    value.truncate(MIB as usize + n);
+    value
+}
+
+/// Puts until there is room.
+fn put(client: &mut Client, key: &str, value: &[u8]) {
+    for _ in 0..1_500 {
+        let told = client.call(&[b"SET", key.as_bytes(), value]);
+        if told == "OK" {
+            return;
+        }
+        assert!(told.starts_with("(error) OOM store holds"), "{told}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    panic!("there is no room for {key}");
+}
+
+/// What the files that the store has open hold, from their beginnings.
+fn on_disk(store: &Store) -> Vec<u8> {
+    let mut all = Vec::new();
+    for file in fs::read_dir(format!("/proc/{}/fd", store.id())).unwrap() {
+        let path = file.unwrap().path();
+        let name = fs::read_link(&path).unwrap_or_default();
+        if name.to_string_lossy().ends_with("(deleted)") {
+            let file = fs::File::open(&path).unwrap();
+            let mut bytes = vec![0; file.metadata().unwrap().len() as usize];
+            file.read_exact_at(&mut bytes, 0).unwrap();
+            all.extend(bytes);
+        }
+    }
+    all
+}
+
+#[test]
+fn what_does_not_fit_into_memory_goes_to_disk_and_comes_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = store(&folder, &[]);
+    let mut client = store.client();
+    for n in 0..60 {
+        put(&mut client, &format!("{{r}}{n}"), &value(n));
+    }
+    put(&mut client, "{r}small", b"stays");
+    assert!(store.metric("turlough_store_spilled_total") >= 40.0);
+    assert!(store.metric("turlough_store_held_bytes") <= 20.0 * MIB as f64);
+    assert!(
+        store.resident_bytes() < 60 * MIB,
+        "{}",
+        store.resident_bytes()
+    );
+    let stat = client.say(&["BUCKET.STAT", "r"]);
+    assert!(stat.starts_with("[keys, 61, bytes, 6292"), "{stat}");
+    let there = on_disk(&store);
+    assert!(there.len() as u64 > 40 * MIB);
+    assert!(!there.windows(9).any(|some| some == b"plaintext"));
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+    for n in 0..60 {
+        let read = client.say(&["GET", &format!("{{r}}{n}")]);
+        assert!(read.as_bytes() == value(n), "{n}");
+    }
+    client.say(&["BUCKET.DROP", "r", "1"]);
+    for name in ["turlough_store_spilled_bytes", "turlough_store_held_bytes"] {
+        let is_let_go = (0..500).any(|_| {
+            std::thread::sleep(Duration::from_millis(20));
+            store.metric(name) < 1_000.0
+        });
+        assert!(is_let_go, "{name} {}", store.metric(name));
+    }
+}
+
+#[test]
+fn whatever_is_asked_of_a_value_on_disk_is_answered_as_if_it_were_in_memory() {
+    let folder = tempfile::tempdir().unwrap();
+    // All that is large goes as soon as it is cold.
+    let store = store(&folder, &[("TURLOUGH_STORE_SPILL_PERCENT", "1")]);
+    let mut client = store.client();
+    let whole = String::from_utf8(value(7)).unwrap();
+    let mut spilled = 0.0;
+    let mut digest = String::new();
+    let answers: [(&[&str], &str); 13] = [
+        (&["STRLEN", "{r}a"], &whole.len().to_string()),
+        (&["EXISTS", "{r}a"], "1"),
+        (&["GET", "{r}a"], &whole),
+        (
+            &["GETRANGE", "{r}a", "300000", "300009"],
+            &whole[300_000..300_010],
+        ),
+        (&["MGET", "{r}a", "{r}none"], &format!("[{whole}, (nil)]")),
+        (&["GETEX", "{r}a", "PERSIST"], &whole),
+        (&["BLOCK.GET", "{r}a", "10"], &whole),
+        (&["APPEND", "{r}a", "more"], &(whole.len() + 4).to_string()),
+        (&["SET", "{r}a", "b", "GET"], &whole),
+        (&["GETSET", "{r}a", "b"], &whole),
+        (&["GETDEL", "{r}a"], &whole),
+        (&["EXPIRE", "{r}a", "100"], "1"),
+        (&["DEL", "{r}a"], "1"),
+    ];
+    for (words, expect) in answers {
+        put(&mut client, "{r}a", whole.as_bytes());
+        if digest.is_empty() {
+            digest = client.say(&["BUCKET.REF", "{r}a"]);
+        }
+        spilled += 1.0;
+        let is_away = (0..500).any(|_| {
+            std::thread::sleep(Duration::from_millis(20));
+            store.metric("turlough_store_spilled_total") >= spilled
+        });
+        assert!(is_away, "{words:?}: it is not on disk");
+        assert_eq!(client.say(&["BUCKET.REF", "{r}a"]), digest);
+        let told = client.say(words);
+        assert!(told == expect, "{words:?}");
+        assert_eq!(client.say(&["FLUSHDB"]), "OK");
+        // What came back may have gone once more.
+        spilled = store.metric("turlough_store_spilled_total");
+    }
+    put(&mut client, "{r}a", whole.as_bytes());
+    std::thread::sleep(Duration::from_millis(600));
+    let all = digest.split(", ").collect::<Vec<_>>();
+    let reference = all[all.iter().position(|it| *it == "reference").unwrap() + 1];
+    assert!(client.say(&["REF.GET", reference]) == whole);
+}
+
+#[test]
+fn a_disk_that_is_full_leaves_values_where_they_are_and_says_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = store(&folder, &[("TURLOUGH_STORE_SPILL_BYTES_MAX", "5000000")]);
+    let mut client = store.client();
+    let mut held = Vec::new();
+    for n in 0..40 {
+        std::thread::sleep(Duration::from_millis(20));
+        let key = format!("{{r}}{n}");
+        let told = client.call(&[b"SET", key.as_bytes(), &value(n)]);
+        if told == "OK" {
+            held.push(n);
+        } else {
+            assert!(told.starts_with("(error) OOM"), "{told}");
+        }
+    }
+    let line = store.logged("values cannot be moved to disk");
+    assert!(line.contains("TURLOUGH_STORE_SPILL_BYTES_MAX"), "{line}");
+    assert!(held.len() < 40, "nothing was refused");
+    for n in held {
+        let read = client.say(&["GET", &format!("{{r}}{n}")]);
+        assert!(read.as_bytes() == value(n), "{n}");
+    }
+    assert!(store.metric("turlough_store_spill_errors_total") > 0.0);
+}
+
+#[test]
+fn a_folder_that_cannot_be_written_is_refused_at_the_start() {
+    let output = Command::new(env!("CARGO_BIN_EXE_turlough-datastore"))
+        .env("TURLOUGH_STORE_SPILL", "/proc/none")
+        .env("TURLOUGH_LISTEN", "127.0.0.1")
+        .env("TURLOUGH_STORE_PORT", "0")
+        .env("TURLOUGH_STORE_METRICS_PORT", "0")
+        .output()
+        .unwrap();
+    let told = String::from_utf8(output.stderr).unwrap();
+    assert!(!output.status.success(), "{told}");
+    assert!(told.contains("cannot write values to /proc/none"), "{told}");
+}
