@@ -6,6 +6,7 @@
 //! Absent for now: other backends.
 
 mod blob;
+mod credential;
 mod http;
 mod memory;
 mod metrics;
@@ -21,6 +22,7 @@ mod tenants;
 mod tls;
 mod wire;
 
+pub use credential::{CredentialError, StepCredential};
 pub use memory::{Dropped, GetError, MemoryStore, PutError};
 pub use peers::{Backup, PeerList, PeerListError};
 pub use pool::{Pool, PoolError};

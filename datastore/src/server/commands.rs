@@ -17,10 +17,11 @@ use foldhash::fast::RandomState;
 
 use tokio::task::JoinHandle;
 
-use super::clock::now_ms;
+use super::clock::{now_ms, unix_ms};
 use super::fault::Fault;
 use super::session::{Session, Shared, Speaker};
 use super::wait::Wait;
+use crate::credential::StepCredential;
 use crate::store::{InFlight, Key, Reserved, Tenant, Value};
 use crate::wire::{Args, Body, Outbox, number};
 pub(crate) use puts::Copying;
@@ -200,6 +201,7 @@ pub(crate) fn admit(
 ) -> Result<(Reserved, InFlight), Fault> {
     let command = find(args.name()).ok_or_else(|| unknown(args))?;
     allow(command, session, shared)?;
+    allow_step(command, session, args)?;
     if !command.is_put {
         let name = command.name;
         return Err(Fault::new(format!(
@@ -238,19 +240,89 @@ fn no_tenant() -> Fault {
 fn allow(command: &Command, session: &Session, shared: &Shared) -> Result<(), Fault> {
     match (command.access, &session.speaker) {
         (Access::Anybody, _)
-        | (Access::Somebody, Speaker::Tenant(_) | Speaker::Admin)
-        | (Access::Tenant, Speaker::Tenant(_))
+        | (Access::Somebody, Speaker::Tenant(_) | Speaker::Step(..) | Speaker::Admin)
+        | (Access::Tenant, Speaker::Tenant(_) | Speaker::Step(..))
         | (Access::Admin, Speaker::Admin) => Ok(()),
         (_, Speaker::Nobody) if shared.secrets.is_open() => Err(Fault::new(format!(
             "NOAUTH nobody has a password here, and so only clients on the store's own host are served; put one into {}",
             shared.secrets.place()
         ))),
         (_, Speaker::Nobody) => Err(Fault::new("NOAUTH Authentication required.")),
-        (Access::Admin, Speaker::Tenant(_)) => Err(Fault::new(format!(
+        (Access::Admin, Speaker::Tenant(_) | Speaker::Step(..)) => Err(Fault::new(format!(
             "NOPERM this user has no permissions to run the '{}' command",
             command.name
         ))),
         (Access::Tenant, Speaker::Admin) => Err(no_tenant()),
+    }
+}
+
+/// What a function does with the credential of a step: other commands are not for it.
+const FOR_STEPS: &[&str] = &[
+    "get",
+    "mget",
+    "getrange",
+    "substr",
+    "strlen",
+    "exists",
+    "type",
+    "set",
+    "setnx",
+    "bucket.ref",
+    "ref.get",
+    "block.get",
+];
+/// What is no data, and so for everybody.
+const FOR_ALL: &[&str] = &[
+    "hello", "auth", "quit", "reset", "ping", "echo", "select", "client", "command", "config",
+];
+
+/// Whether a step's credential goes so far. References are looked into where they are read.
+fn allow_step(command: &Command, session: &Session, args: &Args<'_>) -> Result<(), Fault> {
+    let Some(step) = session.step() else {
+        return Ok(());
+    };
+    if FOR_ALL.contains(&command.name) {
+        return Ok(());
+    }
+    if !step.holds(unix_ms()) {
+        return Err(Fault::new("NOAUTH credential has expired"));
+    }
+    if !FOR_STEPS.contains(&command.name) {
+        return Err(Fault::new(format!(
+            "NOPERM a step's credential has no permissions to run the '{}' command",
+            command.name
+        )));
+    }
+    for key in command.keys_of(args) {
+        allow_key(step, key, command.is_put)?;
+    }
+    Ok(())
+}
+
+fn allow_key(step: &StepCredential, key: &[u8], is_put: bool) -> Result<(), Fault> {
+    let (may, what) = match is_put {
+        true => (step.may_write(key), "written"),
+        false => (step.may_read(key), "read"),
+    };
+    if may {
+        return Ok(());
+    }
+    let key = key.escape_ascii();
+    Err(Fault::new(format!(
+        "NOPERM key {key} is none that this step's credential lets be {what}"
+    )))
+}
+
+impl Command {
+    /// The keys among its arguments.
+    fn keys_of<'a>(&self, args: &Args<'a>) -> impl Iterator<Item = &'a [u8]> {
+        let (first, last, apart) = self.keys;
+        let first = usize::try_from(first).unwrap_or_default();
+        // Counted from the end where it is negative.
+        let last = usize::try_from(last).unwrap_or(args.len().saturating_sub(1));
+        let apart = usize::try_from(apart).unwrap_or(1).max(1);
+        let places = if first == 0 { 1..=0 } else { first..=last };
+        places.step_by(apart).filter_map(|n| args.get(n))
     }
 }
 
@@ -273,6 +345,7 @@ impl Call<'_> {
     fn run(&mut self, args: &mut Args<'_>) -> Result<Next, Fault> {
         let command = find(args.name()).ok_or_else(|| unknown(args))?;
         allow(command, self.session, self.shared)?;
+        allow_step(command, self.session, args)?;
         let given = i32::try_from(args.len()).unwrap_or(i32::MAX);
         let fits = match command.arity {
             exact @ 0.. => given == exact,
@@ -291,12 +364,8 @@ impl Call<'_> {
 
     /// Has values that lie on disk brought back, before they are read.
     fn bring_back(&self, command: &Command, args: &Args<'_>) -> Option<Next> {
-        let (first, last, _) = command.keys;
-        let first = usize::try_from(first).ok()?;
-        // Counted from the end where it is negative.
-        let last = usize::try_from(last).unwrap_or(args.len() - 1);
-        let keys: Vec<_> = (first..=last).filter_map(|n| key(args, n).ok()).collect();
-        self.load(&keys)
+        let keys = command.keys_of(args).filter_map(|key| Key::parse(key).ok());
+        self.load(&keys.collect::<Vec<_>>())
     }
 
     fn load(&self, keys: &[Key<'_>]) -> Option<Next> {

@@ -8,6 +8,8 @@ use std::path::PathBuf;
 use subtle::ConstantTimeEq as _;
 use turlough_sdk::TenantId;
 
+use crate::credential::StepCredential;
+
 /// Who administers tenants, and has no data.
 pub(crate) const ADMIN: &str = "admin";
 /// The tenant of whoever need not say who it is.
@@ -22,6 +24,8 @@ pub(crate) struct Secrets(PathBuf);
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Who {
     Tenant(TenantId),
+    /// A step of a tenant's.
+    Step(TenantId, StepCredential),
     Admin,
 }
 
@@ -53,13 +57,21 @@ impl Secrets {
     }
 
     /// Who has this name and this password.
-    pub(crate) fn who(&self, name: &[u8], password: &[u8]) -> Option<Who> {
+    pub(crate) fn who(&self, name: &[u8], password: &[u8], now_unix_ms: u64) -> Option<Who> {
         let name = std::str::from_utf8(name).ok()?;
         // A name that is one of a tenant is one of a file, too.
         let tenant: TenantId = name.parse().ok()?;
         let held = fs::read(self.0.join(format!("{PREFIX}{tenant}"))).ok()?;
         let held = held.trim_ascii_end();
-        if held.is_empty() || !bool::from(held.ct_eq(password)) {
+        if held.is_empty() {
+            return None;
+        }
+        // Who administers has no data, and no steps.
+        if name != ADMIN && StepCredential::is_one(password) {
+            let step = StepCredential::verify(password, held, now_unix_ms);
+            return step.ok().map(|step| Who::Step(tenant, step));
+        }
+        if !bool::from(held.ct_eq(password)) {
             return None;
         }
         Some(match name {
@@ -82,7 +94,7 @@ mod tests {
             fs::write(folder.path().join(format!("{PREFIX}{name}")), password).unwrap();
         }
         assert!(!secrets.is_open());
-        let who = |name: &str, password: &str| secrets.who(name.as_bytes(), password.as_bytes());
+        let who = |name: &str, password: &str| secrets.who(name.as_bytes(), password.as_bytes(), 0);
         assert_eq!(
             who("acme", "secret"),
             Some(Who::Tenant("acme".parse().unwrap()))
@@ -99,6 +111,18 @@ mod tests {
         ] {
             assert_eq!(who(name, password), None, "{name} {password}");
         }
-        assert_eq!(secrets.who(b"\xff", b"secret"), None);
+        assert_eq!(secrets.who(b"\xff", b"secret", 0), None);
+        let step = StepCredential {
+            until_unix_ms: 1,
+            read: Vec::new(),
+            write: None,
+            epoch: 0,
+        };
+        let signed = step.sign(b"secret").unwrap();
+        let acme = "acme".parse().unwrap();
+        assert_eq!(who("acme", &signed), Some(Who::Step(acme, step.clone())));
+        assert_eq!(who("other", &signed), None);
+        assert_eq!(who("admin", &step.sign(b"root").unwrap()), None);
+        assert_eq!(who("empty", &step.sign(b"").unwrap()), None);
     }
 }

@@ -4,9 +4,11 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use super::clock::unix_ms;
 use super::fault::Fault;
 use super::guesses::Guesses;
 use super::secrets::{DEFAULT, Secrets, Who};
+use crate::credential::StepCredential;
 use crate::peers::{Backup, Peers};
 use crate::store::{Store, Tenant};
 
@@ -57,6 +59,8 @@ pub(crate) struct Counts {
 pub(crate) enum Speaker {
     Nobody,
     Tenant(Arc<Tenant>),
+    /// A function, for one step of a tenant's.
+    Step(Arc<Tenant>, Arc<StepCredential>),
     Admin,
 }
 
@@ -91,8 +95,16 @@ impl Session {
     /// Whose data it may touch.
     pub(crate) fn tenant(&self) -> Option<&Arc<Tenant>> {
         match &self.speaker {
-            Speaker::Tenant(tenant) => Some(tenant),
+            Speaker::Tenant(tenant) | Speaker::Step(tenant, _) => Some(tenant),
             Speaker::Nobody | Speaker::Admin => None,
+        }
+    }
+
+    /// What it may do, where that is one step's.
+    pub(crate) fn step(&self) -> Option<&StepCredential> {
+        match &self.speaker {
+            Speaker::Step(_, step) => Some(step),
+            Speaker::Tenant(_) | Speaker::Nobody | Speaker::Admin => None,
         }
     }
 
@@ -108,8 +120,11 @@ impl Session {
         password: &[u8],
         now_ms: u64,
     ) -> Result<(), Fault> {
-        self.speaker = match shared.secrets.who(name, password) {
+        self.speaker = match shared.secrets.who(name, password, unix_ms()) {
             Some(Who::Admin) => Speaker::Admin,
+            Some(Who::Step(tenant, step)) => {
+                Speaker::Step(shared.store.tenant(tenant.as_str(), now_ms), Arc::new(step))
+            }
             Some(Who::Tenant(tenant)) => {
                 Speaker::Tenant(shared.store.tenant(tenant.as_str(), now_ms))
             }

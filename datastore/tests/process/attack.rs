@@ -1,6 +1,8 @@
 //! A tenant sees nothing of another, by whatever command; who has no password is refused.
 
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use turlough_datastore::StepCredential;
 
 use crate::client::Client;
 use crate::program::Store;
@@ -80,6 +82,79 @@ fn no_command_shows_or_changes_what_is_anothers() {
     // Who becomes another has that one's keys, and its own no more.
     assert_eq!(attacker.say(&["AUTH", "victim", "victim-secret"]), "OK");
     assert_eq!(attacker.say(&["GET", "plain"]), "hidden-value");
+}
+
+#[test]
+fn a_steps_credential_reads_its_inputs_and_writes_its_key_and_nothing_else() {
+    let store = Store::with(&["acme", "other"], &[]);
+    let mut acme = store.client_as("acme");
+    for key in ["{r}in", "{r}secret", "{s}secret", "plain"] {
+        assert_eq!(acme.say(&["SET", key, "hidden-value"]), "OK");
+    }
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    let step = |ms: u64| StepCredential {
+        until_unix_ms: now.as_millis() as u64 + ms,
+        read: vec!["{r}in".into()],
+        write: Some("{r}out.".into()),
+        epoch: 4,
+    };
+    let auth = |client: &mut Client, name: &str, step: &StepCredential| {
+        let signed = step.sign(b"acme-secret").unwrap();
+        client.say(&["AUTH", name, &signed])
+    };
+    let mut function = store.client();
+    assert_eq!(auth(&mut function, "acme", &step(600_000)), "OK");
+    assert_eq!(function.say(&["GET", "{r}in"]), "hidden-value");
+    let large = vec![b'v'; 100_000];
+    assert_eq!(
+        function.call(&[b"SET", b"{r}out.1", &large, b"NX", b"EPOCH", b"99"]),
+        "OK"
+    );
+    let reference = function.say(&["BUCKET.REF", "{r}out.1"]);
+    assert!(reference.contains("size, 100000"), "{reference}");
+    assert!(acme.say(&["BUCKET.STAT", "r"]).contains("epoch, 4"));
+    let others = acme.say(&["BUCKET.REF", "{r}secret"]);
+    let others = others.split(", ").find(|it| it.starts_with("turlough:"));
+    let more = [
+        "SET {r}in other",
+        "SET {r}other mine",
+        "SETNX {r}ou mine",
+        "MGET {r}in {r}secret",
+        "MSET {r}out.2 mine",
+        "GETDEL {r}in",
+        "SET {r}out.1 mine BACKUP SYNC EPOCH 99 XX GET KEEPTTL BAD",
+        &format!("REF.GET {}", others.unwrap()),
+    ];
+    for tried in TRIED.iter().copied().chain(more) {
+        let tried = tried.replace("{secret}a", "{r}secret");
+        let tried = tried.replace(" secret", " r");
+        let words: Vec<_> = tried.split(' ').collect();
+        let reply = function.say(&words);
+        let is_plain = ["CONFIG GET *"].contains(&&*tried);
+        assert!(
+            is_plain || reply.starts_with("(error) "),
+            "{tried}: {reply}"
+        );
+        assert!(!reply.contains("hidden"), "{tried}: {reply}");
+    }
+    assert_eq!(acme.say(&["DBSIZE"]), "5");
+    assert_eq!(acme.say(&["STRLEN", "{r}out.1"]), "100000");
+    // A large value is refused before it is read.
+    function.send(b"*3\r\n$3\r\nSET\r\n$4\r\n{r}a\r\n$100000\r\n");
+    function.send(&large);
+    function.send(b"\r\n");
+    assert!(function.reply().unwrap().starts_with("(error) NOPERM"));
+    // It is of one tenant, for a time.
+    let told = auth(&mut store.client(), "other", &step(600_000));
+    assert!(told.starts_with("(error) WRONGPASS"), "{told}");
+    let mut late = store.client();
+    assert_eq!(auth(&mut late, "acme", &step(700)), "OK");
+    let is_over = (0..500).any(|_| {
+        std::thread::sleep(Duration::from_millis(20));
+        late.say(&["GET", "{r}in"]) == "(error) NOAUTH credential has expired"
+    });
+    assert!(is_over);
+    assert!(auth(&mut late, "acme", &step(0)).starts_with("(error) WRONGPASS"));
 }
 
 #[test]

@@ -57,13 +57,14 @@ fn what_is_in_flight_has_a_bound_of_its_own() {
     assert_eq!(admin.say(&["TENANT.SET", "acme", "FLIGHT", "150000"]), "OK");
     let (mut slow, mut acme) = (store.client_as("acme"), store.client_as("acme"));
     slow.send(b"*3\r\n$3\r\nSET\r\n$4\r\n{r}a\r\n$100000\r\n12345");
-    let value = vec![b'x'; 100_000];
-    let refused = (0..600).find_map(|_| {
-        let reply = acme.call(&[b"SET", b"{r}b", &value]);
+    let is_under_way = (0..600).any(|_| {
         std::thread::sleep(Duration::from_millis(10));
-        (reply != "OK").then_some(reply)
+        let stat = acme.say(&["TENANT.STAT"]);
+        stat.contains("bytes_in_flight, 100000")
     });
-    let refused = refused.unwrap();
+    assert!(is_under_way);
+    let value = vec![b'x'; 100_000];
+    let refused = acme.call(&[b"SET", b"{r}b", &value]);
     assert!(
         refused.starts_with("(error) QUOTA tenant acme has 100000 of 150000 bytes in flight"),
         "{refused}"

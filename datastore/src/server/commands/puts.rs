@@ -141,7 +141,15 @@ fn put(
     n: usize,
     options: Options,
 ) -> Result<Next, Fault> {
-    let Options { how, told, backup } = options;
+    let Options {
+        mut how,
+        told,
+        backup,
+    } = options;
+    if let Some(step) = call.session.step() {
+        // Whatever it says: it has the claim of its driver.
+        how.epoch = Some(step.epoch);
+    }
     if how.epoch.is_some() && !key.has_bucket() {
         return Err(Fault::new(
             "ERR an epoch is of a bucket, and this key lies in none; write it as {bucket}name",

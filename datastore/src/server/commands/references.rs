@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Call, Next, key, text};
+use super::{Call, Next, allow_key, key, text};
 use crate::peers::Lost;
 use crate::reference::Reference;
 use crate::server::fault::Fault;
@@ -76,6 +76,9 @@ pub(super) fn ref_get(call: &mut Call<'_>, args: &mut Args<'_>) -> Result<Next, 
     let reference: Reference = reference
         .parse()
         .map_err(|error| Fault::new(format!("ERR {error}")))?;
+    if let Some(step) = call.session.step() {
+        allow_key(step, &reference.key, false)?;
+    }
     let tenant = call.tenant()?;
     let peers = &call.shared.peers;
     if let Some(key) = peers.key_here(&reference)

@@ -23,6 +23,7 @@ pub(super) fn stat(call: &mut Call<'_>, args: &mut Args<'_>) -> Result<Next, Fau
                 .ok()
                 .and_then(|name| call.shared.store.find(name))
         }
+        (Speaker::Step(..), _) => return Err(Fault::new("NOPERM a step sees no tenant")),
         (Speaker::Admin, 1) => return Err(Fault::new("ERR say which: TENANT.STAT name")),
         _ => return Err(Fault::arity("tenant.stat")),
     };
