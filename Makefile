@@ -7,7 +7,7 @@ TOOLS := $(CURDIR)/.cache/tools
 TURLOUGH := target/release/turlough
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-ext lint bench soak build data tools clean
+.PHONY: help demo test test-ext lint bench soak fuzz build data tools clean
 
 help: ## What there is to make
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -45,6 +45,19 @@ soak: build tools ## Long campaigns
 	TURLOUGH_CLUSTERS=5000 $(CARGO) test --release -p turlough-flow-function --lib simulation -- --include-ignored --skip one_cluster --nocapture
 	TURLOUGH_KILLS=200 $(CARGO) test --release -p turlough-flow-function --test replicas campaign -- --nocapture
 	$(CARGO) test --release -p turlough-flow-function --features planted-faults --test replicas campaign::proof -- --nocapture
+	TURLOUGH_ORDERS=100000 $(CARGO) test --release -p turlough-datastore --features shuttle --lib orders
+	$(MAKE) fuzz FUZZ_SECONDS=600
+
+FUZZ_SECONDS ?= 60
+fuzz: ## Feed the store whatever a fuzzer finds, for FUZZ_SECONDS (60) each of what is fed
+	@[ -x $(TOOLS)/bin/cargo-fuzz ] || { \
+		echo "fuzz: installing cargo-fuzz into .cache/tools"; \
+		$(CARGO) install --quiet --locked --root $(TOOLS) cargo-fuzz@0.13.2; }
+	@# Its flags are those of a nightly compiler, which this one takes as well when it is told to.
+	cd datastore && for target in parse serve texts; do \
+		PATH="$(TOOLS)/bin:$$PATH" RUSTC_BOOTSTRAP=1 $(CARGO) fuzz run --sanitizer none $$target -- \
+			-max_total_time=$(FUZZ_SECONDS) -max_len=4096 -timeout=20 || exit 1; \
+	done
 
 build:
 	$(CARGO) build --release --workspace

@@ -10,11 +10,8 @@ use xxhash_rust::xxh3::Xxh3;
 
 use crate::pool::{Extent, Pool, PoolError};
 
-/// The first extents of a value; later ones are as large as what has come by then.
-const FIRST_BYTES: usize = 32 << 10;
-
-/// A value that is being received. Memory is taken as it is filled, so that what is announced and never
-/// sent costs none.
+/// A value that is being received. Memory is taken as it is filled, an extent at a time, so that what is
+/// announced and never sent costs one at the most; its quota counts all of it.
 #[derive(Debug)]
 pub(crate) struct Buffer {
     blob: Blob,
@@ -68,10 +65,7 @@ impl Buffer {
     pub(crate) fn slot(&mut self) -> Result<&mut [u8], PoolError> {
         let missing = self.missing();
         if missing > 0 && self.room == self.blob.len {
-            let extent = self
-                .blob
-                .pool
-                .take(missing.min(self.room.max(FIRST_BYTES)))?;
+            let extent = self.blob.pool.take(missing)?;
             self.room += extent.bytes().len();
             self.blob.extents.push(extent);
         }

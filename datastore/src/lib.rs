@@ -7,6 +7,8 @@
 
 mod blob;
 mod credential;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod http;
 mod memory;
 mod metrics;
@@ -18,6 +20,7 @@ mod server;
 mod settings;
 mod spill;
 mod store;
+mod sync;
 mod tenants;
 mod tls;
 mod wire;

@@ -9,16 +9,18 @@
 #![allow(unsafe_code, reason = "memory that is mapped, and lent out as slices")]
 
 use std::ptr::NonNull;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::PoisonError;
 
 use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap_anonymous};
+
+use crate::sync::{Mutex, MutexGuard};
 
 /// What the kernel backs by one large page, where it may.
 const BLOCK_BYTES: usize = 2 << 20;
 /// Blocks that are reserved at once.
 const REGION_BLOCKS: usize = 32;
 /// Sizes of extents; the last is a block.
-const CLASSES: [usize; 4] = [4 << 10, 32 << 10, 256 << 10, BLOCK_BYTES];
+const CLASSES: [usize; 6] = [4 << 10, 16 << 10, 64 << 10, 256 << 10, 1 << 20, BLOCK_BYTES];
 /// What of an extent may stay empty, as a part of it, where one takes the place of several.
 const SLACK: usize = 16;
 /// What is given back of the free blocks that nobody took since the last time, as a part.

@@ -1,5 +1,7 @@
 //! The store as a server: listeners, and workers that each serve their connections in a thread.
 
+#[cfg(fuzzing)]
+mod alone;
 mod clock;
 mod commands;
 mod connection;
@@ -22,6 +24,8 @@ use tokio::runtime::Handle;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
+#[cfg(fuzzing)]
+pub(crate) use alone::Alone;
 pub(crate) use clock::now_ms;
 use connection::Connection;
 use guesses::Guesses;

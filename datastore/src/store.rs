@@ -10,6 +10,8 @@ pub(crate) mod glob;
 mod item;
 mod key;
 mod meter;
+#[cfg(all(test, feature = "shuttle"))]
+mod orders;
 mod pressure;
 mod quota;
 mod refusal;
@@ -21,15 +23,16 @@ mod tenant;
 mod tests;
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, PoisonError};
 
 use rustix::process::setpriority_process;
 
 use crate::blob::{Blob, Buffer};
 use crate::pool::Pool;
 use crate::spill::Spilled;
+use crate::sync::atomic::{AtomicBool, Ordering};
+use crate::sync::mpsc::{SyncSender, TrySendError, sync_channel};
+use crate::sync::{RwLock, thread};
 
 pub use bucket::Holds;
 pub(crate) use item::{Away, Held, Item, SMALL_MAX, Value, cost};
@@ -175,11 +178,7 @@ impl Store {
             }
         };
         // Without it, whoever drops frees.
-        drop(
-            std::thread::Builder::new()
-                .name("discard".into())
-                .spawn(free),
-        );
+        drop(thread::Builder::new().name("discard".into()).spawn(free));
         Self {
             tenants: RwLock::default(),
             quota: bounds.quota,

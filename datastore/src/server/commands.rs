@@ -42,7 +42,7 @@ pub(crate) enum Next {
     Close,
     Wait(Wait),
     /// Once something was done elsewhere, the command is carried out from its beginning.
-    Again(JoinHandle<()>),
+    Again(JoinHandle<Result<(), Fault>>),
 }
 
 type Run = fn(&mut Call<'_>, &mut Args<'_>) -> Result<Next, Fault>;
@@ -377,10 +377,9 @@ impl Call<'_> {
         let tenant = Arc::clone(tenant);
         Some(Next::Again(tokio::task::spawn_blocking(move || {
             for key in &away {
-                if let Ok(key) = Key::parse(key) {
-                    tenant.bring_back(&key, now_ms());
-                }
+                tenant.bring_back(&Key::parse(key)?, now_ms)?;
             }
+            Ok(())
         })))
     }
 

@@ -295,11 +295,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         let Some(wait) = &mut self.waits else {
             return false;
         };
-        let polled = wait.poll(cx, &self.session, &mut self.out, now_ms);
-        if polled.is_ready() {
-            self.waits = None;
-        }
-        polled.is_ready()
+        let Poll::Ready(done) = wait.poll(cx, &self.session, &mut self.out, now_ms) else {
+            return false;
+        };
+        self.waits = None;
+        self.refused = done.err();
+        true
     }
 
     fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {

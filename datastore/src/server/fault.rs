@@ -11,6 +11,11 @@ impl Fault {
         Self(text.into())
     }
 
+    /// What was begun elsewhere does not end.
+    pub(crate) fn closing() -> Self {
+        Refusal::Closing.into()
+    }
+
     pub(crate) fn syntax() -> Self {
         Self::new("ERR syntax error")
     }

@@ -33,18 +33,19 @@ pub(crate) enum Wait {
         flight: Option<InFlight>,
     },
     /// Something long, done elsewhere; then the command is carried out from its beginning.
-    Again(JoinHandle<()>),
+    Again(JoinHandle<Result<(), Fault>>),
 }
 
 impl Wait {
-    /// Whether the wait is over; then what it was for is answered.
+    /// Whether the wait is over; then what it was for is answered, or the command that is to be carried
+    /// out again is refused.
     pub(crate) fn poll(
         &mut self,
         cx: &mut Context<'_>,
         session: &Session,
         out: &mut Outbox,
         now_ms: u64,
-    ) -> Poll<()> {
+    ) -> Poll<Result<(), Fault>> {
         match self {
             Self::Pause { until, fault } => {
                 ready!(until.as_mut().poll(cx));
@@ -52,7 +53,7 @@ impl Wait {
             }
             Self::Value { key, until } => {
                 let (Some(tenant), Ok(key)) = (session.tenant(), Key::parse(key)) else {
-                    return Poll::Ready(());
+                    return Poll::Ready(Ok(()));
                 };
                 let is_there = tenant.wait(&key, session.id, cx.waker(), now_ms);
                 if !is_there {
@@ -77,12 +78,14 @@ impl Wait {
                     out.value(made.held(), 0..made.held().len());
                 }
                 Ok(Err(fault)) => out.error(&fault.0),
-                Err(_) => out.error("LOST store is shutting down"),
+                Err(_) => out.error(&Fault::closing().0),
             },
-            // What failed in it is met once more by the command itself.
-            Self::Again(job) => drop(ready!(Pin::new(job).poll(cx))),
+            Self::Again(job) => {
+                let done = ready!(Pin::new(job).poll(cx));
+                return Poll::Ready(done.unwrap_or_else(|_| Err(Fault::closing())));
+            }
         }
-        Poll::Ready(())
+        Poll::Ready(Ok(()))
     }
 
     /// Nobody waits any more.

@@ -3,12 +3,14 @@
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
-use std::thread::Thread;
+use std::thread::{self, Thread};
+use std::time::Duration;
 
 use super::item::{Held, Value};
 use super::key::Key;
+use super::refusal::Refusal;
 use super::tenant::Tenant;
-use super::{Made, Store};
+use super::{Common, Made, Store};
 use crate::blob::Blob;
 use crate::spill::{Disk, Spilled};
 
@@ -18,6 +20,12 @@ const SPILLED_MIN: usize = 64 << 10;
 const WARM_MS: u64 = 250;
 /// Values that are compared for one that goes.
 const COMPARED: usize = 64;
+/// What may be held beyond the bound for values that come back, as a part of all: they are needed, and
+/// others go for them.
+const BACK: u64 = 8;
+/// How long one that comes back waits for others to go, in ms, and how often it looks.
+const ROOM_MS: u64 = 5_000;
+const LOOK: Duration = Duration::from_millis(10);
 /// What is freed below the mark, as a part of all, so that not every put finds memory short.
 const BELOW: u64 = 20;
 
@@ -173,6 +181,21 @@ impl Store {
     }
 }
 
+/// Memory that was taken for a value that comes back.
+struct Room(Arc<Common>, u64);
+
+impl Room {
+    fn keep(mut self) {
+        self.1 = 0;
+    }
+}
+
+impl Drop for Room {
+    fn drop(&mut self) {
+        self.0.held.give_back(self.1);
+    }
+}
+
 impl Tenant {
     /// Has a value lie on disk, where it is still the one under its key.
     fn send_away(&self, key: &Key<'_>, blob: &Arc<Blob>, spilled: Arc<Spilled>) {
@@ -215,37 +238,80 @@ impl Tenant {
     }
 
     /// Has a value lie in memory again. One that the disk has lost is lost.
-    pub(crate) fn bring_back(self: &Arc<Self>, key: &Key<'_>, now_ms: u64) {
+    ///
+    /// # Errors
+    /// Memory that stays full, since nothing else may go to disk.
+    pub(crate) fn bring_back(
+        self: &Arc<Self>,
+        key: &Key<'_>,
+        now_ms: impl Fn() -> u64,
+    ) -> Result<(), Refusal> {
         let (Some(pressure), Some((Made::Away(spilled), _))) =
-            (&self.common.pressure, self.read(key, now_ms))
+            (&self.common.pressure, self.read(key, now_ms()))
         else {
-            return;
+            return Ok(());
         };
+        let bytes = spilled.len() as u64;
+        let room = self.room(pressure, bytes, &now_ms)?;
+        if self.load(pressure, key, &spilled, now_ms()) {
+            room.keep();
+            pressure.feel(self.common.held.held());
+        }
+        Ok(())
+    }
+
+    /// Takes memory for a value that comes back, once there is some.
+    fn room(
+        &self,
+        pressure: &Pressure,
+        bytes: u64,
+        now_ms: &impl Fn() -> u64,
+    ) -> Result<Room, Refusal> {
+        let until_ms = now_ms() + ROOM_MS;
+        let held = &self.common.held;
+        loop {
+            match held.take_within(bytes, held.limit() / BACK) {
+                Ok(()) => return Ok(Room(Arc::clone(&self.common), bytes)),
+                Err((held, limit)) if now_ms() >= until_ms => {
+                    return Err(Refusal::NoRoom { held, limit, bytes });
+                }
+                Err((held, _)) => pressure.feel(held),
+            }
+            thread::sleep(LOOK);
+        }
+    }
+
+    /// Reads a value from disk into its place; whether it lies there now.
+    fn load(
+        self: &Arc<Self>,
+        pressure: &Pressure,
+        key: &Key<'_>,
+        spilled: &Arc<Spilled>,
+        now_ms: u64,
+    ) -> bool {
         let blob = match spilled.read(&self.common.pool) {
             Ok(blob) => Arc::new(blob),
             Err(error) => {
                 pressure.failed.fetch_add(1, Ordering::Relaxed);
                 tracing::error!(%error, tenant = self.name(), "value on disk is lost");
                 drop(self.take(key, now_ms));
-                return;
+                return false;
             }
         };
         blob.touch(now_ms);
         let mut shard = self.shard(key);
         let Some(bucket) = shard.buckets.get_mut(key.bucket) else {
-            return;
+            return false;
         };
-        let is_it = |held: Held<'_>| matches!(held, Held::Away(it) if Arc::ptr_eq(it, &spilled));
+        let is_it = |held: Held<'_>| matches!(held, Held::Away(it) if Arc::ptr_eq(it, spilled));
         let Some(item) = bucket.peek(key.name).filter(|it| is_it(it.value())) else {
-            return;
+            return false;
         };
-        // It is needed, whatever is held; others go instead.
-        self.common.held.force(blob.len() as u64);
         let item = item.lying(Value::Large(Arc::clone(&blob)));
         drop(bucket.exchange(item));
         drop(shard);
         pressure.loaded.fetch_add(1, Ordering::Relaxed);
         pressure.offer(self, key, &blob);
-        pressure.feel(self.common.held.held());
+        true
     }
 }

@@ -1,6 +1,6 @@
 //! What a tenant may hold, and what is taken of it.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use crate::sync::atomic::{AtomicU64, Ordering};
 
 /// What a tenant may hold, in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,7 +30,12 @@ impl Budget {
 
     /// Takes some. What is held, and the limit, where there is not so much left.
     pub(crate) fn take(&self, bytes: u64) -> Result<(), (u64, u64)> {
-        let limit = self.limit();
+        self.take_within(bytes, 0)
+    }
+
+    /// The same, where some more than the limit is allowed.
+    pub(crate) fn take_within(&self, bytes: u64, more: u64) -> Result<(), (u64, u64)> {
+        let limit = self.limit().saturating_add(more);
         let fits = |held: u64| held.checked_add(bytes).filter(|sum| *sum <= limit);
         let taken = self
             .held

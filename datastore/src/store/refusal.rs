@@ -43,6 +43,18 @@ pub enum Refusal {
         /// What the put would have added.
         bytes: u64,
     },
+    /// A value on disk finds no memory to come back to.
+    #[error(
+        "store holds {held} of {limit} bytes, no room for a value of {bytes} on disk; ask again, raise TURLOUGH_STORE_BYTES_MAX, or give TURLOUGH_STORE_SPILL more room"
+    )]
+    NoRoom {
+        /// Bytes held.
+        held: u64,
+        /// The limit.
+        limit: u64,
+        /// Size of the value.
+        bytes: u64,
+    },
     /// A newer claim owns the bucket.
     #[error("bucket {bucket} is at epoch {newest}, this came at {epoch}")]
     Stale {
@@ -94,6 +106,7 @@ impl Refusal {
             Self::Full { .. } => "OOM",
             Self::Stale { .. } | Self::Dropped { .. } => "EPOCH",
             Self::Closing => "CLOSING",
+            Self::NoRoom { .. } => "BUSY",
         }
     }
 }

@@ -1,13 +1,13 @@
 //! What is set aside for a value before it is there.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use super::item::{Held, Item};
 use super::refusal::Refusal;
 use super::shard::Gone;
 use super::tenant::Tenant;
 use crate::blob::Counted;
+use crate::sync::atomic::Ordering;
 
 /// An amount of what a tenant may hold, which goes back unless it is kept.
 #[derive(Debug)]

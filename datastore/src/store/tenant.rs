@@ -1,8 +1,7 @@
 //! A tenant: a key space of its own, what it may hold, and what it used.
 
 use std::hash::BuildHasher as _;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::task::Waker;
 
 use foldhash::fast::RandomState;
@@ -15,6 +14,8 @@ use super::refusal::Refusal;
 use super::reserved::Reserved;
 use super::shard::{BUCKET_COST, Gone, Shard};
 use super::{Common, Made};
+use crate::sync::atomic::{AtomicU64, Ordering};
+use crate::sync::{Mutex, MutexGuard};
 
 /// Locks that a tenant's buckets are spread over.
 pub(crate) const SHARDS: usize = 16;

@@ -81,7 +81,10 @@ fn what_does_not_fit_into_memory_goes_to_disk_and_comes_back() {
     for n in 0..60 {
         let read = client.say(&["GET", &format!("{{r}}{n}")]);
         assert!(read.as_bytes() == value(n), "{n}");
+        // What comes back has others go for it.
+        assert!(store.metric("turlough_store_held_bytes") <= 23.0 * MIB as f64);
     }
+    assert!(store.metric("turlough_store_spilled_bytes") > 30.0 * MIB as f64);
     client.say(&["BUCKET.DROP", "r", "1"]);
     for name in ["turlough_store_spilled_bytes", "turlough_store_held_bytes"] {
         let is_let_go = (0..500).any(|_| {

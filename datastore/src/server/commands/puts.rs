@@ -306,7 +306,7 @@ impl Copying {
         }
         let (Ok(_), Some(putting), Ok(key)) = (heard, self.putting.take(), Key::parse(&self.key))
         else {
-            return Poll::Ready(Err(Fault::new("NOBACKUP store is shutting down")));
+            return Poll::Ready(Err(Fault::closing()));
         };
         Poll::Ready(putting.finish(&key, self.value.lent(), out, now_ms))
     }

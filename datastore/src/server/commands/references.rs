@@ -66,6 +66,7 @@ fn digest_first(made: &Made) -> Option<Next> {
     let blob = Arc::clone(blob);
     let digest = move || {
         blob.digest();
+        Ok(())
     };
     Some(Next::Again(tokio::task::spawn_blocking(digest)))
 }

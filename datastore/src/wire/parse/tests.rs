@@ -3,48 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
-
-/// Commands as they are read from portions, as a connection does: large arguments by their length.
-fn read(portions: &[&[u8]]) -> Result<Vec<Vec<Vec<u8>>>, ProtocolError> {
-    let (mut parser, mut inbox, mut found) = (Parser::default(), Vec::new(), Vec::new());
-    let (mut skip, mut ends) = (0, false);
-    for portion in portions {
-        inbox.extend_from_slice(portion);
-        loop {
-            if skip > 0 {
-                let place = parser.place();
-                let here = (inbox.len() - place).min(skip);
-                inbox.drain(place..place + here);
-                skip -= here;
-                if skip > 0 {
-                    break;
-                }
-                parser.took(Body::Skipped);
-                ends = true;
-            }
-            if ends {
-                if !parser.end_of_large(&inbox)? {
-                    break;
-                }
-                ends = false;
-            }
-            match parser.parse(&inbox)? {
-                Parsed::Partial => break,
-                Parsed::Large(bytes) => skip = bytes,
-                Parsed::Command => {
-                    let args = parser.args(&inbox);
-                    let word = |n| {
-                        args.get(n)
-                            .map_or_else(|| b"<large>".to_vec(), <[u8]>::to_vec)
-                    };
-                    found.push((0..args.len()).map(word).collect());
-                    inbox.drain(..parser.finish());
-                }
-            }
-        }
-    }
-    Ok(found)
-}
+use crate::wire::alike::{as_redis_reads, read};
 
 /// A command as it is sent.
 fn sent(words: &[Vec<u8>]) -> Vec<u8> {
@@ -104,6 +63,30 @@ proptest! {
     ) {
         prop_assert_eq!(read(&cut(&bytes, &places)), read(&[&bytes]));
     }
+}
+
+proptest! {
+    #[test]
+    fn what_another_parser_reads_as_one_command_is_that_command(
+        words in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..20), 0..6),
+        changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..3),
+    ) {
+        let mut bytes = sent(&words);
+        for (place, byte) in changes {
+            let place = place.index(bytes.len());
+            bytes[place] = byte;
+        }
+        if let Some(words) = as_redis_reads(&bytes) {
+            prop_assert_eq!(read(&[&bytes]), Ok(vec![words]));
+        }
+    }
+}
+
+#[test]
+fn another_parser_reads_what_was_sent() {
+    let words = vec![b"SET".to_vec(), b"a\r\n".to_vec(), Vec::new()];
+    assert_eq!(as_redis_reads(&sent(&words)), Some(words));
+    assert_eq!(as_redis_reads(b"*1\r\n$3\r\nPING\r\n"), None);
 }
 
 #[test]
