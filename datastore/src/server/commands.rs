@@ -317,12 +317,12 @@ impl Command {
     /// The keys among its arguments.
     fn keys_of<'a>(&self, args: &Args<'a>) -> impl Iterator<Item = &'a [u8]> {
         let (first, last, apart) = self.keys;
-        let first = usize::try_from(first).unwrap_or_default();
-        // Counted from the end where it is negative.
+        // None where the first is 0; the last is counted from the end where it is negative.
+        let first = usize::try_from(first).ok().filter(|first| *first > 0);
         let last = usize::try_from(last).unwrap_or(args.len().saturating_sub(1));
         let apart = usize::try_from(apart).unwrap_or(1).max(1);
-        let places = if first == 0 { 1..=0 } else { first..=last };
-        places.step_by(apart).filter_map(|n| args.get(n))
+        let places = first.map(|first| (first..=last).step_by(apart));
+        places.into_iter().flatten().filter_map(|n| args.get(n))
     }
 }
 
