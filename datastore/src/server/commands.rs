@@ -355,6 +355,7 @@ impl Call<'_> {
             return Err(Fault::arity(command.name));
         }
         if command.is_read
+            && self.shared.store.has_spilled()
             && let Some(next) = self.bring_back(command, args)
         {
             return Ok(next);

@@ -145,6 +145,12 @@ impl Store {
         self.common.pressure.as_ref()
     }
 
+    /// Whether values lie on disk.
+    pub(crate) fn has_spilled(&self) -> bool {
+        let is_any = |pressure: &Pressure| pressure.disk.bytes() > 0;
+        self.pressure().is_some_and(is_any)
+    }
+
     /// The thread that calls [`Store::spill`]: it is woken when there is something to do.
     pub(crate) fn wake_when_pressed(&self, spiller: Thread) {
         if let Some(pressure) = self.pressure() {
@@ -220,10 +226,6 @@ impl Tenant {
     /// Of some keys, those whose values lie on disk, where all that do come to no more than `most`
     /// bytes.
     pub(crate) fn away(&self, keys: &[Key<'_>], most: usize, now_ms: u64) -> Vec<Vec<u8>> {
-        let is_any = |pressure: &Pressure| pressure.disk.bytes() > 0;
-        if !self.common.pressure.as_ref().is_some_and(is_any) {
-            return Vec::new();
-        }
         let mut bytes = 0;
         let away = keys.iter().filter(|key| {
             let len = self.get(key, now_ms, |item| match item?.value() {

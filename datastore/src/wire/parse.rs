@@ -291,10 +291,18 @@ fn bulk_length(line: &[u8]) -> Result<usize, ProtocolError> {
 pub(crate) fn number(text: &[u8]) -> Option<i64> {
     let digits = text.strip_prefix(b"-").unwrap_or(text);
     let is_plain = digits.len() == 1 || digits.first() != Some(&b'0');
-    if digits.is_empty() || !is_plain || !digits.iter().all(u8::is_ascii_digit) || text == b"-0" {
+    if digits.is_empty() || !is_plain || text == b"-0" {
         return None;
     }
-    std::str::from_utf8(text).ok()?.parse().ok()
+    // Downwards, where there is one more.
+    let below = digits.iter().try_fold(0_i64, |below, byte| {
+        let digit = byte.is_ascii_digit().then(|| i64::from(byte - b'0'))?;
+        below.checked_mul(10)?.checked_sub(digit)
+    })?;
+    if digits.len() < text.len() {
+        return Some(below);
+    }
+    below.checked_neg()
 }
 
 #[cfg(test)]

@@ -32,7 +32,12 @@ impl Client {
     }
 
     pub(crate) fn send(&mut self, bytes: &[u8]) {
-        self.0.get_mut().write_all(bytes).unwrap();
+        self.try_send(bytes).unwrap();
+    }
+
+    /// The same, to a store that may be gone.
+    pub(crate) fn try_send(&mut self, bytes: &[u8]) -> std::io::Result<()> {
+        self.0.get_mut().write_all(bytes)
     }
 
     /// Waits until some of a reply has come, and leaves it.
@@ -52,19 +57,19 @@ impl Client {
             "$" | "=" if rest == "-1" => "(nil)".to_owned(),
             "$" | "=" => {
                 let mut bytes = vec![0; count() as usize + 2];
-                self.0.read_exact(&mut bytes).unwrap();
+                self.0.read_exact(&mut bytes).ok()?;
                 bytes.truncate(bytes.len() - 2);
                 String::from_utf8_lossy(&bytes).into_owned()
             }
-            "*" => self.list(count()),
-            "%" => self.list(2 * count()),
+            "*" => self.list(count())?,
+            "%" => self.list(2 * count())?,
             _ => panic!("no reply: {line:?}"),
         })
     }
 
-    fn list(&mut self, count: i64) -> String {
-        let parts: Vec<_> = (0..count).map(|_| self.reply().unwrap()).collect();
-        format!("[{}]", parts.join(", "))
+    fn list(&mut self, count: i64) -> Option<String> {
+        let parts: Option<Vec<_>> = (0..count).map(|_| self.reply()).collect();
+        Some(format!("[{}]", parts?.join(", ")))
     }
 
     fn line(&mut self) -> Option<String> {

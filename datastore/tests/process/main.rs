@@ -7,6 +7,7 @@ mod attack;
 mod bad_input;
 mod buckets;
 mod client;
+mod losses;
 mod outsiders;
 mod peers;
 mod program;
