@@ -9,6 +9,7 @@ mod line;
 mod link;
 mod list;
 
+use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
@@ -17,15 +18,19 @@ use redis::aio::MultiplexedConnection;
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 use turlough_sdk::Digest;
-use xxhash_rust::xxh3::xxh3_64_with_seed;
+use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
 use crate::reference::Reference;
 use crate::server::Secrets;
+use crate::store::Key;
 pub(crate) use line::Word;
 use line::{Job, Line};
 use link::{Links, Purpose};
 pub(crate) use list::follow;
 pub use list::{PeerList, PeerListError};
+
+/// Stores that are asked for a copy of which a reference says nothing.
+const ASKED_MAX: usize = 2;
 
 /// What a copy's bucket is called at the peer, before the owner's boot.
 const COPY_MARK: &str = "~";
@@ -161,14 +166,22 @@ impl Peers {
 
     /// The peer for copies of a bucket: always the same one while all of them answer.
     pub(crate) fn choose(&self, bucket: &[u8], now_ms: u64) -> Result<Arc<str>, PeerError> {
-        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
-        if known.is_empty() {
+        let ranked = self.ranked(bucket);
+        if ranked.is_empty() {
             return Err(PeerError::Alone);
         }
         let is_up = |peer: &&Arc<str>| !self.links.is_down(peer, now_ms);
-        let weight = |peer: &&Arc<str>| xxh3_64_with_seed(peer.as_bytes(), hash(bucket));
-        let best = known.iter().filter(is_up).max_by_key(weight).cloned();
-        best.ok_or(PeerError::AllDown(known.len()))
+        let best = ranked.iter().find(is_up).cloned();
+        best.ok_or(PeerError::AllDown(ranked.len()))
+    }
+
+    /// The peers, those first that a bucket's copies go to first.
+    fn ranked(&self, bucket: &[u8]) -> Vec<Arc<str>> {
+        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
+        let mut ranked = known.clone();
+        let weight = |peer: &Arc<str>| xxh3_64_with_seed(peer.as_bytes(), xxh3_64(bucket));
+        ranked.sort_by_cached_key(|peer| Reverse(weight(peer)));
+        ranked
     }
 
     /// What the bucket of copies is called at a peer.
@@ -206,13 +219,12 @@ impl Peers {
         reference.store == self.address && reference.boot == self.boot
     }
 
-    /// The key under which a value lies here, where it does: as its owner, or as who has its copy.
+    /// The key under which a value lies here, if it does: as its owner, or as who has its copy.
     pub(crate) fn key_here(&self, reference: &Reference) -> Option<Vec<u8>> {
-        if self.is_ours(reference) {
-            return Some(reference.key.clone());
+        match self.is_ours(reference) {
+            true => Some(reference.key.clone()),
+            false => copy_key(reference),
         }
-        let is_here = reference.backup.as_deref() == Some(&self.address);
-        is_here.then(|| copy_key(reference)).flatten()
     }
 
     /// Reads a value of its owner, or of the store that has its copy.
@@ -233,9 +245,8 @@ impl Peers {
                 Err(why) => why,
             }
         };
-        if let (Some(backup), Some(key)) = (&reference.backup, copy_key(reference)) {
-            let backup = Arc::from(&**backup);
-            match self.read(&backup, tenant, &key, reference).await {
+        for (store, key) in self.copies(reference) {
+            match self.read(&store, tenant, &key, reference).await {
                 Ok(bytes) => {
                     self.counts.fetched.fetch_add(1, Ordering::Relaxed);
                     self.counts.saved.fetch_add(1, Ordering::Relaxed);
@@ -249,6 +260,26 @@ impl Peers {
             reference: reference.to_string(),
             why,
         })
+    }
+
+    /// Who may have a copy, and under which key: whom the reference names, or, where it names nobody, those
+    /// whom its owner would have chosen.
+    fn copies(&self, reference: &Reference) -> Vec<(Arc<str>, Vec<u8>)> {
+        let Some(key) = copy_key(reference) else {
+            return Vec::new();
+        };
+        let stores = match &reference.backup {
+            Some(backup) => vec![Arc::from(&**backup)],
+            None => {
+                let bucket = Key::parse(&reference.key).map(|key| key.bucket);
+                let mut ranked = self.ranked(bucket.unwrap_or_default());
+                ranked.retain(|peer| **peer != *reference.store);
+                ranked.truncate(ASKED_MAX);
+                ranked
+            }
+        };
+        let with_key = |store| (store, key.clone());
+        stores.into_iter().map(with_key).collect()
     }
 
     async fn read(
@@ -276,20 +307,16 @@ impl Peers {
     }
 }
 
-fn hash(bucket: &[u8]) -> u64 {
-    xxhash_rust::xxh3::xxh3_64(bucket)
-}
-
 fn copy_bucket(boot: u64, bucket: &[u8]) -> Vec<u8> {
     [format!("{COPY_MARK}{boot:016x}/").as_bytes(), bucket].concat()
 }
 
 /// Where a copy lies at the peer; none for a key without a bucket.
 fn copy_key(reference: &Reference) -> Option<Vec<u8>> {
-    let key = crate::store::Key::parse(&reference.key).ok()?;
+    let key = Key::parse(&reference.key).ok()?;
     key.has_bucket().then(|| {
         let bucket = copy_bucket(reference.boot, key.bucket);
-        crate::store::Key {
+        Key {
             bucket: &bucket,
             name: key.name,
         }

@@ -106,6 +106,11 @@ fn a_copy_that_was_waited_for_outlives_its_store_and_others_are_lost() {
             assert!(client.say(&["REF.GET", reference]) == *value, "{reference}");
         }
     }
+    // Whoever is not told where the copy lies asks those that its owner would have chosen.
+    let far = beside(&[&backup, &near], &[]);
+    let (reference, value) = &kept[3];
+    let (reference, _) = reference.split_once("&backup").unwrap();
+    assert!(far.client_as("acme").say(&["REF.GET", reference]) == *value);
     let told = here.say(&["REF.GET", &single]);
     assert!(
         told.starts_with("(error) LOST") && told.contains("does not answer"),
