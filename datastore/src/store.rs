@@ -30,7 +30,7 @@ use bucket::Items;
 pub(crate) use item::{Held, Item, SMALL_MAX, Value, cost};
 pub(crate) use key::Key;
 pub use key::{KEY_BYTES_MAX, KeyError};
-use quota::Budget;
+pub(crate) use quota::Budget;
 pub use quota::Quota;
 pub use refusal::Refusal;
 pub(crate) use reserved::{InFlight, Reserved};
