@@ -64,7 +64,8 @@ pub trait DataStore: fmt::Debug + Send + Sync {
     /// A value that is gone or is not what was put, a store that is away or refuses.
     async fn get(&self, request: RequestId, at: Stored<'_>) -> Result<Bytes, GetError>;
 
-    /// Drops all of a request's values; what it held.
+    /// Drops all of a request's values; what it held, which is nothing where it was dropped before: also by
+    /// this very call, where an answer was lost and it was asked again.
     ///
     /// # Errors
     /// A newer claim, whose bucket then stays as it is; a store that is away or refuses.
@@ -180,9 +181,9 @@ pub async fn open(url: &DataUrl, options: &Options) -> Result<Arc<dyn DataStore>
         DataUrl::Redis(url) => Arc::new(redis::InRedis::open(url, options).await?),
         DataUrl::Cluster(url) => Arc::new(redis::InRedis::open_cluster(url, options).await?),
         DataUrl::Folder(path) => Arc::new(objects::InObjects::open_folder(path, options).await?),
-        DataUrl::Bucket { bucket, prefix } => {
-            Arc::new(objects::InObjects::open_bucket(bucket, prefix, options).await?)
-        }
+        DataUrl::Bucket { bucket, prefix } => Arc::new(
+            objects::InObjects::open_bucket(url.to_string(), bucket, prefix, options).await?,
+        ),
     })
 }
 

@@ -71,14 +71,14 @@ impl InObjects {
     }
 
     pub(super) async fn open_bucket(
+        address: String,
         bucket: &str,
         prefix: &str,
         options: &Options,
     ) -> Result<Self, Failure> {
-        let address = format!("s3://{bucket}/{prefix}");
         let objects = s3::open(bucket).map_err(|error| Failure::Denied {
             attempted: format!("opening the values in {address}"),
-            reason: error.to_string(),
+            reason: failure::told(&error),
         })?;
         let root = Path::from(prefix).join(options.tenant.as_str());
         Self::with(address, objects, root, None, options).await
@@ -164,7 +164,10 @@ impl InObjects {
                 return PutError::Full {
                     key: key.to_owned(),
                     size,
-                    reason: format!("{error}; drop requests, or make room where the values are"),
+                    reason: format!(
+                        "{}; drop requests, or make room where the values are",
+                        failure::told(error)
+                    ),
                 };
             }
             failure(error, format!("putting {size} bytes under {key}")).into()

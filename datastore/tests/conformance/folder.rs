@@ -124,6 +124,23 @@ async fn nothing_is_left_of_a_bucket_whose_lease_is_over_nor_of_what_came_late()
 }
 
 #[tokio::test]
+async fn what_comes_late_is_not_in_the_way_of_a_bucket_that_was_opened_anew() {
+    let server = Folder::start(LONG).await;
+    let store = server.open().await;
+    let one = request();
+    let key = key(one, "a");
+    let first = store.put(one, 1, &key, bytes(1, 10)).await.unwrap();
+    store.drop_bucket(one, 1).await.unwrap();
+    // As by a put that looked before the drop, and wrote after it.
+    let life = format!("acme/values/{one}/{:016x}", stored(&first).boot);
+    fs::create_dir_all(server.data().join(&life)).unwrap();
+    fs::write(server.data().join(life).join("a"), "late").unwrap();
+    let second = store.put(one, 2, &key, bytes(2, 10)).await.unwrap();
+    assert!(store.get(one, stored(&second)).await.unwrap() == bytes(2, 10));
+    assert_eq!(store.drop_bucket(one, 2).await.unwrap().keys, 1);
+}
+
+#[tokio::test]
 async fn of_many_who_open_a_bucket_all_put_into_the_same() {
     let server = Folder::start(LONG).await;
     let stores = [server.open().await, server.open().await];

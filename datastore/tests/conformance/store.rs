@@ -7,11 +7,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use turlough_datastore::data::{DataStore, DataUrl, Failure, Options, open};
+use turlough_datastore::data::{DataStore, DataUrl, Failure, GetError, Options, open};
 use turlough_testing::free_port;
 
 use crate::server::{
-    GoesAway, HasLimit, LONG, Server, bytes, key, opened, options, request, until,
+    GoesAway, HasLimit, LONG, Server, bytes, key, opened, options, request, stored, until,
 };
 
 /// A process with passwords for two tenants, started again where it was.
@@ -207,6 +207,22 @@ async fn a_password_that_is_changed_counts_for_the_next_connection() {
 }
 
 #[tokio::test]
+async fn what_another_boot_holds_is_not_what_was_put_before() {
+    let mut server = OverTcp::start(LONG).await;
+    let store = server.open().await;
+    let one = request();
+    let key = key(one, "a");
+    let before = store.put(one, 1, &key, bytes(1, 1)).await.unwrap();
+    server.go().await;
+    server.come_back().await;
+    let after = store.put(one, 1, &key, bytes(1, 1)).await.unwrap();
+    assert_ne!(stored(&before).boot, stored(&after).boot);
+    assert!(store.get(one, stored(&after)).await.is_ok());
+    let found = store.get(one, stored(&before)).await;
+    assert!(matches!(found, Err(GetError::Lost { .. })), "{found:?}");
+}
+
+#[tokio::test]
 async fn a_store_that_stands_still_is_told_of_in_time_and_used_again() {
     let process = Process::start(LONG, &[]).await;
     let store = opened(&process.url(), &process.options("acme")).await;
@@ -263,7 +279,7 @@ async fn a_store_behind_tls_is_used_by_who_trusts_it() {
         .put(one, 1, &key(one, "a"), value.clone())
         .await
         .unwrap();
-    let read = store.get(one, crate::server::stored(&at)).await.unwrap();
+    let read = store.get(one, stored(&at)).await.unwrap();
     assert!(read == value);
     let url: DataUrl = url.parse().unwrap();
     let strange = open(&url, &process.options("acme")).await;

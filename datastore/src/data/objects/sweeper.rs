@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use futures_util::StreamExt as _;
@@ -12,9 +13,13 @@ use object_store::path::Path;
 use object_store::{Error, ObjectStore as _};
 use turlough_sdk::RequestId;
 
+use super::failure::told;
 use super::ledger::Ledger;
 use super::{Place, now_ms};
 use crate::data::sweeping::Sweep;
+
+/// A sweep takes a listing for every thousand buckets, and what is over.
+const SWEEP_MAX: Duration = Duration::from_secs(600);
 
 #[derive(Debug)]
 pub(super) struct Sweeper {
@@ -108,9 +113,17 @@ impl Sweeper {
 #[async_trait]
 impl Sweep for Sweeper {
     async fn sweep(&self) {
-        if let Err(error) = self.try_sweep().await {
-            tracing::warn!(%error, "buckets whose leases are over were not all taken away; it is tried again");
-        }
+        // One that hangs would be the last.
+        let swept = tokio::time::timeout(SWEEP_MAX, self.try_sweep()).await;
+        let reason = match swept {
+            Ok(Ok(())) => return,
+            Ok(Err(error)) => told(&error),
+            Err(_) => format!("not done within {SWEEP_MAX:?}"),
+        };
+        tracing::warn!(
+            reason,
+            "buckets whose leases are over were not all taken away; it is tried again"
+        );
     }
 }
 
