@@ -7,7 +7,7 @@ use turlough_datastore::data::{BucketError, Failure, GetError, PutError};
 use crate::server::{GoesAway, HasLimit, IsOpen, LONG, bytes, key, request, stored, until};
 
 /// In what time anything is answered.
-const IN_TIME: Duration = Duration::from_secs(25);
+pub(crate) const IN_TIME: Duration = Duration::from_secs(25);
 
 pub(crate) async fn changed_bytes_are_found<S: IsOpen>() {
     let server = S::start(LONG).await;
