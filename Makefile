@@ -22,6 +22,7 @@ test: data tools ## Every test that a user can run
 
 test-ext: build ## Tests that need other people's servers and tools
 	loadtest/hey.sh
+	CARGO="$(CARGO)" datastore/tests/s3.sh
 
 lint: ## Formatting, lints, documentation links, licences
 	$(CARGO) fmt --all --check

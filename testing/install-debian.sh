@@ -5,7 +5,7 @@
 set -eu
 
 missing=
-command -v redis-server >/dev/null || missing=redis-server
+{ command -v redis-server && command -v redis-cli; } >/dev/null || missing=redis-server
 ls /usr/lib/*/faketime/libfaketimeMT.so.1 >/dev/null 2>&1 || missing="${missing:+$missing }libfaketime"
 if [ -z "$missing" ]; then
     exit 0

@@ -10,8 +10,10 @@ use xxhash_rust::xxh3::Xxh3;
 
 use crate::pool::{Extent, Pool, PoolError};
 
-/// A value that is being received. Memory is taken as it is filled, an extent at a time, so that what is
-/// announced and never sent costs one at the most; its quota counts all of it.
+/// The first extent of a value: what is announced and never sent costs no more than that.
+const FIRST_BYTES: usize = 256 << 10;
+
+/// A value that is being received. Memory is taken as it is filled, an extent at a time.
 #[derive(Debug)]
 pub(crate) struct Buffer {
     blob: Blob,
@@ -65,7 +67,8 @@ impl Buffer {
     pub(crate) fn slot(&mut self) -> Result<&mut [u8], PoolError> {
         let missing = self.missing();
         if missing > 0 && self.room == self.blob.len {
-            let extent = self.blob.pool.take(missing)?;
+            let most = if self.room == 0 { FIRST_BYTES } else { missing };
+            let extent = self.blob.pool.take(missing.min(most))?;
             self.room += extent.bytes().len();
             self.blob.extents.push(extent);
         }

@@ -1,12 +1,13 @@
-//! The ephemeral store: a request's values, in memory, under its id, dropped together. A store in the
-//! process that uses it, and one as a process of its own, for all on its host, that speaks RESP.
+//! The ephemeral store: a request's values, under its id, dropped together. [`data`] is the contract, for
+//! one tenant, with its backends: this process, a store as a process of its own, Redis, a folder, S3. The
+//! rest is that process, for all on its host, which speaks RESP, and a store in the process that uses it.
 //!
 //! Invariants: a bound refuses, and never evicts; what is read back is what was put; a request's values
 //! go at once; no tenant sees anything of another.
-//! Absent for now: other backends.
 
 mod blob;
 mod credential;
+pub mod data;
 #[cfg(fuzzing)]
 pub mod fuzzing;
 mod http;
@@ -26,6 +27,7 @@ mod tls;
 mod wire;
 
 pub use credential::{CredentialError, StepCredential};
+pub use data::{DataStore, DataUrl, DataUrlError};
 pub use memory::{Dropped, GetError, MemoryStore, PutError};
 pub use peers::{Backup, PeerList, PeerListError};
 pub use pool::{Pool, PoolError};

@@ -39,7 +39,7 @@ pub(crate) use item::{Away, Held, Item, SMALL_MAX, Value, cost};
 pub(crate) use key::Key;
 pub use key::{KEY_BYTES_MAX, KeyError};
 pub(crate) use pressure::Pressure;
-use quota::Budget;
+pub(crate) use quota::Budget;
 pub use quota::Quota;
 pub use refusal::Refusal;
 pub(crate) use reserved::{InFlight, Reserved};

@@ -15,6 +15,7 @@ mod nats;
 mod old_nats;
 mod program;
 mod redis;
+mod redis_cluster;
 mod supervised;
 
 pub use clock::WallClock;
@@ -22,3 +23,4 @@ pub use nats::Nats;
 pub use old_nats::OldNats;
 pub use program::{Answer, Program, free_port, until};
 pub use redis::Redis;
+pub use redis_cluster::RedisCluster;

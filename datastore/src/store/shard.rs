@@ -99,6 +99,23 @@ impl Shard {
         Ok((bucket, made))
     }
 
+    /// A put at an epoch finds what it does not replace: its bucket hears of the epoch all the same.
+    pub(crate) fn witness(&mut self, name: &[u8], epoch: u64) -> Result<(), Refusal> {
+        let Some(bucket) = self.buckets.get_mut(name) else {
+            return Ok(());
+        };
+        if bucket.is_dropped && epoch <= bucket.epoch {
+            return Err(Refusal::dropped(name, epoch, bucket.epoch));
+        }
+        if epoch < bucket.epoch {
+            return Err(Refusal::stale(name, epoch, bucket.epoch));
+        }
+        if !bucket.is_dropped {
+            bucket.epoch = epoch;
+        }
+        Ok(())
+    }
+
     /// A new bucket, and when it goes.
     fn insert(&mut self, name: &[u8], bucket: Bucket) {
         self.buckets.insert(name.into(), bucket);

@@ -188,7 +188,7 @@ impl Tenant {
     ) -> Result<bool, Refusal> {
         let announced = reserved.as_ref().map_or(0, |it| it.bytes);
         let more = self.reserve(cost(key.name.len(), value.len()).saturating_sub(announced))?;
-        let shard = self.shard(key);
+        let mut shard = self.shard(key);
         let old = shard.get(key, now_ms);
         look(old);
         let is_wanted = match how.only {
@@ -197,6 +197,9 @@ impl Tenant {
             Only::Present => old.is_some(),
         };
         if !is_wanted {
+            if let Some(epoch) = how.epoch {
+                shard.witness(key.bucket, epoch)?;
+            }
             return Ok(false);
         }
         let expires_ms = match how.expires {

@@ -57,6 +57,33 @@ fn a_bucket_is_dropped_at_once_with_an_account_of_what_it_held() {
 }
 
 #[test]
+fn a_put_that_finds_something_is_heard_of_by_its_bucket_all_the_same() {
+    let store = Store::open();
+    let mut client = store.client();
+    assert_eq!(client.say(&["SET", "{r}a", "1", "NX", "EPOCH", "3"]), "OK");
+    let stale = client.say(&["SET", "{r}a", "1", "NX", "EPOCH", "2"]);
+    assert_eq!(
+        stale,
+        "(error) EPOCH bucket r is at epoch 3, this came at 2"
+    );
+    assert_eq!(
+        client.say(&["SET", "{r}a", "1", "NX", "EPOCH", "5"]),
+        "(nil)"
+    );
+    let stale = client.say(&["SET", "{r}b", "1", "EPOCH", "4"]);
+    assert_eq!(
+        stale,
+        "(error) EPOCH bucket r is at epoch 5, this came at 4"
+    );
+    // What is not there is not made by it.
+    assert_eq!(
+        client.say(&["SET", "{other}a", "1", "XX", "EPOCH", "2"]),
+        "(nil)"
+    );
+    assert_eq!(client.say(&["BUCKET.STAT", "other"]), "(nil)");
+}
+
+#[test]
 fn a_bucket_goes_with_its_lease_but_for_what_is_kept() {
     let store = Store::with(&[], &[("TURLOUGH_STORE_LEASE", "300ms")]);
     let mut client = store.client();
@@ -105,6 +132,8 @@ fn a_reference_says_where_a_value_lies_and_what_it_is() {
         );
     }
     assert_eq!(client.say(&["BUCKET.REF", "{r}none"]), "(nil)");
+    let info = client.say(&["INFO"]);
+    assert!(info.contains("turlough_address:store-1:7700"), "{info}");
 }
 
 #[test]

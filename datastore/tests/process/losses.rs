@@ -57,9 +57,9 @@ impl<'a> Roaming<'a> {
 
 /// One request: a value is put at one store, read at another by its reference, and dropped.
 fn request(n: usize, roaming: &mut Roaming<'_>, seen: &Seen) {
-    let has_copy = n % 2 == 0;
+    let has_copy = n.is_multiple_of(2);
     let backup: &[u8] = if has_copy { b"SYNC" } else { b"NONE" };
-    let value = format!("value {n} ").repeat(if n % 10 == 0 { 4_000 } else { 20 });
+    let value = format!("value {n} ").repeat(if n.is_multiple_of(10) { 4_000 } else { 20 });
     let mut at = n % 3;
     for attempt in 0..1_000 {
         let key = format!("{{r{n}}}{attempt}");
@@ -86,7 +86,7 @@ fn request(n: usize, roaming: &mut Roaming<'_>, seen: &Seen) {
             continue;
         };
         // Some are read long after, when their store may be gone.
-        if n % 5 == 0 {
+        if n.is_multiple_of(5) {
             std::thread::sleep(std::time::Duration::from_millis(20));
         }
         let reader = 1 + (n / 2) % 2;

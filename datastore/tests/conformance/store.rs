@@ -1,0 +1,327 @@
+//! The store's process, over TCP and over a Unix socket.
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use turlough_datastore::data::{DataStore, DataUrl, Failure, GetError, Options, open};
+use turlough_testing::free_port;
+
+use crate::fault::IN_TIME;
+use crate::server::{
+    GoesAway, HasLimit, LONG, Server, bytes, key, opened, options, request, stored, until,
+};
+
+/// A process with passwords for two tenants, started again where it was.
+struct Process {
+    folder: tempfile::TempDir,
+    port: u16,
+    settings: Vec<(&'static str, String)>,
+    running: Option<Child>,
+}
+
+pub(crate) struct OverTcp(Process);
+
+pub(crate) struct OverSocket(Process);
+
+impl Process {
+    async fn start(lease: Duration, settings: &[(&'static str, &str)]) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        for tenant in ["acme", "other"] {
+            let file = folder.path().join(format!("turlough-store-{tenant}"));
+            fs::write(file, format!("{tenant} s@cret:%\n")).unwrap();
+        }
+        fs::write(folder.path().join("turlough-store-admin"), "admin").unwrap();
+        let mut all = vec![("TURLOUGH_STORE_LEASE", format!("{}ms", lease.as_millis()))];
+        all.extend(
+            settings
+                .iter()
+                .map(|(name, value)| (*name, (*value).to_owned())),
+        );
+        let mut process = Self {
+            folder,
+            port: free_port(),
+            settings: all,
+            running: None,
+        };
+        process.start_again().await;
+        process
+    }
+
+    async fn start_again(&mut self) {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_turlough-datastore"));
+        command
+            .env_clear()
+            .env("TURLOUGH_LISTEN", "127.0.0.1")
+            .env("TURLOUGH_STORE_PORT", self.port.to_string())
+            .env("TURLOUGH_STORE_METRICS_PORT", "0")
+            .env("TURLOUGH_STORE_SOCKET", self.socket())
+            .env("TURLOUGH_STORE_BYTES_MAX", (1_u64 << 30).to_string())
+            .env("TURLOUGH_SECRETS", self.folder.path())
+            .envs(self.settings.iter().map(|(name, value)| (name, value)))
+            .stderr(Stdio::null());
+        self.running = Some(command.spawn().unwrap());
+        until("the store listens", async || {
+            let wire = std::os::unix::net::UnixStream::connect(self.socket());
+            wire.is_ok().then_some(())
+        })
+        .await;
+    }
+
+    /// SIGKILL: nothing of it is left but its socket.
+    fn kill(&mut self) {
+        if let Some(mut child) = self.running.take() {
+            child.kill().unwrap();
+            child.wait().unwrap();
+        }
+    }
+
+    fn socket(&self) -> PathBuf {
+        self.folder.path().join("store.sock")
+    }
+
+    fn options(&self, tenant: &str) -> Options {
+        Options {
+            secrets: self.folder.path().to_owned(),
+            ..options(tenant, LONG)
+        }
+    }
+
+    fn url(&self) -> String {
+        format!("turlough://127.0.0.1:{}", self.port)
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+#[async_trait(?Send)]
+impl Server for OverTcp {
+    async fn start(lease: Duration) -> Self {
+        Self(Process::start(lease, &[]).await)
+    }
+
+    async fn open_as(&self, tenant: &str) -> Arc<dyn DataStore> {
+        opened(&self.0.url(), &self.0.options(tenant)).await
+    }
+}
+
+#[async_trait(?Send)]
+impl GoesAway for OverTcp {
+    async fn go(&mut self) {
+        self.0.kill();
+    }
+
+    async fn come_back(&mut self) {
+        self.0.start_again().await;
+    }
+}
+
+#[async_trait(?Send)]
+impl HasLimit for OverTcp {
+    async fn start_small() -> Self {
+        Self(Process::start(LONG, &[]).await)
+    }
+
+    async fn limit(&self) {
+        let url = format!("redis://admin:admin@127.0.0.1:{}", self.0.port);
+        let client = redis::Client::open(url).unwrap();
+        let mut wire = client.get_multiplexed_async_connection().await.unwrap();
+        let mut set = redis::cmd("TENANT.SET");
+        set.arg(&["acme", "HARD", "1500000", "FLIGHT", "4000000"]);
+        set.exec_async(&mut wire).await.unwrap();
+    }
+}
+
+#[async_trait(?Send)]
+impl Server for OverSocket {
+    async fn start(lease: Duration) -> Self {
+        Self(Process::start(lease, &[]).await)
+    }
+
+    async fn open_as(&self, tenant: &str) -> Arc<dyn DataStore> {
+        let url = format!("unix:{}", self.0.socket().display());
+        opened(&url, &self.0.options(tenant)).await
+    }
+}
+
+#[async_trait(?Send)]
+impl GoesAway for OverSocket {
+    async fn go(&mut self) {
+        self.0.kill();
+    }
+
+    async fn come_back(&mut self) {
+        self.0.start_again().await;
+    }
+}
+
+async fn refused(url: &str, options: &Options) -> String {
+    let url: DataUrl = url.parse().unwrap();
+    match open(&url, options).await {
+        Err(error @ Failure::Denied { .. }) => error.to_string(),
+        opened => panic!("{opened:?}"),
+    }
+}
+
+#[tokio::test]
+async fn a_tenant_is_who_its_password_says() {
+    let process = Process::start(LONG, &[]).await;
+    let port = process.port;
+    let nobody = options("acme", LONG);
+    let one = request();
+    let said = format!("turlough://acme:acme%20s%40cret%3A%25@127.0.0.1:{port}");
+    let store = opened(&said, &nobody).await;
+    store
+        .put(one, 1, &key(one, "a"), bytes(1, 1))
+        .await
+        .unwrap();
+    assert_eq!(store.address(), format!("127.0.0.1:{port}"));
+    for (url, options) in [
+        (said.replace("s%40cret", "wrong"), &nobody),
+        (process.url(), &nobody),
+        (process.url(), &process.options("nobody")),
+    ] {
+        let text = refused(&url, options).await;
+        assert!(!text.contains("wrong") && !text.contains("cret"), "{text}");
+    }
+}
+
+#[tokio::test]
+async fn a_password_that_is_changed_counts_for_the_next_connection() {
+    let mut process = Process::start(LONG, &[]).await;
+    let store = opened(&process.url(), &process.options("acme")).await;
+    process.kill();
+    fs::write(process.folder.path().join("turlough-store-acme"), "new").unwrap();
+    process.start_again().await;
+    let one = request();
+    store
+        .put(one, 1, &key(one, "a"), bytes(1, 1))
+        .await
+        .unwrap();
+}
+
+#[tokio::test]
+async fn what_another_boot_holds_is_not_what_was_put_before() {
+    let mut server = OverTcp::start(LONG).await;
+    let store = server.open().await;
+    let one = request();
+    let key = key(one, "a");
+    let before = store.put(one, 1, &key, bytes(1, 1)).await.unwrap();
+    server.go().await;
+    server.come_back().await;
+    let after = store.put(one, 1, &key, bytes(1, 1)).await.unwrap();
+    assert_ne!(stored(&before).boot, stored(&after).boot);
+    assert!(store.get(one, stored(&after)).await.is_ok());
+    let found = store.get(one, stored(&before)).await;
+    assert!(matches!(found, Err(GetError::Lost { .. })), "{found:?}");
+}
+
+#[tokio::test]
+async fn a_value_of_another_store_is_read_by_way_of_ones_own_and_so_is_its_copy() {
+    let near = Process::start(LONG, &[]).await;
+    let place = format!("127.0.0.1:{}", near.port);
+    let copying = [
+        ("TURLOUGH_STORE_PEERS", place.as_str()),
+        ("TURLOUGH_STORE_BACKUP", "sync"),
+    ];
+    for (settings, is_kept) in [(&[][..], false), (&copying[..], true)] {
+        let mut far = Process::start(LONG, settings).await;
+        let there = opened(&far.url(), &far.options("acme")).await;
+        let here = opened(&near.url(), &near.options("acme")).await;
+        let (one, value) = (request(), bytes(1, 100_000));
+        let at = there
+            .put(one, 1, &key(one, "a"), value.clone())
+            .await
+            .unwrap();
+        assert_eq!(stored(&at).store, there.address());
+        assert!(here.get(one, stored(&at)).await.unwrap() == value);
+        let other = opened(&near.url(), &near.options("other")).await;
+        let found = other.get(one, stored(&at)).await;
+        assert!(matches!(found, Err(GetError::Lost { .. })), "{found:?}");
+        far.kill();
+        let found = here.get(one, stored(&at)).await;
+        match is_kept {
+            true => assert!(found.unwrap() == value),
+            false => assert!(matches!(found, Err(GetError::Lost { .. })), "{found:?}"),
+        }
+        // Who comes back without it says the same.
+        far.start_again().await;
+        let found = there.get(one, stored(&at)).await;
+        match is_kept {
+            true => assert!(found.unwrap() == value),
+            false => assert!(matches!(found, Err(GetError::Lost { .. })), "{found:?}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_store_that_stands_still_is_told_of_in_time_and_used_again() {
+    let process = Process::start(LONG, &[]).await;
+    let store = opened(&process.url(), &process.options("acme")).await;
+    let one = request();
+    let id = process.running.as_ref().unwrap().id().to_string();
+    let signal = |name: &str| {
+        let sent = Command::new("kill").args(["-s", name, &id]).status();
+        assert!(sent.unwrap().success());
+    };
+    signal("STOP");
+    let began = std::time::Instant::now();
+    let put = store.put(one, 1, &key(one, "a"), bytes(1, 1)).await;
+    signal("CONT");
+    assert!(began.elapsed() < IN_TIME, "{:?}", began.elapsed());
+    let error = put.unwrap_err();
+    assert!(error.passes(), "{error}");
+    store
+        .put(one, 1, &key(one, "a"), bytes(1, 1))
+        .await
+        .unwrap();
+}
+
+#[tokio::test]
+async fn what_is_no_store_is_refused_by_name() {
+    let redis = turlough_testing::Redis::start().await;
+    let socket = redis.url().replace("redis+unix://", "unix:");
+    let text = refused(&socket, &options("acme", LONG)).await;
+    assert!(text.contains("no turlough-datastore"), "{text}");
+}
+
+#[tokio::test]
+async fn a_store_behind_tls_is_used_by_who_trusts_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let (cert, private) = (
+        folder.path().join("cert.pem"),
+        folder.path().join("key.pem"),
+    );
+    fs::write(&cert, made.cert.pem()).unwrap();
+    fs::write(&private, made.signing_key.serialize_pem()).unwrap();
+    let settings = [
+        ("TURLOUGH_STORE_TLS_CERT", cert.to_str().unwrap()),
+        ("TURLOUGH_STORE_TLS_KEY", private.to_str().unwrap()),
+    ];
+    let process = Process::start(LONG, &settings).await;
+    let url = format!("turlough+tls://localhost:{}", process.port);
+    let trusting = Options {
+        authorities: Some(cert),
+        ..process.options("acme")
+    };
+    let store = opened(&url, &trusting).await;
+    let one = request();
+    let value = bytes(1, 1_000_000);
+    let at = store
+        .put(one, 1, &key(one, "a"), value.clone())
+        .await
+        .unwrap();
+    let read = store.get(one, stored(&at)).await.unwrap();
+    assert!(read == value);
+    let url: DataUrl = url.parse().unwrap();
+    let strange = open(&url, &process.options("acme")).await;
+    assert!(strange.is_err(), "nobody vouches for it");
+}
