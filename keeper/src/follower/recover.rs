@@ -1,6 +1,8 @@
-//! Where following goes on: the place that was reached, if what stands there is what stood there. If
-//! not, the logs have lost their tail, or the place was deleted: then it is the newest earlier place
-//! that still stands, and every request that was touched after it is read anew.
+//! Where following goes on after a connection ended: some way before the place that was reached, at one
+//! that no loss can have touched. Every request that was touched after it is read anew.
+//!
+//! That what stood at the place stands there still is not enough: an append whose answer was lost is
+//! stored again under its own id, and may come to the very same place behind others than before.
 
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use tracing::{error, info, warn};
@@ -18,43 +20,37 @@ const READS_MAX: usize = 16;
 /// A place from which following is right.
 pub(super) async fn verified(shared: &Shared) -> Result<Seq, FollowError> {
     let points = shared.index.call(Index::points).await?;
-    let Some(newest) = points.first() else {
-        return Ok(Seq::START);
-    };
-    if stands(shared, *newest).await? {
-        return Ok(Seq::new(newest.seq));
-    }
-    let mut standing = None;
-    for point in &points[1..] {
-        if stands(shared, *point).await? {
-            standing = Some(*point);
-            break;
-        }
-    }
-    let Some(standing) = standing else {
+    let newest = points.first().map_or(0, |newest| newest.seq);
+    let standing = newest_standing(shared, &points).await?;
+    if standing.is_none() && newest > 0 {
         warn!(
-            position = newest.seq,
+            position = newest,
             "nothing of the position stands in the logs; index is rebuilt"
         );
         shared.index.call(Index::clear).await?;
         return Ok(Seq::START);
-    };
+    }
     let margin_us = u64::try_from(shared.options.sync_interval.as_micros()).unwrap_or(u64::MAX);
-    let before_us = standing.own_us.saturating_sub(margin_us.saturating_mul(2));
-    let sure = points
-        .iter()
-        .find(|p| p.seq <= standing.seq && p.own_us <= before_us);
-    let sure = sure.copied().unwrap_or(standing);
+    // A keeper that has followed for less than that goes through all that it knows.
+    let sure = standing.and_then(|standing| {
+        let before_us = standing.own_us.saturating_sub(margin_us.saturating_mul(2));
+        let is_sure = |p: &&Point| p.seq <= standing.seq && p.own_us <= before_us;
+        points.iter().find(is_sure).copied()
+    });
+    let goes_on_at = sure.map_or(0, |sure| sure.seq);
     let touched = shared
         .index
-        .call(move |index| index.touched_after(sure.seq))
+        .call(move |index| index.touched_after(goes_on_at))
         .await?;
-    warn!(
-        position = newest.seq,
-        goes_on_at = sure.seq,
-        requests = touched.len(),
-        "the logs lost what was followed; requests touched since are read anew"
-    );
+    let requests = touched.len();
+    if standing.is_some_and(|standing| standing.seq < newest) {
+        warn!(
+            position = newest,
+            goes_on_at,
+            requests,
+            "the logs lost what was followed; requests touched since are read anew"
+        );
+    }
     stream::iter(touched)
         .map(|request| renew(shared, request))
         .buffer_unordered(READS_MAX)
@@ -64,8 +60,20 @@ pub(super) async fn verified(shared: &Shared) -> Result<Seq, FollowError> {
         .index
         .call(move |index| index.go_back_to(sure))
         .await?;
-    info!(goes_on_at = sure.seq, "requests were read anew");
-    Ok(Seq::new(sure.seq))
+    if requests > 0 {
+        info!(goes_on_at, requests, "requests were read anew");
+    }
+    Ok(Seq::new(goes_on_at))
+}
+
+/// The newest place at which stands what stood there.
+async fn newest_standing(shared: &Shared, points: &[Point]) -> Result<Option<Point>, StateError> {
+    for point in points {
+        if stands(shared, *point).await? {
+            return Ok(Some(*point));
+        }
+    }
+    Ok(None)
 }
 
 async fn stands(shared: &Shared, point: Point) -> Result<bool, StateError> {

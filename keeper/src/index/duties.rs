@@ -248,10 +248,13 @@ impl Index {
         self.ids("SELECT id FROM requests WHERE last_seq > ?", [number(seq)])
     }
 
-    /// Following goes on from here.
-    pub(crate) fn go_back_to(&mut self, point: super::Point) -> Result<(), IndexError> {
-        self.position = Some(point);
-        self.is_moved = true;
+    /// Following goes on from here, or from the beginning.
+    pub(crate) fn go_back_to(&mut self, point: Option<super::Point>) -> Result<(), IndexError> {
+        self.flush()?;
+        (self.position, self.is_moved) = (point, point.is_some());
+        if point.is_none() {
+            self.connection.execute_batch("DELETE FROM points;")?;
+        }
         self.flush()
     }
 

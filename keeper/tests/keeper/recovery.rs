@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use turlough_keeper::{IndexPlace, Keeper, Options, Status};
-use turlough_statestore::{Link, Why};
+use turlough_statestore::{Link, Log as _, Seq, Why};
 
 use crate::world::{World, replica, status, summary, until};
 
@@ -79,6 +79,33 @@ async fn a_tail_that_is_lost_while_the_keeper_runs_is_noticed_when_it_reconnects
     let lost = async || (status(&keeper, &gone).await == Some(Status::Lost)).then_some(());
     until("the old one is lost", lost).await;
     assert_eq!(status(&keeper, &kept).await, Some(Status::Running));
+}
+
+/// Whoever had no answer appends again under the same id, and may come to the same place, behind others.
+#[tokio::test]
+async fn an_append_that_is_stored_again_at_its_place_does_not_stand_for_those_before_it() {
+    let world = World::shared();
+    let keeper = world.keeper().await;
+    let mut request = world.accept().await;
+    request.claim(world.alive).await;
+    let (mark, before) = (world.log.last_place(), (request.seq, request.after));
+    request.succeed().await;
+    let again = world.accept().await;
+    let place = world.log.last_place();
+    let stored = world.log.at(place).await.unwrap().unwrap();
+    assert_eq!(status(&keeper, &again).await, Some(Status::Running));
+    assert_eq!(status(&keeper, &request).await, Some(Status::Succeeded));
+    world.log.lose_after(mark);
+    (request.seq, request.after) = before;
+    while world.log.last_place().get() + 1 < place.get() {
+        world.accept().await;
+    }
+    let stored = stored.append.unwrap();
+    let at = world.log.append(again.id, Seq::START, &stored).await;
+    assert_eq!(at.unwrap(), place);
+    world.link.send_modify(|link| link.era += 1);
+    let runs = async || (status(&keeper, &request).await == Some(Status::Running)).then_some(());
+    until("it runs, as its log says", runs).await;
 }
 
 /// Interleaving 6: nothing but the log knows of the signal.
