@@ -54,9 +54,12 @@ fuzz: ## Feed the store whatever a fuzzer finds, for FUZZ_SECONDS (60) each of w
 	@[ -x $(TOOLS)/bin/cargo-fuzz ] || { \
 		echo "fuzz: installing cargo-fuzz into .cache/tools"; \
 		$(CARGO) install --quiet --locked --root $(TOOLS) cargo-fuzz@0.13.2; }
-	@# Its flags are those of a nightly compiler, which this one takes as well when it is told to.
+	@# It begins with what is kept, and goes on in .cache. Its flags are those of a nightly compiler, which
+	@# this one takes as well when it is told to.
 	cd datastore && for target in parse serve texts; do \
-		PATH="$(TOOLS)/bin:$$PATH" RUSTC_BOOTSTRAP=1 $(CARGO) fuzz run --sanitizer none $$target -- \
+		corpus=$(CURDIR)/.cache/fuzz/$$target; mkdir -p $$corpus; \
+		tar -xzf fuzz/corpus/$$target.tar.gz -C $$corpus; \
+		PATH="$(TOOLS)/bin:$$PATH" RUSTC_BOOTSTRAP=1 $(CARGO) fuzz run --sanitizer none $$target $$corpus -- \
 			-max_total_time=$(FUZZ_SECONDS) -max_len=4096 -timeout=20 || exit 1; \
 	done
 
