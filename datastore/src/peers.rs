@@ -1,7 +1,8 @@
 //! Other stores: those that copies are given to, and those that values are read of which lie there.
 //!
 //! A store speaks to another as any client does, as the tenant whose value it is, with the tenant's own
-//! password. Invariants: copies of one tenant reach a peer in their order; what waits for a peer is
+//! password. Invariants: nobody but the stores that are known is ever spoken to, whatever a reference
+//! says, since whoever is learns that password; copies of one tenant reach a peer in their order; what waits for a peer is
 //! bounded; a value that was read is the one that its digest names.
 //! Absent: any agreement between stores. Who has a copy stands in the reference.
 
@@ -164,6 +165,11 @@ impl Peers {
             .len()
     }
 
+    fn knows(&self, store: &str) -> bool {
+        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
+        known.iter().any(|peer| **peer == *store)
+    }
+
     /// The peer for copies of a bucket: always the same one while all of them answer.
     pub(crate) fn choose(&self, bucket: &[u8], now_ms: u64) -> Result<Arc<str>, PeerError> {
         let ranked = self.ranked(bucket);
@@ -235,6 +241,9 @@ impl Peers {
     ) -> Result<Vec<u8>, Lost> {
         let mut why = if reference.store == self.address {
             "its store came back without it".to_owned()
+        } else if !self.knows(&reference.store) {
+            let store = &reference.store;
+            format!("store {store} is none of those that TURLOUGH_STORE_PEERS names")
         } else {
             let owner = Arc::from(&*reference.store);
             match self.read(&owner, tenant, &reference.key, reference).await {
@@ -269,7 +278,8 @@ impl Peers {
             return Vec::new();
         };
         let stores = match &reference.backup {
-            Some(backup) => vec![Arc::from(&**backup)],
+            Some(backup) if self.knows(backup) => vec![Arc::from(&**backup)],
+            Some(_) => Vec::new(),
             None => {
                 let bucket = Key::parse(&reference.key).map(|key| key.bucket);
                 let mut ranked = self.ranked(bucket.unwrap_or_default());

@@ -57,7 +57,15 @@ pub(crate) async fn follow(list: PeerList, peers: Arc<Peers>) {
     let name = match list {
         PeerList::Named(names) => {
             let others = names.into_iter().filter(|name| *name != peers.address);
-            return peers.set(others.map(Arc::from).collect());
+            let mut others: Vec<Arc<str>> = others.map(Arc::from).collect();
+            // At once; one that turns out to be this store goes when its name was looked up.
+            peers.set(others.clone());
+            for name in others.clone() {
+                if is_named_self(&name, &peers.address).await {
+                    others.retain(|other| *other != name);
+                }
+            }
+            return peers.set(others);
         }
         PeerList::Dns(name) => name,
     };
@@ -78,6 +86,12 @@ pub(crate) async fn follow(list: PeerList, peers: Arc<Peers>) {
         }
         tokio::time::sleep(RESOLVE).await;
     }
+}
+
+/// Whether a name resolves to this store. One that resolves to nothing yet is another's.
+async fn is_named_self(name: &str, address: &str) -> bool {
+    let found = lookup_host(name).await;
+    found.is_ok_and(|mut found| found.any(|place| is_self(place, address)))
 }
 
 /// Whether an address is this store's own: at its port, on this host.

@@ -29,6 +29,10 @@ pub(crate) struct OverSocket(Process);
 
 impl Process {
     async fn start(lease: Duration, settings: &[(&'static str, &str)]) -> Self {
+        Self::start_at(free_port(), lease, settings).await
+    }
+
+    async fn start_at(port: u16, lease: Duration, settings: &[(&'static str, &str)]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         for tenant in ["acme", "other"] {
             let file = folder.path().join(format!("turlough-store-{tenant}"));
@@ -43,7 +47,7 @@ impl Process {
         );
         let mut process = Self {
             folder,
-            port: free_port(),
+            port,
             settings: all,
             running: None,
         };
@@ -225,14 +229,16 @@ async fn what_another_boot_holds_is_not_what_was_put_before() {
 
 #[tokio::test]
 async fn a_value_of_another_store_is_read_by_way_of_ones_own_and_so_is_its_copy() {
-    let near = Process::start(LONG, &[]).await;
+    let ports = [free_port(), free_port()];
+    let known = ports.map(|port| format!("127.0.0.1:{port}")).join(",");
+    let near = Process::start(LONG, &[("TURLOUGH_STORE_PEERS", &known)]).await;
     let place = format!("127.0.0.1:{}", near.port);
     let copying = [
         ("TURLOUGH_STORE_PEERS", place.as_str()),
         ("TURLOUGH_STORE_BACKUP", "sync"),
     ];
-    for (settings, is_kept) in [(&[][..], false), (&copying[..], true)] {
-        let mut far = Process::start(LONG, settings).await;
+    for (port, settings, is_kept) in [(ports[0], &[][..], false), (ports[1], &copying[..], true)] {
+        let mut far = Process::start_at(port, LONG, settings).await;
         let there = opened(&far.url(), &far.options("acme")).await;
         let here = opened(&near.url(), &near.options("acme")).await;
         let (one, value) = (request(), bytes(1, 100_000));

@@ -1,10 +1,11 @@
 //! Several stores: values by reference, and copies of them.
 
+use std::io;
+use std::net::TcpListener;
 use std::process::Command;
-use std::time::Duration;
 
 use crate::client::{Client, command};
-use crate::program::Store;
+use crate::program::{Store, eventually};
 
 /// A store that gives copies to others.
 fn beside(others: &[&Store], settings: &[(&str, &str)]) -> Store {
@@ -19,6 +20,22 @@ fn alone() -> Store {
     beside(&[], &[])
 }
 
+/// A place for a store that others have to know before it is there.
+fn place() -> String {
+    let held = TcpListener::bind("127.0.0.1:0").unwrap();
+    held.local_addr().unwrap().to_string()
+}
+
+/// A store at a place.
+fn at(place: &str, peers: &str) -> Store {
+    let (_, port) = place.rsplit_once(':').unwrap();
+    let settings = [
+        ("TURLOUGH_STORE_PORT", port),
+        ("TURLOUGH_STORE_PEERS", peers),
+    ];
+    Store::with(&["acme", "other"], &settings)
+}
+
 /// A field of what `BUCKET.REF` says.
 fn field(client: &mut Client, key: &str, name: &str) -> String {
     let all = client.say(&["BUCKET.REF", key]);
@@ -28,19 +45,10 @@ fn field(client: &mut Client, key: &str, name: &str) -> String {
     parts.next().unwrap().to_owned()
 }
 
-fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
-    for _ in 0..1_500 {
-        if holds() {
-            return;
-        }
-        std::thread::sleep(Duration::from_millis(20));
-    }
-    panic!("{what}");
-}
-
 #[test]
 fn a_value_is_read_at_any_store_by_its_reference() {
-    let (owner, near) = (alone(), alone());
+    let owner = alone();
+    let near = beside(&[&owner], &[]);
     let (mut at, mut here) = (owner.client_as("acme"), near.client_as("acme"));
     for (key, len) in [("{r}small", 10), ("{r}a b/ü", 3_000_000), ("plain", 70_000)] {
         let value = "v".repeat(len);
@@ -75,11 +83,42 @@ fn a_value_is_read_at_any_store_by_its_reference() {
     );
 }
 
+/// Whoever a store speaks to for a tenant learns the tenant's password.
+#[test]
+fn nobody_is_spoken_to_whom_a_reference_alone_names() {
+    let strange = TcpListener::bind("127.0.0.1:0").unwrap();
+    let named = strange.local_addr().unwrap();
+    let (owner, other) = (alone(), alone());
+    let near = beside(&[&other], &[]);
+    let mut at = owner.client_as("acme");
+    assert_eq!(at.say(&["SET", "{r}a", "v"]), "OK");
+    let reference = field(&mut at, "{r}a", "reference");
+    let mut here = near.client_as("acme");
+    let elsewhere = reference.replace(owner.address(), &named.to_string());
+    for reference in [
+        reference.clone(),
+        elsewhere.clone(),
+        format!("{reference}&backup={named}"),
+        format!("{elsewhere}&backup={named}"),
+    ] {
+        let told = here.say(&["REF.GET", &reference]);
+        assert!(told.starts_with("(error) LOST"), "{told}");
+        assert!(
+            told.contains("none of those that TURLOUGH_STORE_PEERS"),
+            "{told}"
+        );
+    }
+    strange.set_nonblocking(true).unwrap();
+    let called = strange.accept().map(drop).unwrap_err();
+    assert_eq!(called.kind(), io::ErrorKind::WouldBlock);
+}
+
 #[test]
 fn a_copy_that_was_waited_for_outlives_its_store_and_others_are_lost() {
     let backup = alone();
-    let owner = beside(&[&backup], &[]);
-    let near = alone();
+    let there = place();
+    let owner = self::at(&there, backup.address());
+    let near = self::at(&place(), &format!("{there},{}", backup.address()));
     let (mut at, mut here) = (owner.client_as("acme"), near.client_as("acme"));
     let mut kept = Vec::new();
     for (n, len) in [5, 16_384, 16_385, 2_000_000].into_iter().enumerate() {

@@ -12,6 +12,17 @@ use crate::client::Client;
 /// How long a store may take to come up, or to go.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// Waits for what a store does in its own time.
+pub(crate) fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+    for _ in 0..1_500 {
+        if holds() {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    panic!("not within 30 s: {what}");
+}
+
 /// A store that ends with its test.
 pub(crate) struct Store {
     child: Child,
