@@ -358,11 +358,17 @@ fn pressure(spill: SpillTo, bounds: Bounds) -> Result<Pressure, ServerError> {
 /// Moves values to disk when memory runs short, until `stop`.
 fn spill(shared: &Shared, stop: &CancellationToken) {
     shared.store.wake_when_pressed(std::thread::current());
+    let mut has_failed = false;
     while !stop.is_cancelled() {
-        if let Err(error) = shared.store.spill(clock::now_ms()) {
-            tracing::error!(%error, "values cannot be moved to disk; they stay in memory");
+        let spilled = shared.store.spill(clock::now_ms());
+        if let Err(error) = &spilled {
+            // Said once; the metric goes on counting.
+            if !has_failed {
+                tracing::error!(%error, "values cannot be moved to disk; they stay in memory");
+            }
             std::thread::sleep(SPILL_AGAIN);
         }
+        has_failed = spilled.is_err();
         std::thread::park_timeout(SWEEP);
     }
 }

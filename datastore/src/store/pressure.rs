@@ -291,12 +291,14 @@ impl Tenant {
         spilled: &Arc<Spilled>,
         now_ms: u64,
     ) -> bool {
+        let is_it = |held: Held<'_>| matches!(held, Held::Away(it) if Arc::ptr_eq(it, spilled));
         let blob = match spilled.read(&self.common.pool) {
             Ok(blob) => Arc::new(blob),
             Err(error) => {
                 pressure.failed.fetch_add(1, Ordering::Relaxed);
                 tracing::error!(%error, tenant = self.name(), "value on disk is lost");
-                drop(self.take(key, now_ms));
+                // Another may have been put in its place meanwhile.
+                drop(self.take_if(key, now_ms, is_it));
                 return false;
             }
         };
@@ -305,7 +307,6 @@ impl Tenant {
         let Some(bucket) = shard.buckets.get_mut(key.bucket) else {
             return false;
         };
-        let is_it = |held: Held<'_>| matches!(held, Held::Away(it) if Arc::ptr_eq(it, spilled));
         let Some(item) = bucket.peek(key.name).filter(|it| is_it(it.value())) else {
             return false;
         };

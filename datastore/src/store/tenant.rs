@@ -207,18 +207,8 @@ impl Tenant {
             Expires::AsBefore => old.and_then(Item::expires_ms),
             Expires::At(at_ms) => Some(at_ms),
         };
-        let blob = match &value {
-            Value::Large(blob) => Some(Arc::clone(blob)),
-            Value::Small(_) | Value::Away(_) => None,
-        };
         let item = Item::new(key.name, value, expires_ms);
         self.place(shard, key, how.epoch, item, how.copy, now_ms)?;
-        if let Some(blob) = blob {
-            blob.touch(now_ms);
-            if let Some(pressure) = &self.common.pressure {
-                pressure.offer(self, key, &blob);
-            }
-        }
         more.keep();
         if let Some(reserved) = reserved {
             reserved.keep();
@@ -243,8 +233,18 @@ impl Tenant {
         let lease_ms = now_ms + self.common.lease_ms;
         let (bucket, made) = shard.open(key, epoch, lease_ms, now_ms)?;
         bucket.copies_mut().set(key.name, copy);
+        let blob = match item.value() {
+            Held::Large(blob) => Some(Arc::clone(blob)),
+            Held::Small(_) | Held::Away(_) => None,
+        };
+        if let Some(blob) = &blob {
+            blob.touch(now_ms);
+        }
         let old = shard.put(key, item, now_ms);
         drop(shard);
+        if let (Some(blob), Some(pressure)) = (&blob, &self.common.pressure) {
+            pressure.offer(self, key, blob);
+        }
         self.count_buckets(made, 0);
         match old {
             Some(old) => self.leave(&old),
@@ -284,7 +284,21 @@ impl Tenant {
 
     /// Takes a value out.
     pub(crate) fn take(self: &Arc<Self>, key: &Key<'_>, now_ms: u64) -> Option<Item> {
-        let item = self.shard(key).take(key, now_ms)?;
+        self.take_if(key, now_ms, |_| true)
+    }
+
+    /// The same, where it is the one that is meant.
+    pub(super) fn take_if(
+        self: &Arc<Self>,
+        key: &Key<'_>,
+        now_ms: u64,
+        is_it: impl FnOnce(Held<'_>) -> bool,
+    ) -> Option<Item> {
+        let mut shard = self.shard(key);
+        let bucket = shard.buckets.get(key.bucket)?;
+        bucket.peek(key.name).filter(|item| is_it(item.value()))?;
+        let item = shard.take(key, now_ms)?;
+        drop(shard);
         self.keys.fetch_sub(1, Ordering::Relaxed);
         self.leave(&item);
         (!has_expired(&item, now_ms)).then_some(item)
