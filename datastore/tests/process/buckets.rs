@@ -1,8 +1,6 @@
 //! Requests' buckets, leases, keeping, references, and waits for values.
 
-use std::time::Duration;
-
-use crate::program::Store;
+use crate::program::{Store, eventually};
 
 #[test]
 fn a_bucket_is_dropped_at_once_with_an_account_of_what_it_held() {
@@ -93,11 +91,9 @@ fn a_bucket_goes_with_its_lease_but_for_what_is_kept() {
     assert_eq!(client.say(&["KEEP", "{r}kept", "60000"]), "1");
     assert_eq!(client.say(&["BUCKET.LEASE", "longer", "0", "60000"]), "1");
     assert_eq!(client.say(&["BUCKET.LEASE", "none", "0", "60000"]), "0");
-    let gone = (0..600).any(|_| {
-        std::thread::sleep(Duration::from_millis(50));
+    eventually("its lease is over", || {
         client.say(&["GET", "{r}a"]) == "(nil)"
     });
-    assert!(gone, "its lease is over");
     assert_eq!(
         client.say(&["MGET", "{r}kept", "{longer}a", "plain"]),
         "[1, 1, 1]"

@@ -4,7 +4,7 @@ use std::fs;
 use std::time::Duration;
 
 use crate::client::command;
-use crate::program::Store;
+use crate::program::{Store, eventually};
 
 #[test]
 fn what_is_over_a_quota_is_refused_before_it_is_sent_and_the_connection_goes_on() {
@@ -57,12 +57,10 @@ fn what_is_in_flight_has_a_bound_of_its_own() {
     assert_eq!(admin.say(&["TENANT.SET", "acme", "FLIGHT", "150000"]), "OK");
     let (mut slow, mut acme) = (store.client_as("acme"), store.client_as("acme"));
     slow.send(b"*3\r\n$3\r\nSET\r\n$4\r\n{r}a\r\n$100000\r\n12345");
-    let is_under_way = (0..600).any(|_| {
-        std::thread::sleep(Duration::from_millis(10));
+    eventually("the value is under way", || {
         let stat = acme.say(&["TENANT.STAT"]);
         stat.contains("bytes_in_flight, 100000")
     });
-    assert!(is_under_way);
     let value = vec![b'x'; 100_000];
     let refused = acme.call(&[b"SET", b"{r}b", &value]);
     assert!(
@@ -70,11 +68,9 @@ fn what_is_in_flight_has_a_bound_of_its_own() {
         "{refused}"
     );
     drop(slow);
-    let is_let_go = (0..600).any(|_| {
-        std::thread::sleep(Duration::from_millis(10));
+    eventually("what was in flight goes with its connection", || {
         acme.call(&[b"SET", b"{r}b", &value]) == "OK"
     });
-    assert!(is_let_go, "what was in flight went with its connection");
     assert_eq!(acme.say(&["GET", "{r}a"]), "(nil)");
 }
 
@@ -114,8 +110,9 @@ fn what_a_slow_reader_still_has_counts_until_it_was_read() {
         );
         assert_eq!(slow.reply().unwrap().len(), value.len());
         // The store may learn of it a moment after the reader.
-        let is_let_go = (0..100).any(|_| acme.call(&[b"SET", b"b", &value]) == "OK");
-        assert!(is_let_go, "{gone:?}");
+        eventually(&format!("what was read is let go, {gone:?}"), || {
+            acme.call(&[b"SET", b"b", &value]) == "OK"
+        });
     }
 }
 
