@@ -278,6 +278,17 @@ async fn a_store_that_stands_still_is_told_of_in_time_and_used_again() {
         assert!(sent.unwrap().success());
     };
     signal("STOP");
+    // Each of its threads stops when it hears of it.
+    let stands = || {
+        let threads = fs::read_dir(format!("/proc/{id}/task")).unwrap();
+        threads.flatten().all(|thread| {
+            let stat = fs::read_to_string(thread.path().join("stat"));
+            stat.is_ok_and(|stat| stat.contains(") T "))
+        })
+    };
+    while !stands() {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
     let began = std::time::Instant::now();
     let put = store.put(one, 1, &key(one, "a"), bytes(1, 1)).await;
     signal("CONT");
