@@ -150,14 +150,15 @@ impl Remains {
             findings.dead += 1;
         } else {
             let about = &seen.about;
-            let wrong = format!("{about} is dead, and its replicas were not killed");
+            let wrong =
+                format!("{about} is dead, and its replicas were neither killed nor stopped");
             findings.wrong.push(wrong);
         }
         has_reason
     }
 
-    /// Whether as many replicas as it takes were killed one after another while they drove a request,
-    /// with no step's end in between: then it looks like one that kills them, and is given up.
+    /// Whether as many replicas as it takes were killed, or stopped, one after another while they drove a
+    /// request, with no step's end in between: then it looks like one that kills them, and is given up.
     fn took_replicas_down(&self, seen: &Seen<'_>) -> bool {
         const ONE_AFTER_ANOTHER: usize = 3;
         let (mut claimed, mut lost) = (None, 0);
@@ -166,8 +167,13 @@ impl Remains {
                 Event::Claimed { at_us, .. } => {
                     let killed = |dealt: &&Dealt| {
                         let span = claimed.unwrap_or(*at_us)..*at_us;
-                        let ends = matches!(dealt.whom, Whom::Replica | Whom::Gateway);
-                        ends && dealt.blow != Blow::Stop && span.contains(&dealt.begin_us)
+                        let ends = match dealt.whom {
+                            // One that is stopped for long is dead to all others.
+                            Whom::Replica => true,
+                            Whom::Gateway => dealt.blow != Blow::Stop,
+                            _ => false,
+                        };
+                        ends && span.contains(&dealt.begin_us)
                     };
                     lost += usize::from(self.dealt.iter().any(|dealt| killed(&dealt)));
                     claimed = Some(*at_us);
