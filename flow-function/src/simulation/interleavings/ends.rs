@@ -22,6 +22,29 @@ const RESTART: Control = Control::Restart {
     current: false,
 };
 
+/// A2: the end is stored, and the connection breaks before its answer.
+fn ended_unheard() {
+    let mut world = cluster(|_| ());
+    let id = request(&world, Kind::Chain, 1);
+    let trap = world.trap(0, Does::HoldAnswer, move |sent| sent.appends(id, is_end));
+    ask(&world, 0, Kind::Chain, 1);
+    world.until("its end", |world| {
+        trap.is_sprung() && stands(world, id, is_end)
+    });
+    let last = world.records(id).last().expect("it stands").seq;
+    world.lose_after(last, Duration::from_secs(1));
+    world.run_for(Duration::from_secs(1));
+    trap.release();
+    ends_well(&mut world, Kind::Chain, 1);
+    assert_eq!(claims(&world, id).len(), 1, "its driver goes on");
+}
+
+#[test]
+fn a2_an_end_that_was_stored_unheard_is_the_end() {
+    ended_unheard();
+    fails_with(Fault::EndUnseen, "its driver goes on", ended_unheard);
+}
+
 /// 26 (V3): the data is dropped, and then the log loses that it was closed.
 fn closed_in_vain() {
     let mut world = cluster(|_| ());

@@ -72,6 +72,39 @@ fn booked_and_cancelled() {
     );
 }
 
+/// S4: the log loses the start of a booking that is under way, and its answer comes while the server is
+/// away.
+fn start_is_lost_under_way() {
+    let mut world = cluster(|_| ());
+    world.functions.hold("book");
+    let id = ask(&world, 0, Kind::Saga, 1);
+    world.until("the booking", |world| world.functions.calls("book", 1) == 1);
+    let begins = |record: &Record| record.append.events.iter().any(is_start("book"));
+    let started = world.records(id).into_iter().find(begins);
+    let before = Seq::new(started.expect("it stands").seq.get() - 1);
+    world.lose_after(before, Duration::from_secs(1));
+    assert!(!stands(&world, id, is_start("book")));
+    world.functions.let_go("book");
+    settles(&mut world, Kind::Saga, 1);
+    assert_eq!(claims(&world, id).len(), 1, "its driver goes on");
+    assert_eq!(world.functions.calls("book", 1), 1, "it is booked once");
+    assert_eq!(
+        world.functions.calls("undo", 1),
+        1,
+        "what was booked is undone"
+    );
+}
+
+#[test]
+fn s4_the_end_of_a_call_whose_start_was_lost_brings_its_start_with_it() {
+    start_is_lost_under_way();
+    fails_with(
+        Fault::EndWithoutStart,
+        "what was booked is undone",
+        start_is_lost_under_way,
+    );
+}
+
 #[test]
 fn i17_what_was_booked_by_a_driver_that_is_lost_is_undone_after_a_cancel() {
     booked_and_cancelled();
@@ -265,6 +298,26 @@ fn late_and_then_lost() {
 fn s3_a_payment_that_was_late_at_first_is_made_once_though_the_log_loses_its_end() {
     late_and_then_lost();
     fails_with(Fault::LateKnown, "it paid 2 times", late_and_then_lost);
+}
+
+/// S4: the log loses the end of a payment, and its driver has the answer still.
+fn answer_is_lost() {
+    let mut world = cluster(|_| ());
+    let id = ask(&world, 0, Kind::Once, 1);
+    world.until("the payment", |world| stands(world, id, is_end_of("pay")));
+    let ends = |record: &Record| record.append.events.iter().any(is_end_of("pay"));
+    let paid = world.records(id).into_iter().find(ends);
+    let before = Seq::new(paid.expect("it stands").seq.get() - 1);
+    world.lose_after(before, Duration::from_secs(1));
+    assert!(!stands(&world, id, is_end_of("pay")));
+    ends_once(&mut world, id);
+    assert_eq!(world.functions.calls("pay", 1), 1, "it is paid once");
+}
+
+#[test]
+fn s4_the_answer_to_a_payment_is_told_again_when_the_log_has_lost_it() {
+    answer_is_lost();
+    fails_with(Fault::AnswerForgotten, "did not come", answer_is_lost);
 }
 
 /// S3: the log loses the start of a payment, and its driver dies. How often it is paid.
