@@ -43,7 +43,7 @@ bench: build data tools ## Benchmarks, side by side with their peers; raw figure
 soak: build tools ## Long campaigns
 	loadtest/fizz-buzz.sh --requests 200000 --concurrency 100
 	TURLOUGH_SCHEDULES=1000000 $(CARGO) test --release -p turlough-flow-function --lib any_flow_under -- --nocapture
-	TURLOUGH_CLUSTERS=5000 $(CARGO) test --release -p turlough-flow-function --lib simulation -- --include-ignored --skip one_cluster --nocapture
+	TURLOUGH_CLUSTERS=5000 $(CARGO) test --release -p turlough-flow-function --lib simulation -- --nocapture
 	TURLOUGH_KILLS=200 $(CARGO) test --release -p turlough-flow-function --test replicas campaign -- --nocapture
 	$(CARGO) test --release -p turlough-flow-function --features planted-faults --test replicas campaign::proof -- --nocapture
 	TURLOUGH_ORDERS=100000 $(CARGO) test --release -p turlough-datastore --features shuttle --lib orders

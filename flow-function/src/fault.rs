@@ -175,8 +175,4 @@ impl Fault {
     /// Those that few simulated clusters find.
     #[cfg(test)]
     pub(crate) const SOON: &[Self] = &[Self::NeverSettled, Self::ChildGivenUp, Self::NoSnapshot];
-
-    /// Those that take more of them.
-    #[cfg(test)]
-    pub(crate) const LATE: &[Self] = &[Self::SettledAnyway, Self::LostWordTold];
 }

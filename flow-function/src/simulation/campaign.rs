@@ -337,9 +337,3 @@ fn every_one_is_found(faults: &[Fault], clusters: u64) {
 fn planted_faults_are_found() {
     every_one_is_found(Fault::SOON, 300);
 }
-
-#[test]
-#[ignore = "it takes many clusters"]
-fn planted_faults_that_show_late_are_found() {
-    every_one_is_found(Fault::LATE, setting("TURLOUGH_CLUSTERS", 2_000));
-}

@@ -71,6 +71,7 @@ fn closed_in_vain() {
 fn i26_a_request_whose_closing_is_cut_off_makes_its_dropped_values_again() {
     closed_in_vain();
     fails_with(Fault::DataStaysClosed, "it ended as", closed_in_vain);
+    fails_with(Fault::SettledAnyway, "did not come", closed_in_vain);
 }
 
 /// 23 (E5): the receiver of its callback is down for long, and its claimants die one after another.

@@ -24,6 +24,10 @@ const fn is_step_end(event: &Event) -> bool {
     matches!(event, Event::StepEnded(_))
 }
 
+const fn is_delivered(event: &Event) -> bool {
+    matches!(event, Event::Delivered { .. })
+}
+
 const fn is_end(event: &Event) -> bool {
     matches!(event, Event::Ended { .. })
 }
@@ -60,6 +64,42 @@ fn told_and_lost() {
     ends_well(&mut world, Kind::Reads, 1);
     let standing = settled(&mut world, child);
     assert_eq!(standing.ends, 1);
+}
+
+/// E2: a sub-flow has told its parent, and is about to record that, when the log loses all that came after
+/// its end.
+fn told_and_lost_before_it_is_recorded() {
+    let mut world = cluster(|_| ());
+    world.functions.hold("write");
+    let id = ask(&world, 0, Kind::Reads, 1);
+    world.until("its rest", |world| is_released(world, id));
+    let child = child_of(id, 0, 1);
+    let trap = world.trap(0, Does::Hold, move |sent| sent.appends(child, is_delivered));
+    world.functions.let_go("write");
+    world.until("all but the record", |_| trap.is_sprung());
+    assert!(!appends(&world, id, is_step_end).is_empty(), "it was told");
+    let mut records = world.records(child).into_iter();
+    let end = records.find(|record| record.append.events.iter().any(is_end));
+    world.lose_after(end.expect("its end").seq, AWAY);
+    assert!(appends(&world, id, is_step_end).is_empty());
+    trap.release();
+    let reader = Reader::of(&world);
+    within(&mut world, 60, "the second word", |world| {
+        is_settled(&reader, world, id)
+    });
+    ends_well(&mut world, Kind::Reads, 1);
+    let standing = settled(&mut world, child);
+    assert_eq!(standing.ends, 1);
+}
+
+#[test]
+fn e2_word_that_the_log_lost_is_not_recorded_as_told() {
+    told_and_lost_before_it_is_recorded();
+    fails_with(
+        Fault::LostWordTold,
+        "the second word did not come about",
+        told_and_lost_before_it_is_recorded,
+    );
 }
 
 /// E2: a sub-flow has told its parent, and is about to be closed by the same driver, when the log loses
