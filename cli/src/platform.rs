@@ -26,6 +26,10 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Between two pieces of an answer. Event streams say something every 15 s.
 const READ_TIMEOUT: Duration = Duration::from_secs(60);
 
+/// The waits before a gateway is asked again that got no answer from a replica: three seconds in all.
+const AGAIN_MIN: Duration = Duration::from_millis(50);
+const AGAIN_MAX: Duration = Duration::from_millis(1_600);
+
 /// How much of an answer that is no problem document is quoted.
 const QUOTE_CHARS_MAX: usize = 200;
 
@@ -78,9 +82,18 @@ impl Platform {
         &self.base
     }
 
+    /// Reads something. A replica that ended meanwhile makes no difference: another one is asked.
     pub(crate) async fn get(&self, path: &str) -> Result<Answer, Failure> {
-        let request = self.request(Method::GET, path);
-        self.read(path, self.send(path, request).await?).await
+        let mut wait = AGAIN_MIN;
+        loop {
+            let request = self.request(Method::GET, path);
+            let answer = self.read(path, self.send(path, request).await?).await?;
+            if answer.status != StatusCode::BAD_GATEWAY || wait > AGAIN_MAX {
+                return Ok(answer);
+            }
+            tokio::time::sleep(wait).await;
+            wait *= 2;
+        }
     }
 
     pub(crate) async fn post(
@@ -239,7 +252,39 @@ fn is_loopback(url: &Url) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpListener;
+
     use super::*;
+
+    /// Stands for a gateway whose replica ended: so often it has no answer.
+    async fn gateway(silent: usize) -> Platform {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        tokio::spawn(async move {
+            for turn in 0.. {
+                let (mut line, _) = listener.accept().await.unwrap();
+                let status = if turn < silent {
+                    "502 Bad Gateway"
+                } else {
+                    "200 OK"
+                };
+                let answer =
+                    format!("HTTP/1.1 {status}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
+                drop(line.read(&mut [0; 4096]).await);
+                drop(line.write_all(answer.as_bytes()).await);
+            }
+        });
+        Platform::new(&url.parse().unwrap(), None).unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_replica_that_ended_is_not_heard_of_by_who_reads() {
+        let answer = gateway(2).await.get("/requests/1").await.unwrap();
+        assert_eq!(answer.status, StatusCode::OK);
+        let answer = gateway(99).await.get("/requests/1").await.unwrap();
+        assert_eq!(answer.status, StatusCode::BAD_GATEWAY);
+    }
 
     #[test]
     fn paths_of_steps_fit_a_url() {
