@@ -231,6 +231,10 @@ pub(super) const fn is_end(event: &Event) -> bool {
     matches!(event, Event::Ended { .. })
 }
 
+pub(super) const fn is_delivered(event: &Event) -> bool {
+    matches!(event, Event::Delivered { .. })
+}
+
 pub(super) const fn is_closing(event: &Event) -> bool {
     matches!(event, Event::Closing { .. })
 }

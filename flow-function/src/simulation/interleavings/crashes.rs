@@ -10,8 +10,8 @@ use super::super::flows::Kind;
 use super::super::trap::{Does, Message, Trap};
 use super::super::world::World;
 use super::acts::{
-    answered, fails_with, is_accepted, is_claim, is_closing, is_end, is_end_of, is_released,
-    is_settled, replace, stands, start, within,
+    answered, fails_with, is_accepted, is_claim, is_closing, is_delivered, is_end, is_end_of,
+    is_released, is_settled, replace, stands, start, within,
 };
 use super::calls::child;
 use super::{appends, ask, cluster, ends_well, request};
@@ -112,10 +112,6 @@ fn a_crash_between_the_release_of_a_request_that_is_handed_over_and_its_hint() {
     dies(&mut world, 0, &last);
     assert!(stands(&world, id, is_released));
     goes_on(&mut world, Kind::Chain, 1, (0, true));
-}
-
-const fn is_delivered(event: &Event) -> bool {
-    matches!(event, Event::Delivered { .. })
 }
 
 const fn is_word_given_up(event: &Event) -> bool {

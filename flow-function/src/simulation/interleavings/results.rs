@@ -10,6 +10,7 @@ use super::super::check::Reader;
 use super::super::flows::Kind;
 use super::super::trap::Does;
 use super::super::world::World;
+use super::acts::is_delivered;
 use super::force::{
     answer, child_of, control, fails_with, is_released, is_settled, settled, within,
 };
@@ -22,10 +23,6 @@ const AWAY: Duration = Duration::from_millis(100);
 
 const fn is_step_end(event: &Event) -> bool {
     matches!(event, Event::StepEnded(_))
-}
-
-const fn is_delivered(event: &Event) -> bool {
-    matches!(event, Event::Delivered { .. })
 }
 
 const fn is_end(event: &Event) -> bool {
@@ -66,17 +63,17 @@ fn told_and_lost() {
     assert_eq!(standing.ends, 1);
 }
 
-/// E2: a sub-flow has told its parent, and is about to record that, when the log loses all that came after
-/// its end.
-fn told_and_lost_before_it_is_recorded() {
+/// E2: a sub-flow has told its parent, and its driver is about to append something, when the log loses all
+/// that came after its end.
+fn told_and_lost_before(appended: fn(&Event) -> bool) {
     let mut world = cluster(|_| ());
     world.functions.hold("write");
     let id = ask(&world, 0, Kind::Reads, 1);
     world.until("its rest", |world| is_released(world, id));
     let child = child_of(id, 0, 1);
-    let trap = world.trap(0, Does::Hold, move |sent| sent.appends(child, is_delivered));
+    let trap = world.trap(0, Does::Hold, move |sent| sent.appends(child, appended));
     world.functions.let_go("write");
-    world.until("all but the record", |_| trap.is_sprung());
+    world.until("all but that", |_| trap.is_sprung());
     assert!(!appends(&world, id, is_step_end).is_empty(), "it was told");
     let mut records = world.records(child).into_iter();
     let end = records.find(|record| record.append.events.iter().any(is_end));
@@ -94,48 +91,18 @@ fn told_and_lost_before_it_is_recorded() {
 
 #[test]
 fn e2_word_that_the_log_lost_is_not_recorded_as_told() {
-    told_and_lost_before_it_is_recorded();
-    fails_with(
-        Fault::LostWordTold,
-        "the second word did not come about",
-        told_and_lost_before_it_is_recorded,
-    );
-}
-
-/// E2: a sub-flow has told its parent, and is about to be closed by the same driver, when the log loses
-/// all that came after its end.
-fn told_and_lost_before_it_is_closed() {
-    let mut world = cluster(|_| ());
-    world.functions.hold("write");
-    let id = ask(&world, 0, Kind::Reads, 1);
-    world.until("its rest", |world| is_released(world, id));
-    let child = child_of(id, 0, 1);
-    let trap = world.trap(0, Does::Hold, move |sent| sent.appends(child, is_closing));
-    world.functions.let_go("write");
-    world.until("all but the closing", |_| trap.is_sprung());
-    assert!(!appends(&world, id, is_step_end).is_empty(), "it was told");
-    let mut records = world.records(child).into_iter();
-    let end = records.find(|record| record.append.events.iter().any(is_end));
-    world.lose_after(end.expect("its end").seq, AWAY);
-    assert!(appends(&world, id, is_step_end).is_empty());
-    trap.release();
-    let reader = Reader::of(&world);
-    within(&mut world, 60, "the second word", |world| {
-        is_settled(&reader, world, id)
-    });
-    ends_well(&mut world, Kind::Reads, 1);
-    let standing = settled(&mut world, child);
-    assert_eq!(standing.ends, 1);
+    let scenario = || told_and_lost_before(is_delivered);
+    scenario();
+    let how = "the second word did not come about";
+    fails_with(Fault::LostWordTold, how, scenario);
 }
 
 #[test]
 fn e2_word_that_the_log_lost_is_told_again_before_the_request_is_closed() {
-    told_and_lost_before_it_is_closed();
-    fails_with(
-        Fault::ClosedUntold,
-        "the second word did not come about",
-        told_and_lost_before_it_is_closed,
-    );
+    let scenario = || told_and_lost_before(is_closing);
+    scenario();
+    let how = "the second word did not come about";
+    fails_with(Fault::ClosedUntold, how, scenario);
 }
 
 #[test]
