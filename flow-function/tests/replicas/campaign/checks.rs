@@ -168,8 +168,10 @@ impl Remains {
                     let killed = |dealt: &&Dealt| {
                         let span = claimed.unwrap_or(*at_us)..*at_us;
                         let ends = match dealt.whom {
-                            // One that is stopped for long is dead to all others.
-                            Whom::Replica => true,
+                            // One that is stopped still is dead to whoever takes its place.
+                            Whom::Replica => {
+                                dealt.blow != Blow::Stop || dealt.was_felt(*at_us, *at_us)
+                            }
                             Whom::Gateway => dealt.blow != Blow::Stop,
                             _ => false,
                         };
