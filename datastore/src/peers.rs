@@ -2,8 +2,8 @@
 //!
 //! A store speaks to another as any client does, as the tenant whose value it is, with the tenant's own
 //! password. Invariants: nobody but the stores that are known is ever spoken to, whatever a reference
-//! says, since whoever is learns that password; copies of one tenant reach a peer in their order; what waits for a peer is
-//! bounded; a value that was read is the one that its digest names.
+//! says, since whoever is learns that password; copies of one tenant reach a peer in their order; what
+//! waits for a peer is bounded; a value that was read is the one that its digest names.
 //! Absent: any agreement between stores. Who has a copy stands in the reference.
 
 mod line;

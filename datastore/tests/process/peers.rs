@@ -114,6 +114,18 @@ fn nobody_is_spoken_to_whom_a_reference_alone_names() {
 }
 
 #[test]
+fn a_store_gives_no_copy_to_itself_under_another_name() {
+    let there = place();
+    let (_, port) = there.rsplit_once(':').unwrap();
+    let store = at(&there, &format!("localhost:{port}"));
+    let mut client = store.client_as("acme");
+    eventually("it has found out who that is", || {
+        let told = client.say(&["SET", "{r}a", "v", "BACKUP", "sync"]);
+        told.starts_with("(error) NOBACKUP")
+    });
+}
+
+#[test]
 fn a_copy_that_was_waited_for_outlives_its_store_and_others_are_lost() {
     let backup = alone();
     let there = place();

@@ -92,6 +92,25 @@ fn what_does_not_fit_into_memory_goes_to_disk_and_comes_back() {
 }
 
 #[test]
+fn what_was_appended_goes_to_disk_as_well() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = store(&folder, &[]);
+    let mut client = store.client();
+    for n in 0..40 {
+        let (key, value) = (format!("{{r}}{n}"), value(n));
+        eventually(&format!("there is room for {n}"), || {
+            let told = client.call(&[b"APPEND", key.as_bytes(), &value]);
+            told == value.len().to_string()
+        });
+    }
+    assert!(store.metric("turlough_store_spilled_total") >= 20.0);
+    for n in 0..40 {
+        let read = client.say(&["GET", &format!("{{r}}{n}")]);
+        assert!(read.as_bytes() == value(n), "{n}");
+    }
+}
+
+#[test]
 fn whatever_is_asked_of_a_value_on_disk_is_answered_as_if_it_were_in_memory() {
     let folder = tempfile::tempdir().unwrap();
     // All that is large goes as soon as it is cold.
