@@ -260,25 +260,20 @@ impl Driver {
             }
             let mut events = self.happened(attempted);
             events.iter().for_each(|event| self.execution.apply(event));
-            let actions = self.ask(&mut events);
+            let mut actions = self.ask(&mut events);
+            // On the heap: most of the time no request ends.
+            let ending = Box::pin(self.ending(&mut actions, &mut events)).await?;
+            let Some(finished) = ending else {
+                self.refold().await?;
+                continue;
+            };
             let actions = self.put_off(actions);
-            let mut finished = None;
-            let end = actions.iter().find_map(|action| match action {
-                Action::End(conclusion) => Some(conclusion.clone()),
-                _ => None,
-            });
-            let idle = end.is_none() && self.rests(&actions);
+            let idle = finished.is_none() && self.rests(&actions);
             if !idle {
                 self.lingers_until_us = 0;
             }
             let rests = idle && self.has_lingered();
-            if let Some(conclusion) = end {
-                let Some(end) = self.conclude(conclusion, &mut events).await? else {
-                    self.refold().await?;
-                    continue;
-                };
-                finished = Some(end);
-            } else if rests {
+            if rests {
                 events.push(Event::Released { at_us: now_us() });
             }
             self.speculate(&actions);

@@ -138,6 +138,8 @@ pub(crate) enum Fault {
     NumberKept,
     /// A value that is lost counts as a failure of who needs it.
     LostIsFailure,
+    /// An output that is lost fails the request.
+    OutputNotMadeAgain,
 }
 
 #[cfg(test)]

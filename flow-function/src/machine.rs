@@ -112,6 +112,8 @@ pub(crate) struct Execution {
     handled: u32,
     /// Steps that a restart reset, with all that stands in them, and in which generation it last did.
     resets: HashMap<StepPath, u32>,
+    /// Whether what comes finally was done, in this generation.
+    is_finished: bool,
     /// Nodes of graphs that were made at run time.
     expanded: usize,
     /// Steps whose end was there before they began, in the event that is being applied.
@@ -204,6 +206,7 @@ impl Execution {
             failures: HashMap::default(),
             remade: HashMap::default(),
             handled: 0,
+            is_finished: false,
             resets: HashMap::default(),
             expanded: 0,
             later: Vec::new(),

@@ -24,6 +24,7 @@ use turlough_statestore::event::{Accepted, StepEnd, StepEnded};
 
 use crate::clock::now_us;
 use crate::data::{DataError, RequestData};
+use crate::fault::{Fault, planted};
 use crate::machine::{Given, Run, Work};
 use crate::shared::Shared;
 use crate::spread::Here;
@@ -183,13 +184,36 @@ pub(crate) fn lost(context: &Context, step: StepPath, attempt: u32, why: &str) -
     }
 }
 
-/// Reads what the machine names, off the reactor where it has to be joined.
-pub(crate) async fn resolve(context: &Arc<Context>, given: Given) -> Result<Value, StepError> {
+/// Why there is no output.
+#[derive(Debug)]
+pub(crate) enum NoOutput {
+    /// A value that it is made of is gone.
+    Lost(ValueRef),
+    Failed(StepError),
+}
+
+impl From<DataError> for NoOutput {
+    fn from(error: DataError) -> Self {
+        match error {
+            DataError::Lost { at, .. } if !planted(Fault::OutputNotMadeAgain) => Self::Lost(*at),
+            error => Self::Failed(StepError::permanent(error)),
+        }
+    }
+}
+
+impl From<StepError> for NoOutput {
+    fn from(error: StepError) -> Self {
+        Self::Failed(error)
+    }
+}
+
+/// Reads what the flow returns, off the reactor where it has to be joined.
+pub(crate) async fn output(context: &Arc<Context>, given: Given) -> Result<Value, NoOutput> {
     if !matches!(given, Given::Map(_)) {
-        return context.data.resolve(&given).map_err(StepError::permanent);
+        return Ok(context.data.resolve(&given)?);
     }
     let context = Arc::clone(context);
-    blocking::run(move || context.data.resolve(&given).map_err(StepError::permanent)).await
+    blocking::run(move || Ok(context.data.resolve(&given)?)).await
 }
 
 /// How long the attempt may take. Without a timeout of its own a step may take what is left of the

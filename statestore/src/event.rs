@@ -61,6 +61,22 @@ pub enum Event {
         /// The time.
         at_us: u64,
     },
+    /// A value that the flow's output is made of is gone: what made it makes it again.
+    OutputLost {
+        /// Where it lay.
+        value: ValueRef,
+        /// When.
+        at_us: u64,
+    },
+    /// The flow's output cannot be put together: the request fails, and what it did is undone.
+    OutputFailed {
+        /// Why.
+        message: String,
+        /// How it failed.
+        cause: Cause,
+        /// When.
+        at_us: u64,
+    },
     /// Somebody sent a signal.
     Signalled {
         /// Its name.

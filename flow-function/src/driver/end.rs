@@ -4,46 +4,66 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tracing::{error, warn};
-use turlough_sdk::{Cause, StepPath};
+use turlough_sdk::{Cause, StepError, StepPath};
 use turlough_statestore::event::{Callback, Delivery, Outcome, Recipient};
 use turlough_statestore::{Event, Record, Seq, Why};
 
-use super::{Conclusion, DriveError, Driver, Rest, random};
+use super::{Action, Conclusion, DriveError, Driver, Rest, random};
 use crate::clock::now_us;
 use crate::fault::{Fault, planted};
-use crate::runner;
+use crate::runner::{self, NoOutput};
 use crate::shared::{Finished, Shared};
 
+/// What comes of a conclusion.
+enum Concluded {
+    Ended(Finished),
+    /// The output cannot be had: the machine is told so, and has it made again, or the request unwound.
+    NotYet(Event),
+    /// Somebody else appended first: it may be that the request ends otherwise.
+    Conflict,
+}
+
 impl Driver {
+    /// How the request ends, if the machine says that it does, with what it asks for otherwise: where
+    /// the output cannot be had, it does not end yet. None where somebody else appended first.
+    pub(super) async fn ending(
+        &mut self,
+        actions: &mut Vec<Action>,
+        events: &mut Vec<Event>,
+    ) -> Result<Option<Option<Finished>>, DriveError> {
+        let mut finished = None;
+        while let Some(conclusion) = take_end(actions) {
+            match self.conclude(conclusion, events).await? {
+                Concluded::Ended(end) => finished = Some(end),
+                Concluded::NotYet(event) => {
+                    self.execution.apply(&event);
+                    events.push(event);
+                    actions.extend(self.ask(events));
+                }
+                Concluded::Conflict => return Ok(None),
+            }
+        }
+        Ok(Some(finished))
+    }
+
     /// What a conclusion means for the caller, its output kept where it fits; its end is added to
-    /// `events`. None where somebody else appended first: it may be that the request ends otherwise.
-    pub(super) async fn conclude(
+    /// `events`.
+    async fn conclude(
         &mut self,
         conclusion: Conclusion,
         events: &mut Vec<Event>,
-    ) -> Result<Option<Finished>, DriveError> {
+    ) -> Result<Concluded, DriveError> {
         let (outcome, output) = match conclusion {
-            Conclusion::Succeeded(given) => match runner::resolve(&self.context, given).await {
+            Conclusion::Succeeded(given) => match runner::output(&self.context, given).await {
                 Ok(value) => {
                     let Some(output) = self.keep_output(&value).await? else {
-                        return Ok(None);
+                        return Ok(Concluded::Conflict);
                     };
                     let size = value.envelope().len() as u64;
                     let output = output.place();
                     (Outcome::Succeeded { output, size }, Some(value))
                 }
-                Err(error) => {
-                    let (step, cause) = (StepPath::from("output"), error.cause);
-                    let message = error.message;
-                    (
-                        Outcome::Failed {
-                            step,
-                            message,
-                            cause,
-                        },
-                        None,
-                    )
-                }
+                Err(no_output) => return Ok(Concluded::NotYet(told(no_output))),
             },
             Conclusion::Failed(error) => {
                 let step = error.step.clone();
@@ -61,7 +81,7 @@ impl Driver {
             Conclusion::Cancelled => (Outcome::Cancelled, None),
         };
         self.push_end(&outcome, events);
-        Ok(Some(Finished { outcome, output }))
+        Ok(Concluded::Ended(Finished { outcome, output }))
     }
 
     fn push_end(&self, outcome: &Outcome, events: &mut Vec<Event>) {
@@ -246,6 +266,28 @@ impl Driver {
                 return Ok(());
             }
         }
+    }
+}
+
+/// Takes out how the request ends, where the machine says it.
+fn take_end(actions: &mut Vec<Action>) -> Option<Conclusion> {
+    let is_end = |action: &Action| matches!(action, Action::End(_));
+    match actions.remove(actions.iter().position(is_end)?) {
+        Action::End(conclusion) => Some(conclusion),
+        _ => None,
+    }
+}
+
+/// What the machine is told where there is no output.
+fn told(no_output: NoOutput) -> Event {
+    let at_us = now_us();
+    match no_output {
+        NoOutput::Lost(value) => Event::OutputLost { value, at_us },
+        NoOutput::Failed(StepError { message, cause }) => Event::OutputFailed {
+            message,
+            cause,
+            at_us,
+        },
     }
 }
 

@@ -262,6 +262,42 @@ nodes:
     assert_eq!(engine.store_bytes(), 0);
 }
 
+#[tokio::test]
+async fn an_output_that_is_too_deep_fails_the_request_and_what_was_done_is_undone() {
+    let engine = engine(|_| {});
+    let mut text = "
+flow: deep
+nodes:
+  book: { pass: '1', compensate: { pass: '.' } }
+  w0: { after: [book], wait: 1ms }
+"
+    .to_owned();
+    for n in 1..110 {
+        let before = n - 1;
+        text.push_str(&format!(
+            "  w{n}: {{ after: [input, w{before}], wait: 1ms }}\n"
+        ));
+    }
+    engine.register(read_yaml(&text).unwrap()).unwrap();
+    let started = engine.begin_one("deep", json("1")).await.unwrap();
+    let request = started.request;
+    let Outcome::Failed { message, step, .. } = soon(started.finished).await.unwrap().outcome
+    else {
+        panic!("it succeeded")
+    };
+    assert_eq!(step.as_str(), "output");
+    assert!(
+        message.contains("joins of joins, deeper than 100"),
+        "{message}"
+    );
+    let records = engine.records(request).await.unwrap();
+    let mut events = records.iter().flat_map(|record| &record.append.events);
+    let undone = events.any(|event| {
+        matches!(event, Event::StepEnded(ended) if ended.step.as_str() == "book/~compensate")
+    });
+    assert!(undone, "{records:?}");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_long_chain_of_joins_through_switches_fails_and_does_not_end_the_process() {
     let engine = engine(|_| {});

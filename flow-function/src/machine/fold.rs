@@ -83,6 +83,12 @@ impl Execution {
             } => self.called(step, *attempt, *at_us),
             Event::StepEnded(ended) => self.step_ended(ended, kind),
             Event::Ticked { at_us } => self.ticked(*at_us),
+            Event::OutputLost { value, at_us } => self.output_lost(value, *at_us),
+            Event::OutputFailed {
+                message,
+                cause,
+                at_us,
+            } => self.output_failed(message, *cause, *at_us),
             Event::Signalled { name, value, at_us } => self.signalled(name, value, *at_us),
             Event::PauseAsked { at_us } => self.pause(*at_us),
             Event::ResumeAsked { at_us } => self.resume(*at_us),

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use turlough_sdk::{Cause, Operation, Source, StepPath, ValueRef, Vertex, Wait};
+use turlough_sdk::{Cause, Operation, Output, Source, StepPath, ValueRef, Vertex, Wait};
 use turlough_statestore::event::Trouble;
 
 use super::action::{Conclusion, trouble};
@@ -42,21 +42,97 @@ impl Execution {
             }
             return;
         }
-        let mut left = vec![(ix, node)];
-        let mut waits = Vec::new();
-        while let Some(reader) = left.pop() {
-            match self.makers(reader.0, reader.1, at) {
+        let makers = self.makers(ix, node, at);
+        let Some(waits) = self.make_all_again(step, ix, makers, at) else {
+            return;
+        };
+        let failures = match self.state_mut(ix, node) {
+            Some(State::Open(attempt)) => attempt.failures(),
+            _ => return,
+        };
+        self.open_again(ix, node, failures, 0);
+        self.refresh(waits);
+    }
+
+    /// A value that the flow's output is made of is gone: what made it makes it again, and the request
+    /// comes to its end once more.
+    pub(super) fn output_lost(&mut self, at: &ValueRef, at_us: u64) {
+        self.see(at_us);
+        let root = self.frames.iter().position(|frame| {
+            let frame = frame.as_deref();
+            frame.is_some_and(|frame| frame.owner.is_none() && frame.root == Root::Flow)
+        });
+        let (Some(ix), true) = (root, self.has_succeeded()) else {
+            return;
+        };
+        let makers = self.frame(ix).map_or_else(Vec::new, |frame| {
+            let outputs = match &frame.graph.output {
+                Output::Node(node) => std::slice::from_ref(node),
+                Output::Sinks(sinks) => sinks,
+            };
+            let reads = |node: &&usize| {
+                let value = frame.states[**node].value();
+                value.is_some_and(|given| given.reads(at))
+            };
+            outputs.iter().filter(reads).copied().collect()
+        });
+        if makers.is_empty() {
+            let text = "a value of it is lost, and no step made it";
+            return self.output_failed(text, Cause::Permanent, at_us);
+        }
+        self.phase = Phase::Open;
+        let (step, makers) = (StepPath::from("output"), Makers::Nodes(ix, makers));
+        if let Some(waits) = self.make_all_again(&step, ix, makers, at) {
+            self.refresh(waits);
+        }
+    }
+
+    /// The flow's output cannot be put together: the request fails.
+    pub(super) fn output_failed(&mut self, message: &str, cause: Cause, at_us: u64) {
+        self.see(at_us);
+        if self.has_succeeded() {
+            self.phase = Phase::Open;
+            let error = trouble(&StepPath::from("output"), message, cause);
+            self.conclude(Conclusion::Failed(error));
+        }
+    }
+
+    /// Whether it is told that the request succeeded.
+    const fn has_succeeded(&self) -> bool {
+        matches!(
+            self.phase,
+            Phase::Ending {
+                conclusion: Conclusion::Succeeded(_),
+                ..
+            }
+        )
+    }
+
+    /// Has values made again that a step in a frame needs, or fails for them. The waits whose values are
+    /// made again; none where the request, or its handler, fails.
+    fn make_all_again(
+        &mut self,
+        step: &StepPath,
+        ix: FrameIx,
+        first: Makers,
+        at: &ValueRef,
+    ) -> Option<Vec<(FrameIx, usize)>> {
+        let (mut left, mut waits) = (vec![first], Vec::new());
+        while let Some(makers) = left.pop() {
+            match makers {
                 // What a wait passes on was made again before.
                 Makers::Whole(ix, node) if waits.contains(&(ix, node)) => {}
                 Makers::Input => {
                     let text = "the request's input is lost, and cannot be made again";
                     self.not_waited(&waits);
-                    return self.give_up((ix, None), trouble(step, text, Cause::Permanent));
+                    self.give_up((ix, None), trouble(step, text, Cause::Permanent));
+                    return None;
                 }
                 Makers::Whole(ix, node) => {
                     // They stand in its body.
                     self.not_waited(&waits);
-                    return self.make_whole(ix, node);
+                    self.make_whole(ix, node);
+                    return None;
                 }
                 Makers::Nodes(ix, makers) => {
                     for maker in makers {
@@ -64,10 +140,11 @@ impl Execution {
                             Again::Runs => {}
                             Again::Never(error) => {
                                 self.not_waited(&waits);
-                                return self.give_up((ix, Some(maker)), error);
+                                self.give_up((ix, Some(maker)), error);
+                                return None;
                             }
                             Again::Waits => {
-                                left.push((ix, maker));
+                                left.push(self.makers(ix, maker, at));
                                 waits.push((ix, maker));
                             }
                         }
@@ -75,12 +152,7 @@ impl Execution {
                 }
             }
         }
-        let failures = match self.state_mut(ix, node) {
-            Some(State::Open(attempt)) => attempt.failures(),
-            _ => return,
-        };
-        self.open_again(ix, node, failures, 0);
-        self.refresh(waits);
+        Some(waits)
     }
 
     /// Who made a value that an open or unmade node is given.

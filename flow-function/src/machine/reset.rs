@@ -46,6 +46,7 @@ impl Execution {
         self.trouble.clear();
         self.failures.clear();
         self.remade.clear();
+        self.is_finished = false;
         self.stopped.clear();
         self.open.clear();
         self.timers.clear();

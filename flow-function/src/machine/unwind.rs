@@ -113,10 +113,14 @@ impl Execution {
                         None => At::BeforeFinally,
                     }
                 }
-                At::BeforeFinally => match self.flow.finally().cloned() {
-                    Some(graph) => return self.handle(graph, Root::Finally),
-                    None => At::Over,
-                },
+                At::BeforeFinally => {
+                    // Where an output was lost, it comes here twice.
+                    let done = self.is_finished && !planted(Mutation::FinallyTwice);
+                    match self.flow.finally().cloned().filter(|_| !done) {
+                        Some(graph) => return self.handle(graph, Root::Finally),
+                        None => At::Over,
+                    }
+                }
                 At::OnFailure(_) | At::Finally(_) => return,
                 At::Over => return self.unwound(),
             };
@@ -227,7 +231,10 @@ impl Execution {
         };
         let (frame, next) = match unwinding.at {
             At::OnFailure(frame) => (frame, At::BeforeFinally),
-            At::Finally(frame) => (frame, At::Over),
+            At::Finally(frame) => {
+                self.is_finished = true;
+                (frame, At::Over)
+            }
             _ => return,
         };
         self.drop_frame(frame);
@@ -252,6 +259,7 @@ impl Execution {
         if let Phase::Unwinding(unwinding) = &self.phase
             && let At::OnFailure(frame) | At::Finally(frame) = unwinding.at
         {
+            self.is_finished |= matches!(unwinding.at, At::Finally(_));
             self.drop_frame(frame);
             let step = StepPath::from("~handler");
             self.trouble

@@ -1,6 +1,6 @@
 //! What must be true of a request once nothing is left to do for it.
 
-use turlough_sdk::{Cause, RequestId};
+use turlough_sdk::{Cause, RequestId, Value};
 use turlough_statestore::event::Outcome;
 use turlough_statestore::{Event, Record};
 
@@ -62,10 +62,17 @@ impl Reader {
         Some(Standing {
             ends,
             is_settled: execution.is_settled(),
-            output: output.and_then(|value| value.decode().ok()),
+            output: output.and_then(number),
             outcome: finished.map(|finished| finished.outcome),
         })
     }
+}
+
+/// A number, or how long a text is.
+fn number(value: &Value) -> Option<u64> {
+    let text = || value.decode::<String>().ok();
+    let number = value.decode().ok();
+    number.or_else(|| text().map(|text| text.len() as u64))
 }
 
 impl Standing {

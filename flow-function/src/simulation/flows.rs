@@ -20,6 +20,8 @@ pub(super) enum Kind {
     Saga,
     Parent,
     Large,
+    /// It returns a large value, which is there before its other last step.
+    Early,
     Long,
     /// Those of scenarios alone.
     Polls,
@@ -36,7 +38,7 @@ pub(super) enum Kind {
 
 impl Kind {
     /// What is drawn from. All but the last take a minute at most.
-    pub(super) const ALL: [Self; 11] = [
+    pub(super) const ALL: [Self; 12] = [
         Self::Chain,
         Self::Join,
         Self::Each,
@@ -47,6 +49,7 @@ impl Kind {
         Self::Saga,
         Self::Parent,
         Self::Large,
+        Self::Early,
         Self::Long,
     ];
 
@@ -62,6 +65,7 @@ impl Kind {
             Self::Saga => "saga",
             Self::Parent => "parent",
             Self::Large => "large",
+            Self::Early => "early",
             Self::Long => "long",
             Self::Polls => "polls",
             Self::Pays => "pays",
@@ -79,7 +83,7 @@ impl Kind {
             Self::Join | Self::Both => Some(2 * n),
             Self::Each => Some(5 * n),
             Self::Saga => None,
-            Self::Large | Self::Reads | Self::Holds => Some(LARGE as u64 + n),
+            Self::Large | Self::Early | Self::Reads | Self::Holds => Some(LARGE as u64 + n),
             _ => Some(n),
         }
     }
@@ -106,6 +110,7 @@ pub(super) fn all(functions: &Arc<Functions>) -> Vec<Flow> {
         saga(&f),
         parent(),
         large(&f),
+        early(&f),
         polls(&f),
         both(&f),
         guess(&f),
@@ -250,6 +255,14 @@ fn large(f: &Calls) -> Flow {
         async |(text, size): (String, u64)| Ok::<_, StepError>(text.len().max(size as usize)),
     );
     built(flow.output(&more).build())
+}
+
+fn early(f: &Calls) -> Flow {
+    let flow = Flow::builder("early");
+    let n = flow.input::<u64>();
+    let text = flow.map("text", &n, writes(f));
+    let _ = flow.map("last", &n, f.of("b", 1_500));
+    built(flow.output(&text).build())
 }
 
 /// It looks again every one and a half seconds, sixty times, and is never let go of meanwhile.

@@ -1,6 +1,7 @@
 //! Events as the event stream shows them, without payloads.
 
 use serde_json::{Value as Json, json};
+use turlough_sdk::StepPath;
 use turlough_statestore::Event;
 use turlough_statestore::event::{Accepted, Delivery, Outcome, StepEnd, StepEnded, Trouble};
 
@@ -13,7 +14,7 @@ const GRAPH_BYTES_MAX: usize = 64 * 1024;
 pub(crate) fn event(event: &Event) -> Option<(&'static str, Json)> {
     let at = |at_us: &u64| json!({ "at": time(*at_us) });
     Some(match event {
-        Event::Part { .. } => return None,
+        Event::Part { .. } | Event::Snapshot(_) => return None,
         Event::Accepted(accepted) => ("accepted", begun(accepted)),
         Event::Claimed {
             replica,
@@ -28,20 +29,26 @@ pub(crate) fn event(event: &Event) -> Option<(&'static str, Json)> {
             step,
             attempt,
             at_us,
-        } => (
-            "step_started",
-            json!({ "step": step.as_str(), "attempt": attempt, "at": time(*at_us) }),
-        ),
+        } => ("step_started", begins(step, *attempt, *at_us)),
         Event::StepCalled {
             step,
             attempt,
             at_us,
-        } => (
-            "step_called",
-            json!({ "step": step.as_str(), "attempt": attempt, "at": time(*at_us) }),
-        ),
+        } => ("step_called", begins(step, *attempt, *at_us)),
         Event::StepEnded(ended) => ("step_ended", step_ended(ended)),
         Event::Ticked { at_us } => ("ticked", at(at_us)),
+        Event::OutputLost { value, at_us } => {
+            let view = json!({ "lost": place(value), "at": time(*at_us) });
+            ("output_lost", view)
+        }
+        Event::OutputFailed {
+            message,
+            cause,
+            at_us,
+        } => {
+            let view = json!({ "error": message, "cause": cause, "at": time(*at_us) });
+            ("output_failed", view)
+        }
         Event::Signalled { name, value, at_us } => (
             "signalled",
             json!({ "signal": name, "bytes": value.size(), "at": time(*at_us) }),
@@ -72,10 +79,13 @@ pub(crate) fn event(event: &Event) -> Option<(&'static str, Json)> {
         Event::Delivered { error, at_us, .. } => {
             ("delivered", json!({ "error": error, "at": time(*at_us) }))
         }
-        Event::Snapshot(_) => return None,
         Event::Closing { at_us } => ("closing", at(at_us)),
         Event::Settled { at_us } => ("settled", at(at_us)),
     })
+}
+
+fn begins(step: &StepPath, attempt: u32, at_us: u64) -> Json {
+    json!({ "step": step.as_str(), "attempt": attempt, "at": time(at_us) })
 }
 
 fn begun(accepted: &Accepted) -> Json {

@@ -165,12 +165,7 @@ impl<'a> Story<'a> {
             }
             Event::Delivered { id, error, at_us } => {
                 self.see(*at_us);
-                if let Some(at) = self.owed.iter().position(|owed| owed.id == *id) {
-                    let delivery = self.owed.remove(at);
-                    if let Some(error) = error {
-                        self.given_up.push((delivery, error));
-                    }
-                }
+                self.delivered(*id, error.as_deref());
             }
             Event::Settled { at_us } => {
                 self.see(*at_us);
@@ -182,12 +177,21 @@ impl<'a> Story<'a> {
             }
             Event::Claimed { at_us, .. }
             | Event::Ticked { at_us }
+            | Event::OutputLost { at_us, .. }
+            | Event::OutputFailed { at_us, .. }
             | Event::Signalled { at_us, .. }
             | Event::PauseAsked { at_us }
             | Event::ResumeAsked { at_us }
             | Event::CancelAsked { at_us }
             | Event::Closing { at_us } => self.see(*at_us),
             Event::Part { .. } | Event::Snapshot(_) => {}
+        }
+    }
+
+    fn delivered(&mut self, id: u128, error: Option<&'a str>) {
+        if let Some(at) = self.owed.iter().position(|owed| owed.id == id) {
+            let delivery = self.owed.remove(at);
+            self.given_up.extend(error.map(|error| (delivery, error)));
         }
     }
 

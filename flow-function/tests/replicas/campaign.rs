@@ -26,6 +26,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::sync::Mutex;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
+use turlough_statestore::Event;
 
 use checks::{Findings, Remains};
 use harm::{Blow, Harm, Harms};
@@ -278,6 +279,10 @@ fn report(remains: &Remains, findings: &Findings) {
     println!("calls that may be made once: {:?}", findings.once);
     println!("{} words of ends", remains.words.len());
     let dead = findings.dead;
+    let appends = remains.logs.requests.values().flatten();
+    let is_lost = |event: &&Event| matches!(event, Event::OutputLost { .. });
+    let lost = appends.flat_map(|append| &append.events).filter(is_lost);
+    println!("{} outputs were lost and made again", lost.count());
     println!("{dead} given up after replica upon replica was killed with them");
 }
 

@@ -1,5 +1,7 @@
 //! One thing at a time: a replica that is killed, one that is asked to end, and words across replicas.
 
+use std::time::Duration;
+
 use serde_json::json;
 use turlough_statestore::{Event, Seq};
 
@@ -16,6 +18,11 @@ nodes:
 const ASKS: &str = "
 flow: asks
 nodes: { go: { wait: { signal: go } }, b: { after: [go], pass: '.' } }
+";
+/// It has what it returns, larger than what rides in an event, before its last step.
+const EARLY: &str = "
+flow: early
+nodes: { text: { pass: '[., \"x\" * 9000]' }, go: { wait: { signal: go } } }
 ";
 const SLEEPS: &str = "
 flow: sleeps
@@ -39,6 +46,32 @@ async fn requests_of_a_killed_replica_are_taken_over_by_another() {
         assert_eq!(view["status"], "succeeded", "{view}");
         assert_eq!(cluster.result(id).await, json!(n + 1));
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_output_that_is_lost_with_its_replica_before_the_end_is_made_again() {
+    let mut cluster = Cluster::start(&[("early", EARLY)], 2).await;
+    let id = cluster.begin_at(0, "early", "7").await;
+    let events = async |cluster: &Cluster| {
+        let log = cluster.state.log.read(id.parse().unwrap(), Seq::START);
+        let records = log.await.unwrap().into_iter();
+        let events = records.flat_map(|record| record.append.events);
+        events.collect::<Vec<_>>()
+    };
+    let is_text =
+        |event: &Event| matches!(event, Event::StepEnded(ended) if ended.step.as_str() == "text");
+    while !events(&cluster).await.iter().any(is_text) {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    cluster.signal(0, "KILL");
+    cluster.replicas.remove(0);
+    cluster.signal_request(&id, "go", "1").await;
+    let view = cluster.settled(&id).await;
+    assert_eq!(view["status"], "succeeded", "{view}");
+    let result = cluster.result(&id).await;
+    assert_eq!(result, json!({ "text": [7, "x".repeat(9_000)], "go": 1 }));
+    let is_lost = |event: &&Event| matches!(event, Event::OutputLost { .. });
+    assert_eq!(events(&cluster).await.iter().filter(is_lost).count(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -321,6 +321,8 @@ pub(crate) const fn happened_us(event: &Event) -> Option<u64> {
         | Event::Released { at_us }
         | Event::StepStarted { at_us, .. }
         | Event::StepCalled { at_us, .. }
+        | Event::OutputLost { at_us, .. }
+        | Event::OutputFailed { at_us, .. }
         | Event::Signalled { at_us, .. }
         | Event::PauseAsked { at_us }
         | Event::ResumeAsked { at_us }

@@ -42,6 +42,10 @@ samples!(events, event_name: Event {
         ("total".to_owned(), inline()), ("rate".to_owned(), stored()),
     ]),
     "ticked": Event::Ticked { .. } => Event::Ticked { at_us: AT },
+    "output_lost": Event::OutputLost { .. } => Event::OutputLost { value: stored(), at_us: AT },
+    "output_failed": Event::OutputFailed { .. } => Event::OutputFailed {
+        message: "inputs are over 1 GiB".to_owned(), cause: Cause::Permanent, at_us: AT,
+    },
     "signalled": Event::Signalled { .. } => Event::Signalled {
         name: "approved".to_owned(), value: inline(), at_us: AT,
     },

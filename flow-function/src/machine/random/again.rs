@@ -19,7 +19,7 @@ impl Plain {
         self.generation += 1;
         (self.phase, self.how, self.ended) = (Unwound::Open, None, false);
         (self.deadline, self.paused, self.trouble) = (deadline, false, 0);
-        self.handler = None;
+        (self.handler, self.finished) = (None, false);
         self.strays.clear();
         self.remakes.clear();
         if let Some((flow, same)) = version {

@@ -64,7 +64,6 @@ impl World {
 
     /// A value that an attempt is given, and that is gone.
     fn lost(&mut self, run: &Run) -> Option<ValueRef> {
-        let mut values = Vec::new();
         let mut left: Vec<Given> = run
             .inputs
             .iter()
@@ -75,6 +74,12 @@ impl World {
             Work::Gather(results) => left.extend(results.given.iter().flatten().cloned()),
             _ => {}
         }
+        self.lost_of(left)
+    }
+
+    /// One of the values that these are put together from, where one may be gone.
+    pub(super) fn lost_of(&mut self, mut left: Vec<Given>) -> Option<ValueRef> {
+        let mut values = Vec::new();
         while let Some(given) = left.pop() {
             match given {
                 Given::Empty => {}

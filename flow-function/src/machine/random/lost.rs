@@ -1,6 +1,6 @@
 //! Lost data, read plainly: who makes it again, and what is void where it differs.
 
-use turlough_sdk::{Cause, Operation, Source, ValueRef, Wait};
+use turlough_sdk::{Cause, Operation, Output, Source, ValueRef, Wait};
 
 use super::plain::{Begun, End, How, Leaf, Plain, Scope, Seen, Stage, Step};
 use super::rules::once;
@@ -29,10 +29,40 @@ impl Plain {
             return;
         }
         self.with(path, Step::anew);
-        let mut left = vec![path.to_owned()];
+        let makers = self.makers(path, value);
+        self.made_anew(path, makers, value);
+    }
+
+    /// A value of the output is gone: its last steps are not over, and are made again.
+    pub(super) fn output_lost(&mut self, value: &ValueRef) {
+        let last = match &self.root.graph.output {
+            Output::Node(node) => vec![*node],
+            Output::Sinks(sinks) => sinks.clone(),
+        };
+        let gave = |node: &usize| {
+            let value_of = self.root.value(*node);
+            value_of.is_some_and(|given| reads(&given, value))
+        };
+        let last = last.into_iter().filter(gave);
+        let makers: Vec<_> = last.map(|node| self.root.path(node)).collect();
+        if makers.is_empty() {
+            return self.output_failed();
+        }
+        (self.phase, self.how) = (Unwound::Open, None);
+        self.made_anew("output", Makers::Steps(makers), value);
+    }
+
+    pub(super) fn output_failed(&mut self) {
+        self.phase = Unwound::Open;
+        self.conclude(How::Failed("output".to_owned()));
+    }
+
+    /// Whoever made a value makes it again, for a step or the output.
+    fn made_anew(&mut self, path: &str, first: Makers, value: &ValueRef) {
+        let mut left = vec![first];
         let mut waited = Vec::new();
-        while let Some(reader) = left.pop() {
-            match self.makers(&reader, value) {
+        while let Some(makers) = left.pop() {
+            match makers {
                 Makers::Nobody => {
                     self.gives_up_waits(&waited);
                     return self.gives_up(path);
@@ -64,7 +94,7 @@ impl Plain {
                         self.make_anew(&maker, true);
                         if waits {
                             waited.push(maker.clone());
-                            left.push(maker);
+                            left.push(self.makers(&maker, value));
                         }
                     }
                 }

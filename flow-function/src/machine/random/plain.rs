@@ -150,6 +150,8 @@ pub(super) struct Plain {
     pub(super) how: Option<How>,
     pub(super) phase: Unwound,
     pub(super) ended: bool,
+    /// What comes finally was done.
+    pub(super) finished: bool,
     pub(super) strays: BTreeMap<String, Stray>,
     pub(super) undo: Vec<Group>,
     pub(super) signals: BTreeMap<String, VecDeque<ValueRef>>,

@@ -1,5 +1,6 @@
 //! Random schedules: successes, failures by every cause, ticks, crashes, controls, lost data.
 
+use turlough_sdk::Cause;
 use turlough_statestore::event::StepEnd;
 use turlough_statestore::{Append, Event, Kind, Seq};
 
@@ -27,14 +28,34 @@ impl World {
                     self.crash();
                     continue;
                 }
-                let ended = self.ended_event();
-                self.drive(vec![ended]);
+                let last = self.without_output().unwrap_or_else(|| self.ended_event());
+                self.drive(vec![last]);
             } else if wild > 0 {
                 wild -= 1;
                 self.something();
             } else {
                 self.on_with_it();
             }
+        }
+    }
+
+    /// Now and then the output of what succeeded cannot be had.
+    fn without_output(&mut self) -> Option<Event> {
+        let at_us = self.plain.now;
+        let Some(How::Succeeded(output)) = self.plain.how.clone() else {
+            return None;
+        };
+        match self.dice.roll(100) {
+            0..30 => {
+                let value = self.lost_of(vec![output])?;
+                Some(Event::OutputLost { value, at_us })
+            }
+            30 => Some(Event::OutputFailed {
+                message: "no".to_owned(),
+                cause: Cause::Permanent,
+                at_us,
+            }),
+            _ => None,
         }
     }
 

@@ -206,14 +206,16 @@ impl Plain {
                     }
                     None => Unwound::BetweenHandlers,
                 },
-                Unwound::BetweenHandlers if self.strays.is_empty() => match self.flow.finally() {
-                    Some(graph) => {
-                        self.handle(&Arc::clone(graph), "~finally/");
-                        self.phase = Unwound::Finally;
-                        return self.settle(self.news());
+                Unwound::BetweenHandlers if self.strays.is_empty() => {
+                    match self.flow.finally().filter(|_| !self.finished) {
+                        Some(graph) => {
+                            self.handle(&Arc::clone(graph), "~finally/");
+                            self.phase = Unwound::Finally;
+                            return self.settle(self.news());
+                        }
+                        None => Unwound::Last,
                     }
-                    None => Unwound::Last,
-                },
+                }
                 Unwound::Last if self.strays.is_empty() => Unwound::Over,
                 _ => return,
             };
@@ -237,6 +239,7 @@ impl Plain {
         if let Some(handler) = self.handler.take() {
             self.drop_scope(&handler, &[]);
         }
+        self.finished |= self.phase == Unwound::Finally;
         self.phase = match self.phase {
             Unwound::OnFailure => Unwound::BetweenHandlers,
             _ => Unwound::Last,
@@ -253,6 +256,7 @@ impl Plain {
             self.drop_scope(&handler, &[]);
             self.trouble += 1;
         }
+        self.finished |= self.phase == Unwound::Finally;
         self.phase = Unwound::Over;
     }
 

@@ -90,6 +90,7 @@ fn plain(flow: &Arc<Flow>, input: &ValueRef) -> Plain {
         how: None,
         phase: Unwound::Open,
         ended: false,
+        finished: false,
         strays: BTreeMap::new(),
         undo: Vec::new(),
         signals: BTreeMap::new(),
@@ -315,6 +316,16 @@ impl World {
                     version,
                     *deadline_us,
                 );
+            }
+            Event::OutputLost { value, at_us } => {
+                plain.now = plain.now.max(*at_us);
+                self.told_end = false;
+                plain.output_lost(value);
+            }
+            Event::OutputFailed { at_us, .. } => {
+                plain.now = plain.now.max(*at_us);
+                self.told_end = false;
+                plain.output_failed();
             }
             Event::Ended { .. } => plain.ended = true,
             _ => {}

@@ -72,6 +72,7 @@ impl Execution {
                 })
                 .collect::<Result<_, RestoreError>>()?,
             handled: saved.handled,
+            is_finished: saved.is_finished,
             resets: saved.resets.into_iter().collect(),
             expanded: saved.expanded,
             ..Self::new(request, Arc::clone(&origins.flow), versions)

@@ -65,6 +65,8 @@ pub(super) struct Saved {
     pub(super) failures: BTreeMap<StepPath, Trouble>,
     pub(super) remade: BTreeMap<StepPath, (u32, Option<SavedState>)>,
     pub(super) handled: u32,
+    #[serde(default)]
+    pub(super) is_finished: bool,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub(super) resets: BTreeMap<StepPath, u32>,
 }

@@ -57,6 +57,7 @@ impl Execution {
             trouble,
             failures,
             remade,
+            is_finished,
             handled,
             resets,
             expanded,
@@ -139,6 +140,7 @@ impl Execution {
             failures: failures.collect(),
             remade,
             handled: *handled,
+            is_finished: *is_finished,
             resets: resets
                 .iter()
                 .map(|(step, at)| (step.clone(), *at))

@@ -283,3 +283,94 @@ nodes:
         "nobody knows whether it was done"
     );
 }
+
+/// What the flow returns turns out to be gone when it is to be read.
+fn lose_output(bench: &mut Bench, value: &ValueRef) {
+    bench.ended.pop_front().expect("it is told how it ends");
+    let (value, at_us) = (value.clone(), bench.now);
+    bench.drive(Event::OutputLost { value, at_us });
+}
+
+#[test]
+fn an_output_that_is_gone_is_made_again() {
+    let mut bench = Bench::new(
+        "flow: two\nnodes: { a: { apply: f }, b: { apply: f }, w: { after: [a], wait: 1s } }",
+    );
+    let a = put(&mut bench, "a", 1);
+    bench.tick(2 * SECOND);
+    let b = put(&mut bench, "b", 2);
+    assert_eq!(bench.ended.len(), 1);
+    // That of the wait is what it was given.
+    lose_output(&mut bench, &a);
+    assert_eq!(
+        (bench.names(), bench.run("a").attempt),
+        (vec!["a".to_owned()], 2)
+    );
+    let again = put(&mut bench, "a", 1);
+    let Given::Map(members) = bench.output() else {
+        panic!("two sinks are joined")
+    };
+    let members: Vec<_> = members
+        .iter()
+        .map(|(_, given)| Some(given.clone()))
+        .collect();
+    assert_eq!(members, [at(&b), at(&again)]);
+}
+
+#[test]
+fn what_comes_finally_comes_once_though_the_output_is_made_again() {
+    let text = "flow: f\nnodes: { a: { apply: f } }\nfinally: { nodes: { z: { apply: f } } }";
+    let mut bench = Bench::new(text);
+    let a = put(&mut bench, "a", 1);
+    bench.succeed("~finally/z", 0);
+    lose_output(&mut bench, &a);
+    bench.take_over();
+    let again = put(&mut bench, "a", 1);
+    assert_eq!(bench.names(), [""; 0]);
+    assert_eq!(Some(bench.output()), at(&again));
+}
+
+#[test]
+fn an_output_that_cannot_be_made_again_fails_the_request() {
+    let mut bench = Bench::new("flow: f\nnodes: { a: { apply: f, idempotent: false } }");
+    bench.start("a");
+    let a = put(&mut bench, "a", 1);
+    lose_output(&mut bench, &a);
+    assert_eq!(bench.failure(), "a");
+    // Nobody loses it three times more.
+    let mut bench = Bench::new("flow: f\nnodes: { a: { apply: f } }");
+    for _ in 0..3 {
+        let a = put(&mut bench, "a", 1);
+        lose_output(&mut bench, &a);
+    }
+    let a = put(&mut bench, "a", 1);
+    lose_output(&mut bench, &a);
+    assert_eq!(bench.failure(), "a");
+}
+
+#[test]
+fn an_output_that_cannot_be_put_together_fails_the_request_and_what_was_done_is_undone() {
+    let text = "flow: f\nnodes: { a: { apply: f, compensate: { apply: undo } } }";
+    let fails: [fn(&Bench) -> Event; 2] = [
+        |bench| Event::OutputFailed {
+            message: "it is too large".to_owned(),
+            cause: Cause::Permanent,
+            at_us: bench.now,
+        },
+        // No step gave that.
+        |bench| Event::OutputLost {
+            value: stored(77, 7),
+            at_us: bench.now,
+        },
+    ];
+    for event in fails {
+        let mut bench = Bench::new(text);
+        bench.start("a");
+        put(&mut bench, "a", 1);
+        bench.ended.pop_front().expect("it is told how it ends");
+        bench.drive(event(&bench));
+        assert_eq!(bench.names(), ["a/~compensate"]);
+        bench.succeed("a/~compensate", 0);
+        assert_eq!(bench.failure(), "output");
+    }
+}

@@ -106,6 +106,28 @@ fn i12_word_to_an_attempt_from_before_a_restart_is_refused() {
     );
 }
 
+/// S1: whoever made what the flow returns is gone before the flow's other last step has ended.
+fn output_made_again() {
+    let mut world = cluster(|_| ());
+    world.functions.hold("b");
+    let id = ask(&world, 0, Kind::Early, 1);
+    world.until("the text", |world| {
+        !appends(world, id, is_step_end).is_empty()
+    });
+    world.hosts[0].kill();
+    world.functions.let_go("b");
+    ends_well(&mut world, Kind::Early, 1);
+    let is_lost = |event: &&Event| matches!(event, Event::OutputLost { .. });
+    assert_eq!(events(&world, id).iter().filter(is_lost).count(), 1);
+    assert_eq!(world.functions.calls("write", 1), 2);
+}
+
+#[test]
+fn s1_an_output_that_is_lost_before_the_end_is_made_again() {
+    output_made_again();
+    fails_with(Fault::OutputNotMadeAgain, "it ended as", output_made_again);
+}
+
 /// V1: two drivers keep what the same attempt gave, each something else.
 fn kept_by_two() {
     let store = Arc::new(MemoryStore::new(1, 1 << 20));

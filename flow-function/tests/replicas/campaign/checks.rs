@@ -60,6 +60,31 @@ impl Seen<'_> {
             _ => None,
         })
     }
+
+    /// What it gave.
+    fn output(&self) -> Option<Json> {
+        let Outcome::Succeeded { output, .. } = self.outcome()? else {
+            return None;
+        };
+        let envelope = match output.as_ref()? {
+            ValueRef::Inline(envelope) => envelope.clone(),
+            ValueRef::Parts { upload, .. } => {
+                let parts = self.events().filter_map(|event| match event {
+                    Event::Part {
+                        upload: of,
+                        index,
+                        bytes,
+                    } if of == upload => Some((*index, bytes.to_vec())),
+                    _ => None,
+                });
+                let parts: BTreeMap<_, _> = parts.collect();
+                parts.into_values().flatten().collect::<Vec<_>>().into()
+            }
+            ValueRef::Stored { .. } => return None,
+        };
+        let value = Value::from_envelope(envelope).ok()?;
+        serde_json::from_slice(&value.leaving(false).ok()?.1).ok()
+    }
 }
 
 impl Remains {
@@ -283,7 +308,7 @@ impl Remains {
             wrong.push(format!("{about} was never told to who asked"));
         }
         let status = seen.outcome().map_or("open", Outcome::status);
-        let output = seen.outcome().and_then(output);
+        let output = seen.output();
         for word in words() {
             let is_right = output.as_ref().is_none_or(|output| *output == word.body);
             if word.request != seen.id || word.status != status || !is_right {
@@ -322,16 +347,27 @@ impl Remains {
     }
 }
 
-/// Each step has one end that stays, and each attempt one end at all.
+/// Each step has one end that stays until what it gave is lost, and each attempt one end at all.
 fn once_committed(seen: &Seen<'_>, wrong: &mut Vec<String>) {
-    let (mut ended, mut succeeded) = (HashSet::new(), HashSet::new());
+    let (mut ended, mut succeeded) = (HashSet::new(), HashMap::new());
     for event in seen.events() {
-        let Event::StepEnded(end) = event else {
-            continue;
+        let end = match event {
+            Event::StepEnded(end) => end,
+            Event::OutputLost { value: lost, .. } => {
+                succeeded.retain(|_, value| *value != lost);
+                continue;
+            }
+            _ => continue,
         };
+        if let StepEnd::Lost { value: lost } = &end.end {
+            succeeded.retain(|_, value| *value != lost);
+        }
         let step = (end.generation, end.step.clone());
-        let is_last = matches!(end.end, StepEnd::Succeeded { .. });
-        let is_end = is_last || matches!(end.end, StepEnd::Failed { .. });
+        let value = match &end.end {
+            StepEnd::Succeeded { value } => Some(value),
+            _ => None,
+        };
+        let is_end = value.is_some() || matches!(end.end, StepEnd::Failed { .. });
         if is_end && !ended.insert((step.clone(), end.attempt)) {
             let (step, attempt) = (&end.step, end.attempt);
             wrong.push(format!(
@@ -339,7 +375,7 @@ fn once_committed(seen: &Seen<'_>, wrong: &mut Vec<String>) {
                 seen.about
             ));
         }
-        if is_last && !succeeded.insert(step) {
+        if value.is_some_and(|value| succeeded.insert(step, value).is_some()) {
             wrong.push(format!("{}: step {} succeeded twice", seen.about, end.step));
         }
     }
@@ -365,11 +401,11 @@ fn result(seen: &Seen<'_>, begun: &Begun, failed: bool, wrong: &mut Vec<String>)
         (Kind::Pay, _) if failed => {
             matches!(outcome, Outcome::Failed { step, .. } if step.as_str() == "pay")
         }
-        (_, Some(right)) => output(outcome) == Some(right),
+        (_, Some(right)) => seen.output() == Some(right),
         (_, None) => matches!(outcome, Outcome::Failed { step, .. } if step.as_str() == "car"),
     };
     if !is_right {
-        let found = output(outcome);
+        let found = seen.output();
         wrong.push(format!("{about} ended {outcome:?} ({found:?})"));
     }
 }
@@ -386,19 +422,6 @@ fn failed_with_its_sub_flow(seen: &Seen<'_>, wrong: &mut Vec<String>) {
             "{about} ended {outcome:?}, and its sub-flow is dead"
         ));
     }
-}
-
-/// What a request gave.
-fn output(outcome: &Outcome) -> Option<Json> {
-    let Outcome::Succeeded {
-        output: Some(ValueRef::Inline(envelope)),
-        ..
-    } = outcome
-    else {
-        return None;
-    };
-    let value = Value::from_envelope(envelope.clone()).ok()?;
-    serde_json::from_slice(&value.leaving(false).ok()?.1).ok()
 }
 
 /// From its acceptance to its end.

@@ -10,6 +10,7 @@ pub(crate) enum Kind {
     Chain,
     Join,
     Each,
+    Early,
     Nap,
     Switch,
     Loop,
@@ -23,10 +24,11 @@ pub(crate) enum Kind {
     Pay,
 }
 
-pub(crate) const KINDS: [Kind; 14] = [
+pub(crate) const KINDS: [Kind; 15] = [
     Kind::Chain,
     Kind::Join,
     Kind::Each,
+    Kind::Early,
     Kind::Nap,
     Kind::Switch,
     Kind::Loop,
@@ -55,6 +57,7 @@ impl Kind {
             Self::Chain => "chain",
             Self::Join => "join",
             Self::Each => "each",
+            Self::Early => "early",
             Self::Nap => "nap",
             Self::Switch => "switch",
             Self::Loop => "loop",
@@ -78,6 +81,10 @@ impl Kind {
             Self::Join => "a: { QUICK }, b: { SLOW }, c: { after: [a, b], pass: '.a + .b' }",
             Self::Each => {
                 "list: { pass: '[range(6)]' }, all: { after: [list], for_each: { max_parallel: 3, body: { nodes: { x: { SLOW } } } } }, sum: { after: [all], pass: 'add' }"
+            }
+            // What it returns is larger than what rides in an event, and there before its last step.
+            Self::Early => {
+                "text: { pass: '[., \"x\" * 9000]' }, a: { SLOW }, b: { after: [a], SLOW }, c: { after: [b], SLOW }"
             }
             Self::Nap => "a: { QUICK }, b: { after: [a], wait: 3s }, c: { after: [b], QUICK }",
             Self::Switch => {
@@ -128,6 +135,7 @@ impl Kind {
             Self::Chain | Self::Expand | Self::Queued | Self::Hooked => json!(n + 1),
             Self::Join => json!(2 * n),
             Self::Each => json!(15),
+            Self::Early => json!({ "c": n, "text": [n, "x".repeat(9_000)] }),
             Self::Nap | Self::Switch | Self::Once | Self::Pay => json!(n),
             Self::Loop => json!((0..10).fold(n, |n, _| if n < 40 { n + 10 } else { n })),
             Self::Asks => json!({ "a": n, "b": n + 1 }),

@@ -151,6 +151,8 @@ pub(crate) const fn at_us(event: &Event) -> u64 {
         | Event::StepStarted { at_us, .. }
         | Event::StepCalled { at_us, .. }
         | Event::Ticked { at_us }
+        | Event::OutputLost { at_us, .. }
+        | Event::OutputFailed { at_us, .. }
         | Event::Signalled { at_us, .. }
         | Event::PauseAsked { at_us }
         | Event::ResumeAsked { at_us }
