@@ -245,8 +245,11 @@ impl Execution {
     /// Unwinding took too long: what is not done is recorded, and the request ends.
     pub(super) fn give_up_unwinding(&mut self) {
         let text = "it was not come to, since unwinding took longer than the flow's timeout";
+        // Where it succeeded, nothing was to be undone.
+        let undoes = matches!(&self.phase, Phase::Unwinding(unwinding)
+            if !matches!(unwinding.conclusion, Conclusion::Succeeded(_)));
         for record in &mut self.undo {
-            if record.is_due() {
+            if undoes && record.is_due() {
                 record.give_up();
                 let step = record.step.compensation();
                 if let Some(attempt) = record.attempt.take() {

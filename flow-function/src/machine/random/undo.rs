@@ -248,7 +248,8 @@ impl Plain {
     }
 
     pub(super) fn give_up(&mut self) {
-        for group in self.undo.iter_mut().filter(|group| group.is_due()) {
+        let undoes = !matches!(self.how, Some(How::Succeeded(_)));
+        for group in self.undo.iter_mut().filter(|it| undoes && it.is_due()) {
             (group.stuck, group.open) = (true, false);
             self.trouble += 1;
         }

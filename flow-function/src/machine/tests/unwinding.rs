@@ -204,6 +204,36 @@ fn unwinding_takes_as_long_again_as_the_flow_and_no_longer() {
 }
 
 #[test]
+fn what_comes_finally_and_takes_too_long_leaves_a_success_with_nothing_to_undo() {
+    let text = "
+flow: f
+timeout: 600s
+nodes: { a: { apply: f, compensate: { apply: undo } } }
+finally: { nodes: { z: { apply: f, mode: async } } }
+";
+    let mut bench = Bench::new(text);
+    bench.start("a");
+    bench.succeed("a", 1);
+    bench.start("~finally/z");
+    bench.tick(600 * SECOND);
+    let trouble: Vec<_> = bench
+        .execution
+        .trouble()
+        .iter()
+        .map(|it| &it.step)
+        .collect();
+    assert_eq!(trouble, [&StepPath::from("~handler")]);
+    // Where the output cannot be had then, what was done is undone.
+    let (message, cause, at_us) = ("it is too large".to_owned(), Cause::Permanent, bench.now);
+    bench.drive(Event::OutputFailed {
+        message,
+        cause,
+        at_us,
+    });
+    assert_eq!(bench.names(), ["a/~compensate"]);
+}
+
+#[test]
 fn s4_an_end_that_nobody_waited_for_any_longer_is_taken_until_it_is_closed() {
     let mut bench =
         Bench::new("flow: pay\ntimeout: 600s\nnodes:\n  pay: { apply: f, idempotent: false }\n");
