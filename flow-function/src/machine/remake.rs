@@ -80,7 +80,7 @@ impl Execution {
             let text = "a value of it is lost, and no step made it";
             return self.output_failed(text, Cause::Permanent, at_us);
         }
-        self.phase = Phase::Open;
+        self.not_over();
         let (step, makers) = (StepPath::from("output"), Makers::Nodes(ix, makers));
         if let Some(waits) = self.make_all_again(&step, ix, makers, at) {
             self.refresh(waits);
@@ -91,9 +91,22 @@ impl Execution {
     pub(super) fn output_failed(&mut self, message: &str, cause: Cause, at_us: u64) {
         self.see(at_us);
         if self.has_succeeded() {
-            self.phase = Phase::Open;
+            self.not_over();
             let error = trouble(&StepPath::from("output"), message, cause);
             self.conclude(Conclusion::Failed(error));
+        }
+    }
+
+    /// It is not over: where its unwinding had been given up, it is due again by when what is awaited
+    /// still has to end.
+    fn not_over(&mut self) {
+        self.phase = Phase::Open;
+        for (step, slot) in &self.open {
+            if let Slot::Stray(stray) = slot
+                && stray.due_us > 0
+            {
+                self.timers.insert((stray.due_us, step.clone()));
+            }
         }
     }
 
@@ -227,7 +240,7 @@ impl Execution {
         }
     }
 
-    /// A node in a graph that is gone is not made again any more.
+    /// A node in a graph that is gone, or that is skipped, is not made again any more.
     pub(super) fn not_remade(&mut self, ix: FrameIx, node: usize) {
         if self.remade.is_empty() {
             return;

@@ -89,6 +89,8 @@ impl Execution {
             self.open_stage(ix, node, stage);
         } else {
             frame.states[node] = State::Skipped;
+            // Where it is not skipped the next time, it begins anew.
+            self.not_remade(ix, node);
             if !planted(Mutation::SkipStops) {
                 consequences.push(Consequence::Resolved(ix, node));
             }
