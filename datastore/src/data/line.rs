@@ -101,7 +101,7 @@ impl Line {
                 if fault::is_broken(&error) {
                     lane.forget(&cell);
                 }
-                Err(Fault::from(&error))
+                Err(wire.connection.fault(&error))
             }
         }
     }

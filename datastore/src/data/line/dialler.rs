@@ -8,8 +8,8 @@ use redis::aio::MultiplexedConnection;
 use redis::cluster::ClusterClient;
 use redis::cluster_async::ClusterConnection;
 use redis::{
-    AsyncConnectionConfig, Client, Cmd, ConnectionAddr, IntoConnectionInfo, RedisConnectionInfo,
-    RedisResult, TlsCertificates, Value,
+    AsyncConnectionConfig, Client, Cmd, ConnectionAddr, ErrorKind, IntoConnectionInfo,
+    RedisConnectionInfo, RedisError, RedisResult, ServerErrorKind, TlsCertificates, Value,
 };
 use turlough_sdk::TenantId;
 
@@ -74,6 +74,19 @@ impl Connection {
         match self {
             Self::One(one) => command.query_async(one).await,
             Self::Cluster(all) => command.query_async(all).await,
+        }
+    }
+
+    /// What an error of it means.
+    pub(super) fn fault(&self, error: &RedisError) -> Fault {
+        let is_elsewhere = matches!(
+            error.kind(),
+            ErrorKind::Server(ServerErrorKind::Moved | ServerErrorKind::Ask)
+        );
+        match self {
+            // Its nodes do not agree yet.
+            Self::Cluster(_) if is_elsewhere => Fault::Away(error.to_string()),
+            Self::Cluster(_) | Self::One(_) => Fault::from(error),
         }
     }
 }
