@@ -25,7 +25,7 @@ pub struct StepCredential {
     pub until_unix_ms: u64,
     /// Keys that may be read, with their buckets: `{request}1/load/0.4.9f3c21aa`.
     pub read: Vec<String>,
-    /// What a key begins with that may be put, and read again.
+    /// The key that may be put, and read again.
     pub write: Option<String>,
     /// The claim under which it is put.
     pub epoch: u64,
@@ -116,8 +116,9 @@ impl StepCredential {
     /// Whether something may be put under this key.
     #[must_use]
     pub fn may_write(&self, key: &[u8]) -> bool {
-        let begins = |write: &String| !write.is_empty() && key.starts_with(write.as_bytes());
-        self.write.as_ref().is_some_and(begins)
+        self.write
+            .as_ref()
+            .is_some_and(|write| write.as_bytes() == key)
     }
 }
 
@@ -136,7 +137,7 @@ mod tests {
         StepCredential {
             until_unix_ms: 1_000,
             read: vec!["{r}1/load/0.1.aa".into()],
-            write: Some("{r}1/clean/0.1.".into()),
+            write: Some("{r}1/clean/0.1.x".into()),
             epoch: 3,
         }
     }
@@ -147,7 +148,7 @@ mod tests {
         let read = StepCredential::verify(text.as_bytes(), b"secret", 999).unwrap();
         assert_eq!(read, credential());
         assert!(read.may_read(b"{r}1/load/0.1.aa") && !read.may_read(b"{r}1/load/0.1.a"));
-        assert!(read.may_write(b"{r}1/clean/0.1.x") && !read.may_write(b"{r}1/clean/0.2.x"));
+        assert!(read.may_write(b"{r}1/clean/0.1.x") && !read.may_write(b"{r}1/clean/0.1.xy"));
         assert!(!read.may_write(b"{r}1/load/0.1.aa"));
         let over = StepCredential::verify(text.as_bytes(), b"secret", 1_000);
         assert_eq!(over, Err(CredentialError::Expired));

@@ -24,15 +24,33 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use turlough_sdk::{Digest, RequestId, TenantId, ValueRef};
 
-pub use error::{BucketError, Failure, GetError, PutError};
+pub use error::{BucketError, Failure, GetError, Newer, PutError};
 pub use url::{DataUrl, DataUrlError, StoreUrl};
 
-use crate::memory::Dropped;
+use crate::credential::StepCredential;
 
 /// The largest value, in bytes: what one argument of RESP may be. A store may have a lower limit.
 pub const VALUE_BYTES_MAX: usize = 512 << 20;
 /// The longest lease. A longer one counts as this; whoever sleeps for longer renews it.
 pub const LEASE_MAX: Duration = Duration::from_secs(30 * 24 * 3600);
+
+/// What a bucket held when it was dropped.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Dropped {
+    /// Values.
+    pub keys: u64,
+    /// Their sizes, in bytes.
+    pub bytes: u64,
+}
+
+/// What a store in this process holds.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Held {
+    /// Bytes of values, over all requests.
+    pub bytes: u64,
+    /// Puts that were refused for want of room, since the start.
+    pub refusals: u64,
+}
 
 /// A tenant's values, in buckets that belong to requests.
 ///
@@ -81,6 +99,72 @@ pub trait DataStore: fmt::Debug + Send + Sync {
         epoch: u64,
         lease: Duration,
     ) -> Result<bool, BucketError>;
+
+    /// Drops what a request has in another store, which this one knows and speaks to. Nothing where no store
+    /// knows another.
+    ///
+    /// # Errors
+    /// Those of [`drop_bucket`](Self::drop_bucket); a store that this one does not know, or that does not
+    /// answer it.
+    async fn drop_at(&self, _: &str, _: RequestId, _: u64) -> Result<(), BucketError> {
+        Ok(())
+    }
+
+    /// The same for its lease.
+    ///
+    /// # Errors
+    /// Those of [`drop_at`](Self::drop_at).
+    async fn lease_at(
+        &self,
+        _: &str,
+        _: RequestId,
+        _: u64,
+        _: Duration,
+    ) -> Result<(), BucketError> {
+        Ok(())
+    }
+
+    /// Whether what a reference says lies there, without reading it where that can be told.
+    ///
+    /// # Errors
+    /// Those of [`get`](Self::get).
+    async fn check(&self, request: RequestId, at: Stored<'_>) -> Result<(), GetError> {
+        self.get(request, at).await.map(drop)
+    }
+
+    /// The beginning of what lies at a reference, up to so many bytes; nobody vouches for its digest.
+    ///
+    /// # Errors
+    /// Those of [`get`](Self::get).
+    async fn head(
+        &self,
+        request: RequestId,
+        at: Stored<'_>,
+        bytes: usize,
+    ) -> Result<Bytes, GetError> {
+        let whole = self.get(request, at).await?;
+        Ok(whole.slice(..bytes.min(whole.len())))
+    }
+
+    /// Lets somebody else do something here for one step: what he says after `AUTH`, tenant and
+    /// credential. Nothing where nobody needs a password.
+    ///
+    /// # Errors
+    /// A store that is not reached by others.
+    async fn lend(&self, _: &StepCredential) -> Result<Option<String>, Failure> {
+        Err(Failure::Denied {
+            attempted: "lending a value to a function".to_owned(),
+            reason: format!(
+                "it lies at {}, which is no turlough-datastore; set TURLOUGH_DATA to one",
+                self.address()
+            ),
+        })
+    }
+
+    /// What it holds, where that is in this process.
+    fn held(&self) -> Option<Held> {
+        None
+    }
 }
 
 /// Where a value lies in a store: the fields of [`ValueRef::Stored`].
@@ -131,7 +215,9 @@ impl<'a> Stored<'a> {
         })
     }
 
-    fn lost(&self) -> GetError {
+    /// That it is gone.
+    #[must_use]
+    pub fn lost(&self) -> GetError {
         GetError::Lost {
             key: self.key.to_owned(),
             store: self.store.to_owned(),
@@ -144,7 +230,8 @@ impl<'a> Stored<'a> {
 pub struct Options {
     /// Whose values they are.
     pub tenant: TenantId,
-    /// How long a bucket stays of which nobody says it. A `turlough-datastore` has its own setting.
+    /// How long a bucket stays of which nobody says it. A `turlough-datastore` has its own setting, which has
+    /// to be as long.
     pub lease: Duration,
     /// What `memory:` holds at most, in bytes.
     pub bytes_max: u64,
@@ -161,12 +248,18 @@ impl Options {
     pub fn new(tenant: TenantId) -> Self {
         Self {
             tenant,
-            lease: Duration::from_secs(3_600),
+            lease: Duration::from_secs(600),
             bytes_max: 1 << 30,
             secrets: "/var/openfaas/secrets".into(),
             authorities: None,
         }
     }
+}
+
+/// A store in this process. It needs a runtime of tokio, then and as long as it is used.
+#[must_use]
+pub fn in_memory(options: &Options) -> Arc<dyn DataStore> {
+    Arc::new(memory::InMemory::new(options))
 }
 
 /// Opens a tenant's store. It needs a runtime of tokio, then and as long as it is used.
@@ -175,7 +268,7 @@ impl Options {
 /// A store that is away, or refuses this tenant, or cannot be used as it is set.
 pub async fn open(url: &DataUrl, options: &Options) -> Result<Arc<dyn DataStore>, Failure> {
     Ok(match url {
-        DataUrl::Memory => Arc::new(memory::InMemory::new(options)),
+        DataUrl::Memory => in_memory(options),
         DataUrl::Store(url) => Arc::new(store::StoreClient::open(url, options).await?),
         DataUrl::Socket(path) => Arc::new(store::StoreClient::open_socket(path, options).await?),
         DataUrl::Redis(url) => Arc::new(redis::InRedis::open(url, options).await?),

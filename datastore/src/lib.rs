@@ -1,6 +1,6 @@
 //! The ephemeral store: a request's values, under its id, dropped together. [`data`] is the contract, for
 //! one tenant, with its backends: this process, a store as a process of its own, Redis, a folder, S3. The
-//! rest is that process, for all on its host, which speaks RESP, and a store in the process that uses it.
+//! rest is that process, for all on its host, which speaks RESP.
 //!
 //! Invariants: a bound refuses, and never evicts; what is read back is what was put; a request's values
 //! go at once; no tenant sees anything of another.

@@ -22,7 +22,7 @@ use turlough_sdk::Digest;
 use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
 use crate::reference::Reference;
-use crate::server::Secrets;
+use crate::server::{Secrets, now_ms};
 use crate::store::Key;
 pub(crate) use line::Word;
 use line::{Job, Line};
@@ -110,10 +110,18 @@ pub(crate) enum PeerError {
 
 /// Why a value cannot be read by its reference.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("value {reference} is lost: {why}")]
-pub(crate) struct Lost {
-    reference: String,
-    why: String,
+pub(crate) enum NotFetched {
+    #[error("value {reference} is lost: {why}")]
+    Lost { reference: String, why: String },
+    /// Its store may come back.
+    #[error("value {reference} cannot be had now: {why}; ask again")]
+    Away { reference: String, why: String },
+}
+
+/// Why one store did not give it.
+enum NotRead {
+    Away(String),
+    Gone(String),
 }
 
 impl Counts {
@@ -165,18 +173,28 @@ impl Peers {
             .len()
     }
 
-    fn knows(&self, store: &str) -> bool {
+    /// A store that is known.
+    pub(crate) fn known_as(&self, store: &str) -> Option<Arc<str>> {
         let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
-        known.iter().any(|peer| **peer == *store)
+        known.iter().find(|peer| ***peer == *store).cloned()
     }
 
-    /// The peer for copies of a bucket: always the same one while all of them answer.
-    pub(crate) fn choose(&self, bucket: &[u8], now_ms: u64) -> Result<Arc<str>, PeerError> {
+    fn knows(&self, store: &str) -> bool {
+        self.known_as(store).is_some()
+    }
+
+    /// The peer for copies of a tenant's bucket: always the same one while all of them answer.
+    pub(crate) fn choose(
+        &self,
+        tenant: &str,
+        bucket: &[u8],
+        now_ms: u64,
+    ) -> Result<Arc<str>, PeerError> {
         let ranked = self.ranked(bucket);
         if ranked.is_empty() {
             return Err(PeerError::Alone);
         }
-        let is_up = |peer: &&Arc<str>| !self.links.is_down(peer, now_ms);
+        let is_up = |peer: &&Arc<str>| !self.links.is_down(peer, tenant, now_ms);
         let best = ranked.iter().find(is_up).cloned();
         best.ok_or(PeerError::AllDown(ranked.len()))
     }
@@ -214,6 +232,24 @@ impl Peers {
         Ok(told)
     }
 
+    /// Has a peer do something at once, beside the copies that it is given.
+    pub(crate) fn ask(
+        &self,
+        peer: &Arc<str>,
+        tenant: &Arc<str>,
+        word: Word,
+    ) -> oneshot::Receiver<Result<(), PeerError>> {
+        let (done, told) = oneshot::channel();
+        let links = Arc::clone(&self.links);
+        let link = (Arc::clone(peer), Arc::clone(tenant), Purpose::Small);
+        self.runtime.spawn(async move {
+            let asked = links.ask(&link, async |wire| line::say(wire, &word).await);
+            // Who asked may be gone.
+            drop(done.send(asked.await));
+        });
+        told
+    }
+
     /// Says something that need not be heard: a lease does it otherwise.
     pub(crate) fn tell(&self, peer: &Arc<str>, tenant: &Arc<str>, word: Word) {
         // It is counted where it fails.
@@ -233,12 +269,14 @@ impl Peers {
         }
     }
 
-    /// Reads a value of its owner, or of the store that has its copy.
+    /// Reads a value of its owner, or of the store that has its copy. An owner that is away is waited for a
+    /// little, by who asks.
     pub(crate) async fn fetch(
         &self,
         tenant: &Arc<str>,
         reference: &Reference,
-    ) -> Result<Vec<u8>, Lost> {
+    ) -> Result<Vec<u8>, NotFetched> {
+        let mut may_come_back = false;
         let mut why = if reference.store == self.address {
             "its store came back without it".to_owned()
         } else if !self.knows(&reference.store) {
@@ -251,7 +289,11 @@ impl Peers {
                     self.counts.fetched.fetch_add(1, Ordering::Relaxed);
                     return Ok(bytes);
                 }
-                Err(why) => why,
+                Err(NotRead::Gone(why)) => why,
+                Err(NotRead::Away(why)) => {
+                    may_come_back = !self.links.is_away_for_long(&owner, tenant, now_ms());
+                    why
+                }
             }
         };
         for (store, key) in self.copies(reference) {
@@ -261,14 +303,15 @@ impl Peers {
                     self.counts.saved.fetch_add(1, Ordering::Relaxed);
                     return Ok(bytes);
                 }
-                Err(also) => why = format!("{why}; {also}"),
+                Err(NotRead::Gone(also) | NotRead::Away(also)) => why = format!("{why}; {also}"),
             }
         }
+        let reference = reference.to_string();
+        if may_come_back {
+            return Err(NotFetched::Away { reference, why });
+        }
         self.counts.lost.fetch_add(1, Ordering::Relaxed);
-        Err(Lost {
-            reference: reference.to_string(),
-            why,
-        })
+        Err(NotFetched::Lost { reference, why })
     }
 
     /// Who may have a copy, and under which key: whom the reference names, or, where it names nobody, those
@@ -298,20 +341,29 @@ impl Peers {
         tenant: &Arc<str>,
         key: &[u8],
         reference: &Reference,
-    ) -> Result<Vec<u8>, String> {
-        let link = (Arc::clone(peer), Arc::clone(tenant), Purpose::Read);
+    ) -> Result<Vec<u8>, NotRead> {
+        let link = (
+            Arc::clone(peer),
+            Arc::clone(tenant),
+            Purpose::of_read(reference.size),
+        );
         let ask = async |mut wire: MultiplexedConnection| {
-            let mut get = redis::cmd("GET");
-            get.arg(key).query_async::<Option<Vec<u8>>>(&mut wire).await
+            // One byte more, if there is one: a reference may say less than there is.
+            let mut get = redis::cmd("GETRANGE");
+            get.arg(key).arg(0).arg(reference.size);
+            get.query_async::<Vec<u8>>(&mut wire).await
         };
-        let found = self
-            .links
-            .ask(&link, ask)
-            .await
-            .map_err(|e| e.to_string())?;
-        let bytes = found.ok_or_else(|| format!("store {peer} does not hold it"))?;
+        let found = self.links.ask(&link, ask).await;
+        let bytes = found.map_err(|error| match error {
+            PeerError::Away { .. } => NotRead::Away(error.to_string()),
+            error => NotRead::Gone(error.to_string()),
+        })?;
+        if bytes.is_empty() && reference.size > 0 {
+            return Err(NotRead::Gone(format!("store {peer} does not hold it")));
+        }
         if bytes.len() as u64 != reference.size || Digest::of(&bytes) != reference.digest {
-            return Err(format!("store {peer} holds another value under its key"));
+            let why = format!("store {peer} holds another value under its key");
+            return Err(NotRead::Gone(why));
         }
         Ok(bytes)
     }

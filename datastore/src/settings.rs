@@ -85,7 +85,7 @@ pub struct Settings {
     pub value_bytes_max: usize,
 
     /// How long a request's bucket stays of which nobody says it
-    #[arg(long, env = "TURLOUGH_STORE_LEASE", default_value = "1h", value_parser = parse_duration)]
+    #[arg(long, env = "TURLOUGH_STORE_LEASE", default_value = "10m", value_parser = parse_duration)]
     pub lease: Duration,
 
     /// What a tenant may hold for whom the tenants' file says nothing, in bytes [default: TURLOUGH_STORE_BYTES_MAX]
@@ -116,6 +116,17 @@ const FLIGHT: u64 = 4;
 const BYTES_MAX: u64 = 1 << 30;
 
 impl Settings {
+    /// The settings that an empty command line gives; environment variables count.
+    #[must_use]
+    pub fn from_environment() -> Self {
+        #[derive(clap::Parser)]
+        struct Defaults {
+            #[command(flatten)]
+            settings: Settings,
+        }
+        <Defaults as clap::Parser>::parse_from(["store"]).settings
+    }
+
     /// Address and port for Redis's protocol.
     #[must_use]
     pub const fn address_of_store(&self) -> SocketAddr {

@@ -235,6 +235,11 @@ impl Store {
         self.common.is_closing.store(true, Ordering::Relaxed);
     }
 
+    /// How long a bucket stays of which nobody says it.
+    pub(crate) fn lease_ms(&self) -> u64 {
+        self.common.lease_ms
+    }
+
     /// Where large values lie.
     #[must_use]
     pub fn pool(&self) -> &Arc<Pool> {

@@ -2,6 +2,16 @@
 
 use turlough_sdk::Digest;
 
+/// What a bucket has heard of, that something came too late for: only what is above it is taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the bucket {} epoch {epoch}", if *.is_dropped { "was dropped at" } else { "is at" })]
+pub struct Newer {
+    /// The newest epoch of its own.
+    pub epoch: u64,
+    /// Whether it was dropped at that.
+    pub is_dropped: bool,
+}
+
 /// Why a value was not put.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PutError {
@@ -22,14 +32,14 @@ pub enum PutError {
         key: String,
     },
     /// A newer claim owns the bucket, or it was dropped by this one.
-    #[error("putting under {key} at epoch {epoch}: {reason}")]
+    #[error("putting under {key} at epoch {epoch}: {newer}")]
     Stale {
         /// The key.
         key: String,
         /// Epoch of the put.
         epoch: u64,
-        /// What is known of the bucket.
-        reason: String,
+        /// What the bucket has heard of.
+        newer: Newer,
     },
     /// It can never be put.
     #[error("putting {size} bytes under {key:?}: {reason}")]
@@ -74,14 +84,14 @@ pub enum GetError {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BucketError {
     /// A newer claim owns the bucket.
-    #[error("{attempted} at epoch {epoch}: {reason}")]
+    #[error("{attempted} at epoch {epoch}: {newer}")]
     Stale {
         /// What was attempted, on which bucket.
         attempted: String,
         /// At what epoch.
         epoch: u64,
-        /// What is known of the bucket.
-        reason: String,
+        /// What the bucket has heard of.
+        newer: Newer,
     },
     /// The store is away, or refuses.
     #[error(transparent)]

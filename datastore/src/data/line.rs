@@ -2,7 +2,7 @@
 //!
 //! Invariants: whatever is asked is answered in a time that is bounded by its size; all that is asked
 //! here may be asked twice, and is, where a connection broke; one large value does not keep small ones
-//! waiting.
+//! waiting, and neither does what a server has to ask another for.
 
 mod dialler;
 mod fault;
@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use redis::{Cmd, Value};
 use tokio::sync::OnceCell;
+use xxhash_rust::xxh3::xxh3_64;
 
 pub(super) use dialler::{Dialler, Password, StoreLogin, Wire, cluster, read_authorities, server};
 pub(super) use fault::{Fault, Said};
@@ -30,14 +31,20 @@ const TRIES: u32 = 3;
 const PAUSE: Duration = Duration::from_millis(50);
 /// Values up to here share the first connection.
 const SMALL_BYTES_MAX: usize = 64 << 10;
-/// Larger ones take turns on the others: two fill what a network gives, and one is for the next.
-const LARGE_LANES: usize = 3;
+/// Others take turns: two fill what a network gives, and one is for the next.
+const LANES: usize = 3;
+/// Those for other servers are shared by few.
+const LANES_AFAR: usize = 8;
 
 /// The connections to a server.
 #[derive(Debug)]
 pub(super) struct Line {
     dialler: Dialler,
-    lanes: Vec<Lane>,
+    small: Lane,
+    large: [Lane; LANES],
+    /// For what the server asks others for, of which one that does not answer keeps few waiting.
+    small_afar: [Lane; LANES_AFAR],
+    large_afar: [Lane; LANES_AFAR],
     turn: AtomicUsize,
 }
 
@@ -50,11 +57,14 @@ impl Line {
     pub(super) async fn open(dialler: Dialler) -> Result<(Self, Wire), Failure> {
         let line = Self {
             dialler,
-            lanes: (0..=LARGE_LANES).map(|_| Lane::default()).collect(),
+            small: Lane::default(),
+            large: <[Lane; LANES]>::default(),
+            small_afar: <[Lane; LANES_AFAR]>::default(),
+            large_afar: <[Lane; LANES_AFAR]>::default(),
             turn: AtomicUsize::new(0),
         };
         let attempted = || format!("opening the store at {}", line.dialler.address());
-        let cell = line.lanes[0].cell();
+        let cell = line.small.cell();
         let dialled = tokio::time::timeout(ANSWER, cell.get_or_try_init(|| line.dialler.dial()));
         let wire = match dialled.await {
             Ok(Ok(wire)) => wire.clone(),
@@ -66,7 +76,34 @@ impl Line {
 
     /// Has a command carried out that moves so many bytes: what it was answered, and by whom.
     pub(super) async fn ask(&self, command: &Cmd, bytes: usize) -> Result<(Value, Wire), Fault> {
-        let lane = self.lane(bytes);
+        let lane = match bytes {
+            ..=SMALL_BYTES_MAX => &self.small,
+            _ => &self.large[self.turn.fetch_add(1, Ordering::Relaxed) % LANES],
+        };
+        self.ask_on(lane, command, bytes).await
+    }
+
+    /// The same for what the server may have to ask another for.
+    pub(super) async fn ask_afar(
+        &self,
+        other: &str,
+        command: &Cmd,
+        bytes: usize,
+    ) -> Result<(Value, Wire), Fault> {
+        let lanes = match bytes {
+            ..=SMALL_BYTES_MAX => &self.small_afar,
+            _ => &self.large_afar,
+        };
+        let place = xxh3_64(other.as_bytes()) % LANES_AFAR as u64;
+        self.ask_on(&lanes[place as usize], command, bytes).await
+    }
+
+    async fn ask_on(
+        &self,
+        lane: &Lane,
+        command: &Cmd,
+        bytes: usize,
+    ) -> Result<(Value, Wire), Fault> {
         let limit = ANSWER + Duration::from_secs(bytes as u64 / BYTES_PER_SECOND);
         let cell = lane.cell();
         let asking = tokio::time::timeout(limit, self.ask_again(lane, command));
@@ -104,14 +141,6 @@ impl Line {
                 Err(wire.connection.fault(&error))
             }
         }
-    }
-
-    fn lane(&self, bytes: usize) -> &Lane {
-        if bytes <= SMALL_BYTES_MAX {
-            return &self.lanes[0];
-        }
-        let turn = self.turn.fetch_add(1, Ordering::Relaxed);
-        &self.lanes[1 + turn % LARGE_LANES]
     }
 }
 

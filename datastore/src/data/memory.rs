@@ -2,6 +2,7 @@
 //! are put.
 
 use std::collections::{BTreeSet, HashMap};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -12,10 +13,9 @@ use tokio_util::sync::DropGuard;
 use turlough_sdk::{Digest, RequestId, ValueRef};
 use uuid::Uuid;
 
-use super::error::{BucketError, GetError, PutError};
+use super::error::{BucketError, GetError, Newer, PutError};
 use super::sweeping::{Sweep, every_part_of};
-use super::{DataStore, LEASE_MAX, Options, Stored, key};
-use crate::memory::Dropped;
+use super::{DataStore, Dropped, Held, LEASE_MAX, Options, Stored, key};
 use crate::store::Budget;
 
 /// Locks that the buckets are spread over.
@@ -27,13 +27,14 @@ pub(super) struct InMemory {
     address: Arc<str>,
     boot: u64,
     lease: Duration,
-    held: Arc<Held>,
+    values: Arc<Buckets>,
     _sweeping: DropGuard,
 }
 
 #[derive(Debug)]
-struct Held {
+struct Buckets {
     bytes: Budget,
+    refusals: AtomicU64,
     shards: Vec<Mutex<Shard>>,
 }
 
@@ -56,16 +57,17 @@ struct Bucket {
 
 impl InMemory {
     pub(super) fn new(options: &Options) -> Self {
-        let held = Arc::new(Held {
+        let values = Arc::new(Buckets {
             bytes: Budget::new(options.bytes_max),
+            refusals: AtomicU64::new(0),
             shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
         });
         Self {
             address: Arc::from("memory:"),
             boot: Uuid::new_v4().as_u64_pair().1,
             lease: options.lease.min(LEASE_MAX),
-            _sweeping: every_part_of(options.lease, Arc::clone(&held)),
-            held,
+            _sweeping: every_part_of(options.lease, Arc::clone(&values)),
+            values,
         }
     }
 }
@@ -87,14 +89,14 @@ impl DataStore for InMemory {
         let (size, digest) = (envelope.len() as u64, Digest::of(&envelope));
         let key: Arc<str> = Arc::from(key);
         let now = Instant::now();
-        let mut shard = self.held.shard(request);
-        self.held.lapse(&mut shard, now);
+        let mut shard = self.values.shard(request);
+        self.values.lapse(&mut shard, now);
         let bucket = shard.buckets.get(&request);
-        if let Some(reason) = bucket.and_then(|bucket| bucket.refuses(epoch)) {
+        if let Some(newer) = bucket.and_then(|bucket| bucket.refuses(epoch)) {
             return Err(PutError::Stale {
                 key: key.to_string(),
                 epoch,
-                reason,
+                newer,
             });
         }
         let standing = bucket.and_then(|bucket| bucket.values.get(&key));
@@ -105,7 +107,7 @@ impl DataStore for InMemory {
             });
         }
         if is_new {
-            self.held.reserve(&key, size)?;
+            self.values.reserve(&key, size)?;
         }
         // Only now: a put that is refused leaves no bucket behind.
         let bucket = shard.open(request, epoch, now + self.lease);
@@ -123,8 +125,8 @@ impl DataStore for InMemory {
     }
 
     async fn get(&self, request: RequestId, at: Stored<'_>) -> Result<Bytes, GetError> {
-        let mut shard = self.held.shard(request);
-        self.held.lapse(&mut shard, Instant::now());
+        let mut shard = self.values.shard(request);
+        self.values.lapse(&mut shard, Instant::now());
         let bucket = shard.buckets.get(&request).filter(|_| at.boot == self.boot);
         match bucket.and_then(|bucket| bucket.values.get(at.key)) {
             None => Err(at.lost()),
@@ -143,15 +145,15 @@ impl DataStore for InMemory {
 
     async fn drop_bucket(&self, request: RequestId, epoch: u64) -> Result<Dropped, BucketError> {
         let now = Instant::now();
-        let mut shard = self.held.shard(request);
-        self.held.lapse(&mut shard, now);
+        let mut shard = self.values.shard(request);
+        self.values.lapse(&mut shard, now);
         shard.check(request, epoch, "dropping")?;
         let bucket = shard.at(request, epoch, now + self.lease);
         bucket.is_dropped = true;
         let (values, bytes) = (std::mem::take(&mut bucket.values), bucket.bytes);
         bucket.bytes = 0;
         drop(shard);
-        self.held.bytes.give_back(bytes);
+        self.values.bytes.give_back(bytes);
         Ok(Dropped {
             keys: values.len() as u64,
             bytes,
@@ -165,8 +167,8 @@ impl DataStore for InMemory {
         lease: Duration,
     ) -> Result<bool, BucketError> {
         let now = Instant::now();
-        let mut shard = self.held.shard(request);
-        self.held.lapse(&mut shard, now);
+        let mut shard = self.values.shard(request);
+        self.values.lapse(&mut shard, now);
         shard.check(request, epoch, "setting the lease of")?;
         let bucket = shard.buckets.get_mut(&request);
         let Some(bucket) = bucket.filter(|bucket| !bucket.is_dropped) else {
@@ -176,9 +178,16 @@ impl DataStore for InMemory {
         shard.last_until(request, now + lease.min(LEASE_MAX));
         Ok(true)
     }
+
+    fn held(&self) -> Option<Held> {
+        Some(Held {
+            bytes: self.values.bytes.held(),
+            refusals: self.values.refusals.load(Ordering::Relaxed),
+        })
+    }
 }
 
-impl Held {
+impl Buckets {
     fn shard(&self, request: RequestId) -> MutexGuard<'_, Shard> {
         let ix = request.as_uuid().as_u128() as usize % self.shards.len();
         self.shards[ix]
@@ -187,15 +196,17 @@ impl Held {
     }
 
     fn reserve(&self, key: &str, size: u64) -> Result<(), PutError> {
-        self.bytes
-            .take(size)
-            .map_err(|(held, limit)| PutError::Full {
-                key: key.to_owned(),
-                size,
-                reason: format!(
-                    "{held} of {limit} bytes are held; wait, or raise TURLOUGH_DATA_BYTES_MAX"
-                ),
-            })
+        self.bytes.take(size).map_err(|(held, limit)| {
+            self.refusals.fetch_add(1, Ordering::Relaxed);
+            let key = key.to_owned();
+            if size > limit {
+                let reason = format!("limit {limit}; raise TURLOUGH_DATA_BYTES_MAX");
+                return PutError::Invalid { key, size, reason };
+            }
+            let reason =
+                format!("{held} of {limit} bytes are held; wait, or raise TURLOUGH_DATA_BYTES_MAX");
+            PutError::Full { key, size, reason }
+        })
     }
 
     /// Takes away the buckets whose leases are over.
@@ -212,7 +223,7 @@ impl Held {
 }
 
 #[async_trait]
-impl Sweep for Held {
+impl Sweep for Buckets {
     async fn sweep(&self) {
         let now = Instant::now();
         for shard in &self.shards {
@@ -264,7 +275,7 @@ impl Shard {
             Some(bucket) if epoch < bucket.epoch => Err(BucketError::Stale {
                 attempted: format!("{doing} the bucket of request {request}"),
                 epoch,
-                reason: format!("it is at epoch {}", bucket.epoch),
+                newer: bucket.newer(),
             }),
             _ => Ok(()),
         }
@@ -273,10 +284,15 @@ impl Shard {
 
 impl Bucket {
     /// Why it takes no value at an epoch.
-    fn refuses(&self, epoch: u64) -> Option<String> {
-        if self.is_dropped && epoch <= self.epoch {
-            return Some(format!("the bucket was dropped at epoch {}", self.epoch));
+    fn refuses(&self, epoch: u64) -> Option<Newer> {
+        let is_late = epoch < self.epoch || self.is_dropped && epoch == self.epoch;
+        is_late.then(|| self.newer())
+    }
+
+    const fn newer(&self) -> Newer {
+        Newer {
+            epoch: self.epoch,
+            is_dropped: self.is_dropped,
         }
-        (epoch < self.epoch).then(|| format!("the bucket is at epoch {}", self.epoch))
     }
 }

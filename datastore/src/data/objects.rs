@@ -34,10 +34,9 @@ use turlough_sdk::{Digest, RequestId, ValueRef};
 use self::failure::{failure, is_full, within};
 use self::ledger::{Changed, Known, Ledger};
 use self::sweeper::Sweeper;
-use super::error::{BucketError, Failure, GetError, PutError};
+use super::error::{BucketError, Failure, GetError, Newer, PutError};
 use super::sweeping::every_part_of;
-use super::{DataStore, Options, Stored, key, lease_ms};
-use crate::memory::Dropped;
+use super::{DataStore, Dropped, Options, Stored, key, lease_ms};
 
 /// A tenant's values as objects.
 #[derive(Debug)]
@@ -114,7 +113,7 @@ impl InObjects {
     }
 
     /// Opens a bucket for an epoch: its life, or why it takes nothing.
-    async fn admit(&self, request: RequestId, epoch: u64) -> Result<Result<u64, String>, Error> {
+    async fn admit(&self, request: RequestId, epoch: u64) -> Result<Result<u64, Newer>, Error> {
         let changed = self.ledger.change(request, |known, now_ms| {
             let ends_ms = now_ms + self.lease_ms;
             match known {
@@ -131,8 +130,12 @@ impl InObjects {
         });
         Ok(match changed.await? {
             Changed::Now(known) | Changed::Not(Some(known)) => Ok(known.life),
-            Changed::Not(None) => Err("the bucket is not known".to_owned()),
-            Changed::Refused(reason) => Err(reason),
+            // It went meanwhile.
+            Changed::Not(None) => Err(Newer {
+                epoch,
+                is_dropped: true,
+            }),
+            Changed::Refused(newer) => Err(newer),
         })
     }
 
@@ -175,11 +178,11 @@ impl InObjects {
         let admitted = self.admit(request, epoch).await;
         let life = match admitted.map_err(|error| failed(&error))? {
             Ok(life) => life,
-            Err(reason) => {
+            Err(newer) => {
                 return Err(PutError::Stale {
                     key: key.to_owned(),
                     epoch,
-                    reason,
+                    newer,
                 });
             }
         };
@@ -214,7 +217,7 @@ impl InObjects {
         &self,
         request: RequestId,
         epoch: u64,
-    ) -> Result<Result<Dropped, String>, Error> {
+    ) -> Result<Result<Dropped, Newer>, Error> {
         let changed = self.ledger.change(request, |known, now_ms| {
             let known = known.unwrap_or_else(|| Known::born(epoch, now_ms + self.lease_ms));
             known.hears(epoch)?;
@@ -230,7 +233,7 @@ impl InObjects {
                 .clear(&self.place.life(request, known.life))
                 .await?),
             Changed::Not(_) => Ok(Dropped::default()),
-            Changed::Refused(reason) => Err(reason),
+            Changed::Refused(newer) => Err(newer),
         })
     }
 
@@ -239,7 +242,7 @@ impl InObjects {
         request: RequestId,
         epoch: u64,
         lease: Duration,
-    ) -> Result<Result<bool, String>, Error> {
+    ) -> Result<Result<bool, Newer>, Error> {
         let changed = self.ledger.change(request, |known, now_ms| {
             let Some(known) = known else { return Ok(None) };
             known.hears(epoch)?;
@@ -254,7 +257,7 @@ impl InObjects {
         Ok(match changed.await? {
             Changed::Now(_) => Ok(true),
             Changed::Not(_) => Ok(false),
-            Changed::Refused(reason) => Err(reason),
+            Changed::Refused(newer) => Err(newer),
         })
     }
 }
@@ -310,16 +313,16 @@ impl DataStore for InObjects {
 }
 
 fn told<T>(
-    done: Result<Result<T, String>, Error>,
+    done: Result<Result<T, Newer>, Error>,
     epoch: u64,
     attempted: String,
 ) -> Result<T, BucketError> {
     match done {
         Ok(Ok(done)) => Ok(done),
-        Ok(Err(reason)) => Err(BucketError::Stale {
+        Ok(Err(newer)) => Err(BucketError::Stale {
             attempted,
             epoch,
-            reason,
+            newer,
         }),
         Err(error) => Err(failure(&error, attempted).into()),
     }

@@ -19,10 +19,9 @@ use redis::{FromRedisValue, Value};
 use turlough_sdk::{Digest, RequestId, TenantId, ValueRef};
 
 use self::script::Script;
-use super::error::{BucketError, Failure, GetError, PutError};
+use super::error::{BucketError, Failure, GetError, Newer, PutError};
 use super::line::{Dialler, Fault, Line, Said, cluster, read_authorities, server};
-use super::{DataStore, DataUrl, Options, Stored, key, lease_ms};
-use crate::memory::Dropped;
+use super::{DataStore, DataUrl, Dropped, Options, Stored, key, lease_ms};
 
 /// A tenant's values in Redis.
 #[derive(Debug)]
@@ -39,7 +38,7 @@ pub(super) struct InRedis {
 /// What a script did.
 struct Told {
     what: String,
-    newest: String,
+    newest: u64,
     rest: Vec<Value>,
 }
 
@@ -124,7 +123,7 @@ impl InRedis {
             return Err(BucketError::Stale {
                 attempted: attempted(),
                 epoch,
-                reason: format!("it is at epoch {}", shown(&told.newest)),
+                newer: told.newer(false),
             });
         }
         Ok(told)
@@ -157,14 +156,14 @@ impl DataStore for InRedis {
         let answer = script.run(&self.line, &keys, &args, envelope.len()).await;
         let told = answer.and_then(told);
         let told = told.map_err(|fault| put_error(fault, key, size))?;
-        let stale = |text: &str| PutError::Stale {
+        let stale = |is_dropped| PutError::Stale {
             key: key.to_owned(),
             epoch,
-            reason: format!("the bucket {text} epoch {}", shown(&told.newest)),
+            newer: told.newer(is_dropped),
         };
         match told.what.as_str() {
-            "stale" => Err(stale("is at")),
-            "dropped" => Err(stale("was dropped at")),
+            "stale" => Err(stale(false)),
+            "dropped" => Err(stale(true)),
             "exists" => Err(PutError::Exists {
                 key: key.to_owned(),
             }),
@@ -249,6 +248,11 @@ fn told(answer: Value) -> Result<Told, Fault> {
     let mut values = values.into_iter();
     let mut text = || String::from_redis_value(values.next()?).ok();
     let (what, newest) = (text().ok_or_else(unread)?, text().ok_or_else(unread)?);
+    // Nothing where nothing was heard of yet.
+    let newest = match newest.as_str() {
+        "" => 0,
+        digits => digits.parse().map_err(|_| unread())?,
+    };
     Ok(Told {
         what,
         newest,
@@ -260,8 +264,11 @@ fn digits(epoch: u64) -> String {
     format!("{epoch:020}")
 }
 
-/// An epoch without its leading zeros.
-fn shown(digits: &str) -> &str {
-    let shown = digits.trim_start_matches('0');
-    if shown.is_empty() { "0" } else { shown }
+impl Told {
+    fn newer(&self, is_dropped: bool) -> Newer {
+        Newer {
+            epoch: self.newest,
+            is_dropped,
+        }
+    }
 }

@@ -7,16 +7,20 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use redis::{Cmd, ConnectionAddr, FromRedisValue, Value};
+use redis::{ConnectionAddr, FromRedisValue, Value};
 use turlough_sdk::{Digest, RequestId, ValueRef};
 
-use super::error::{BucketError, Failure, GetError, PutError};
-use super::line::{Dialler, Fault, Line, Said, StoreLogin, Wire, read_authorities};
+use super::error::{BucketError, Failure, GetError, Newer, PutError};
+use super::line::{Dialler, Fault, Line, Password, Said, StoreLogin, Wire, read_authorities};
 use super::url::StoreUrl;
-use super::{DataStore, Options, Stored, key, lease_ms};
-use crate::memory::Dropped;
+use super::{DataStore, Dropped, Options, Stored, key, lease_ms};
+use crate::credential::StepCredential;
 use crate::reference::Reference;
 
+/// The shortest password that signs what functions are lent: a shorter one can be guessed from that.
+const PASSWORD_BYTES_MIN: usize = 16;
+/// How a store begins to say that a value never fits.
+const LARGE: &str = "value is";
 /// A put that finds a value which is gone when it is looked at is tried again, so often.
 const PUTS: u32 = 4;
 
@@ -25,6 +29,7 @@ const PUTS: u32 = 4;
 pub(super) struct StoreClient {
     line: Line,
     address: Arc<str>,
+    login: Arc<StoreLogin>,
 }
 
 /// What stands under a key.
@@ -54,6 +59,7 @@ impl StoreClient {
             password: url.password.clone(),
             secrets: options.secrets.clone(),
             authorities,
+            lease: options.lease,
         };
         Self::with(&url.to_string(), login).await
     }
@@ -65,59 +71,61 @@ impl StoreClient {
             password: None,
             secrets: options.secrets.clone(),
             authorities: None,
+            lease: options.lease,
         };
         Self::with(&format!("unix:{}", path.display()), login).await
     }
 
     async fn with(shown: &str, login: StoreLogin) -> Result<Self, Failure> {
-        let (line, wire) = Line::open(Dialler::store(shown.into(), login)).await?;
+        let login = Arc::new(login);
+        let dialler = Dialler::store(shown.into(), Arc::clone(&login));
+        let (line, wire) = Line::open(dialler).await?;
         Ok(Self {
             line,
             address: wire.address,
+            login,
         })
     }
 
     /// What stands under a key, beside a value of this digest.
-    async fn look(&self, key: &str, size: u64, digest: Digest) -> Result<Standing, Fault> {
+    async fn look(&self, key: &str, size: u64, digest: Digest) -> Result<(Standing, Wire), Fault> {
         let mut command = redis::cmd("BUCKET.REF");
         command.arg(key);
-        let (value, _) = self.line.ask(&command, 0).await?;
+        let (value, wire) = self.line.ask(&command, 0).await?;
         let fields = fields(value);
         if fields.is_empty() {
-            return Ok(Standing::Nothing);
+            return Ok((Standing::Nothing, wire));
         }
         let is = |name: &str, text: String| {
             let mut found = fields.iter().filter(|(field, _)| field == name);
             found.any(|(_, value)| String::from_redis_value_ref(value).is_ok_and(|it| it == text))
         };
         let is_same = is("size", size.to_string()) && is("digest", digest.to_string());
-        Ok(if is_same {
+        let standing = if is_same {
             Standing::Same
         } else {
             Standing::Other
-        })
+        };
+        Ok((standing, wire))
     }
+}
 
-    async fn read(&self, command: &Cmd, at: Stored<'_>) -> Result<(Value, Wire), Fault> {
-        let size = usize::try_from(at.size).unwrap_or(usize::MAX);
-        self.line.ask(command, size).await
-    }
-
-    async fn of_bucket(
-        &self,
-        command: &Cmd,
-        epoch: u64,
-        attempted: impl Fn() -> String,
-    ) -> Result<Value, BucketError> {
-        match self.line.ask(command, 0).await {
-            Ok((value, _)) => Ok(value),
-            Err(Fault::Said(Said { code, text })) if code == "EPOCH" => Err(BucketError::Stale {
+/// What a bucket was asked for came to.
+fn of_bucket(
+    asked: Result<(Value, Wire), Fault>,
+    epoch: u64,
+    attempted: impl Fn() -> String,
+) -> Result<Value, BucketError> {
+    match asked {
+        Ok((value, _)) => Ok(value),
+        Err(fault) => Err(match newer(&fault) {
+            Some(newer) => BucketError::Stale {
                 attempted: attempted(),
                 epoch,
-                reason: text,
-            }),
-            Err(fault) => Err(fault.failure(attempted()).into()),
-        }
+                newer,
+            },
+            None => fault.failure(attempted()).into(),
+        }),
     }
 }
 
@@ -153,7 +161,7 @@ impl DataStore for StoreClient {
             if answer != Value::Nil {
                 return Ok(stored(wire));
             }
-            match self.look(key, size, digest).await.map_err(failed)? {
+            match self.look(key, size, digest).await.map_err(failed)?.0 {
                 Standing::Same => return Ok(stored(wire)),
                 Standing::Other => {
                     return Err(PutError::Exists {
@@ -170,13 +178,12 @@ impl DataStore for StoreClient {
     }
 
     async fn get(&self, _: RequestId, at: Stored<'_>) -> Result<Bytes, GetError> {
+        let size = usize::try_from(at.size).unwrap_or(usize::MAX);
         if at.store == &*self.address {
             let mut get = redis::cmd("GET");
             get.arg(at.key);
-            let (value, wire) = self
-                .read(&get, at)
-                .await
-                .map_err(|fault| failed(fault, at))?;
+            let asked = self.line.ask(&get, size).await;
+            let (value, wire) = asked.map_err(|fault| failed(fault, at))?;
             // What another boot took in its place was put by somebody who made it anew.
             if wire.boot == at.boot
                 && let Value::BulkString(found) = value
@@ -195,19 +202,82 @@ impl DataStore for StoreClient {
         };
         let mut get = redis::cmd("REF.GET");
         get.arg(reference.to_string());
-        match self.read(&get, at).await {
+        match self.line.ask_afar(at.store, &get, size).await {
             Ok((Value::BulkString(found), _)) => at.checked(found.into()),
-            Err(Fault::Said(Said { code, .. })) if code == "LOST" => Err(at.lost()),
+            // What is no reference of a store's names what lay elsewhere, when values were kept there; and
+            // what is too large to be read will not become smaller.
+            Err(Fault::Said(Said { code, text }))
+                if code == "LOST" || code == "ERR" || text.starts_with(LARGE) =>
+            {
+                Err(at.lost())
+            }
             Ok(_) => Err(at.lost()),
             Err(fault) => Err(failed(fault, at)),
         }
+    }
+
+    async fn check(&self, request: RequestId, at: Stored<'_>) -> Result<(), GetError> {
+        if at.store == &*self.address {
+            let looked = self.look(at.key, at.size, at.digest).await;
+            let (standing, wire) = looked.map_err(|fault| failed(fault, at))?;
+            if wire.boot == at.boot && matches!(standing, Standing::Same) {
+                return Ok(());
+            }
+        }
+        self.get(request, at).await.map(drop)
+    }
+
+    async fn head(
+        &self,
+        request: RequestId,
+        at: Stored<'_>,
+        bytes: usize,
+    ) -> Result<Bytes, GetError> {
+        if at.store == &*self.address {
+            let mut range = redis::cmd("GETRANGE");
+            range.arg(at.key).arg(0).arg(bytes.saturating_sub(1));
+            let asked = self.line.ask(&range, bytes).await;
+            let (value, wire) = asked.map_err(|fault| failed(fault, at))?;
+            if wire.boot == at.boot
+                && let Value::BulkString(found) = value
+                && found.len() as u64 == at.size.min(bytes as u64)
+            {
+                return Ok(found.into());
+            }
+        }
+        let whole = self.get(request, at).await?;
+        Ok(whole.slice(..bytes.min(whole.len())))
+    }
+
+    async fn lend(&self, credential: &StepCredential) -> Result<Option<String>, Failure> {
+        let attempted = || "lending a value to a function".to_owned();
+        let password = self.login.password().await;
+        let Some(Password(password)) = password.map_err(|fault| fault.failure(attempted()))? else {
+            return Ok(None);
+        };
+        if password.len() < PASSWORD_BYTES_MIN {
+            return Err(Failure::Denied {
+                attempted: attempted(),
+                reason: format!(
+                    "the password of tenant {} is {} bytes, at least {PASSWORD_BYTES_MIN} are wanted: a function that has a credential could guess it",
+                    self.login.tenant,
+                    password.len()
+                ),
+            });
+        }
+        let signed = credential.sign(password.as_bytes());
+        let signed = signed.map_err(|error| Failure::Denied {
+            attempted: attempted(),
+            reason: error.to_string(),
+        })?;
+        Ok(Some(format!("{} {signed}", self.login.tenant)))
     }
 
     async fn drop_bucket(&self, request: RequestId, epoch: u64) -> Result<Dropped, BucketError> {
         let mut command = redis::cmd("BUCKET.DROP");
         command.arg(request.to_string()).arg(epoch);
         let attempted = || format!("dropping the bucket of request {request}");
-        let value = self.of_bucket(&command, epoch, attempted).await?;
+        let value = of_bucket(self.line.ask(&command, 0).await, epoch, attempted)?;
         let fields = fields(value);
         let number = |name: &str| {
             let mut found = fields.iter().filter(|(field, _)| field == name);
@@ -229,8 +299,45 @@ impl DataStore for StoreClient {
         command.arg(request.to_string()).arg(epoch);
         command.arg(lease_ms(lease));
         let attempted = || format!("setting the lease of the bucket of request {request}");
-        let value = self.of_bucket(&command, epoch, attempted).await?;
+        let value = of_bucket(self.line.ask(&command, 0).await, epoch, attempted)?;
         Ok(value == Value::Int(1))
+    }
+
+    async fn drop_at(
+        &self,
+        store: &str,
+        request: RequestId,
+        epoch: u64,
+    ) -> Result<(), BucketError> {
+        let mut command = redis::cmd("BUCKET.DROP");
+        command.arg(request.to_string()).arg(epoch);
+        command.arg("AT").arg(store);
+        let attempted = || format!("dropping the bucket of request {request} at {store}");
+        of_bucket(
+            self.line.ask_afar(store, &command, 0).await,
+            epoch,
+            attempted,
+        )
+        .map(drop)
+    }
+
+    async fn lease_at(
+        &self,
+        store: &str,
+        request: RequestId,
+        epoch: u64,
+        lease: Duration,
+    ) -> Result<(), BucketError> {
+        let mut command = redis::cmd("BUCKET.LEASE");
+        command.arg(request.to_string()).arg(epoch);
+        command.arg(lease_ms(lease)).arg("AT").arg(store);
+        let attempted = || format!("setting the lease of request {request} at {store}");
+        of_bucket(
+            self.line.ask_afar(store, &command, 0).await,
+            epoch,
+            attempted,
+        )
+        .map(drop)
     }
 }
 
@@ -238,26 +345,39 @@ fn failed(fault: Fault, at: Stored<'_>) -> GetError {
     fault.failure(format!("getting {}", at.key)).into()
 }
 
+/// What the bucket has heard of, where it says that it has heard of something newer.
+fn newer(fault: &Fault) -> Option<Newer> {
+    const AT: &str = " at epoch ";
+    let Fault::Said(Said { code, text }) = fault else {
+        return None;
+    };
+    // What comes before is its name.
+    let at = text.rfind(AT).filter(|_| code == "EPOCH")?;
+    let digits = text[at + AT.len()..].split(|c: char| !c.is_ascii_digit());
+    Some(Newer {
+        epoch: digits.into_iter().next()?.parse().ok()?,
+        is_dropped: text[..at].ends_with("dropped"),
+    })
+}
+
 /// What a refusal of a put means.
 fn put_error(fault: Fault, key: &str, epoch: u64, size: u64) -> PutError {
     let key = key.to_owned();
+    if let Some(newer) = newer(&fault) {
+        return PutError::Stale { key, epoch, newer };
+    }
     let Fault::Said(said) = fault else {
         return fault
             .failure(format!("putting {size} bytes under {key}"))
             .into();
     };
     match said.code.as_str() {
-        "QUOTA" | "OOM" => PutError::Full {
+        "QUOTA" | "OOM" if !said.text.starts_with(LARGE) => PutError::Full {
             key,
             size,
             reason: said.text,
         },
-        "EPOCH" => PutError::Stale {
-            key,
-            epoch,
-            reason: said.text,
-        },
-        "ERR" if said.text.starts_with("value is") => PutError::Invalid {
+        "ERR" | "QUOTA" | "OOM" if said.text.starts_with(LARGE) => PutError::Invalid {
             key,
             size,
             reason: said.text,

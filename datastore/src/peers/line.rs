@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesOrdered;
+use redis::aio::MultiplexedConnection;
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
 
@@ -95,13 +96,9 @@ async fn run(links: Arc<Links>, counts: Arc<Counts>, name: Name, mut waiting: mp
 async fn carry_out(links: &Links, counts: &Counts, name: &Name, job: Job) {
     let is_copy = matches!(job.word, Word::Put { .. });
     let done = links
-        .ask(name, async |mut wire| {
-            let said = command(&job.word)?;
-            drop(job.word);
-            // The answers differ, and say nothing that is wanted.
-            said.query_async::<redis::Value>(&mut wire).await.map(drop)
-        })
+        .ask(name, async |wire| say(wire, &job.word).await)
         .await;
+    drop(job.word);
     match &done {
         Ok(()) if is_copy => drop(counts.copied.fetch_add(1, Ordering::Relaxed)),
         Ok(()) => {}
@@ -113,6 +110,13 @@ async fn carry_out(links: &Links, counts: &Counts, name: &Name, job: Job) {
     counts.pending.fetch_sub(1, Ordering::Relaxed);
     // Not everybody waits for it.
     drop(job.done.send(done));
+}
+
+/// Says one word, and hears that it was done.
+pub(super) async fn say(mut wire: MultiplexedConnection, word: &Word) -> redis::RedisResult<()> {
+    // The answers differ, and say nothing that is wanted.
+    let said = command(word)?;
+    said.query_async::<redis::Value>(&mut wire).await.map(drop)
 }
 
 fn command(word: &Word) -> redis::RedisResult<redis::Cmd> {

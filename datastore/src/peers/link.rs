@@ -1,7 +1,8 @@
 //! Connections to other stores, made when they are needed.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::io;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
@@ -15,21 +16,60 @@ use crate::server::{Secrets, now_ms};
 
 /// How long a connection may take to be made: a host that is gone says nothing.
 const CONNECT: Duration = Duration::from_secs(2);
-/// How long an answer may take: that to a value of 512 MiB on a slow network.
-const ANSWER: Duration = Duration::from_secs(30);
-/// How long a peer that did not answer is not asked for a copy.
+/// How long a small answer may take, and one to 512 MiB on a slow network behind others.
+const SMALL_ANSWER: Duration = Duration::from_secs(5);
+const LARGE_ANSWER: Duration = Duration::from_secs(300);
+/// What is small, in bytes.
+const SMALL_BYTES_MAX: u64 = 64 << 10;
+/// How long a peer that did not answer is not given copies.
 const DOWN_MS: u64 = 5_000;
+/// A peer that let so little time out is asked for nothing for a while: all that is asked meanwhile would
+/// wait as long.
+const SILENT_MS: u64 = 15_000;
+/// How long values of a peer that is away are waited for, before they are lost.
+const AWAY_MS: u64 = 5_000;
 
-/// What a connection is for. Copies do not wait for what is read.
+/// What a connection is for: what is small waits for nothing that is large, and what is read not for copies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Purpose {
     Copy,
-    Read,
+    Small,
+    Large,
+}
+
+impl Purpose {
+    /// That of reading a value of so many bytes.
+    pub(super) const fn of_read(bytes: u64) -> Self {
+        match bytes {
+            ..=SMALL_BYTES_MAX => Self::Small,
+            _ => Self::Large,
+        }
+    }
+
+    const fn answer(self) -> Duration {
+        match self {
+            Self::Small => SMALL_ANSWER,
+            Self::Copy | Self::Large => LARGE_ANSWER,
+        }
+    }
 }
 
 /// Peer, tenant, purpose.
 pub(super) type Name = (Arc<str>, Arc<str>, Purpose);
 type Wire = Arc<tokio::sync::Mutex<Option<MultiplexedConnection>>>;
+
+type Troubles = HashMap<(Arc<str>, Arc<str>), Trouble>;
+
+/// What came of asking a peer that does not answer.
+#[derive(Debug, Clone, Copy, Default)]
+struct Trouble {
+    /// Since when nothing was answered.
+    since_ms: u64,
+    /// Until when it is given no copies.
+    down_ms: u64,
+    /// Until when it is asked for nothing.
+    silent_ms: u64,
+}
 
 #[derive(Debug)]
 pub(super) struct Links {
@@ -37,8 +77,8 @@ pub(super) struct Links {
     /// What peers' certificates are signed by, as PEM; no TLS without it.
     root: Option<Vec<u8>>,
     wires: Mutex<HashMap<Name, Wire>>,
-    /// Peers that did not answer, and until when they are left out.
-    down: Mutex<HashMap<Arc<str>, u64>>,
+    /// Peers that did not answer, by peer and tenant: one may have a password there that others have not.
+    troubles: Mutex<Troubles>,
 }
 
 impl Links {
@@ -47,14 +87,20 @@ impl Links {
             secrets,
             root,
             wires: Mutex::default(),
-            down: Mutex::default(),
+            troubles: Mutex::default(),
         }
     }
 
     /// Whether a peer did not answer a while ago.
-    pub(super) fn is_down(&self, peer: &str, now_ms: u64) -> bool {
-        let down = self.down.lock().unwrap_or_else(PoisonError::into_inner);
-        down.get(peer).is_some_and(|until_ms| *until_ms > now_ms)
+    pub(super) fn is_down(&self, peer: &Arc<str>, tenant: &str, now_ms: u64) -> bool {
+        let trouble = self.trouble(peer, tenant);
+        trouble.is_some_and(|it| it.down_ms.max(it.silent_ms) > now_ms)
+    }
+
+    /// Whether a peer has not answered for so long that it is not waited for.
+    pub(super) fn is_away_for_long(&self, peer: &Arc<str>, tenant: &str, now_ms: u64) -> bool {
+        let trouble = self.trouble(peer, tenant);
+        trouble.is_some_and(|it| it.since_ms.saturating_add(AWAY_MS) <= now_ms)
     }
 
     /// Asks a peer for something. A connection that breaks is made anew by who asks next.
@@ -63,20 +109,62 @@ impl Links {
         name: &Name,
         ask: impl AsyncFnOnce(MultiplexedConnection) -> RedisResult<T>,
     ) -> Result<T, PeerError> {
-        let answered = match self.wire(name).await {
-            Ok(wire) => ask(wire).await,
-            Err(error) => Err(error),
-        };
-        answered.map_err(|error| {
-            let failure = failure(&name.0, &error);
-            if matches!(failure, PeerError::Away { .. }) {
-                self.wires().remove(name);
-                let until_ms = now_ms() + DOWN_MS;
-                let mut down = self.down.lock().unwrap_or_else(PoisonError::into_inner);
-                down.insert(Arc::clone(&name.0), until_ms);
+        let (peer, tenant, purpose) = name;
+        let (begin_ms, trouble) = (now_ms(), self.trouble(peer, tenant));
+        if trouble.is_some_and(|trouble| trouble.silent_ms > begin_ms) {
+            return Err(PeerError::Away {
+                peer: Arc::clone(peer),
+                why: "it did not answer a while ago".to_owned(),
+            });
+        }
+        let (answered, is_small) = match self.wire(name).await {
+            Ok(wire) => {
+                let answered = tokio::time::timeout(purpose.answer(), ask(wire)).await;
+                let timed_out = |_| Err(io::Error::from(io::ErrorKind::TimedOut).into());
+                (
+                    answered.unwrap_or_else(timed_out),
+                    *purpose == Purpose::Small,
+                )
             }
-            failure
-        })
+            Err(error) => (Err(error), true),
+        };
+        let error = match answered {
+            Ok(answer) => {
+                if trouble.is_some() {
+                    self.troubles()
+                        .remove(&(Arc::clone(peer), Arc::clone(tenant)));
+                }
+                return Ok(answer);
+            }
+            Err(error) => error,
+        };
+        let failure = failure(peer, &error);
+        if matches!(failure, PeerError::Away { .. }) {
+            self.wires().remove(name);
+            let mut troubles = self.troubles();
+            let pair = (Arc::clone(peer), Arc::clone(tenant));
+            let trouble = troubles.entry(pair).or_insert_with(|| Trouble {
+                since_ms: begin_ms,
+                ..Trouble::default()
+            });
+            let now_ms = now_ms();
+            trouble.down_ms = now_ms + DOWN_MS;
+            // What is large may have waited for others' values.
+            if is_small && error.is_timeout() {
+                trouble.silent_ms = now_ms + SILENT_MS;
+            }
+        }
+        Err(failure)
+    }
+
+    fn trouble(&self, peer: &Arc<str>, tenant: &str) -> Option<Trouble> {
+        let troubles = self.troubles();
+        if troubles.is_empty() {
+            return None;
+        }
+        troubles
+            .get(&(Arc::clone(peer), Arc::from(tenant)))
+            .copied()
     }
 
     async fn wire(&self, name: &Name) -> RedisResult<MultiplexedConnection> {
@@ -88,7 +176,7 @@ impl Links {
         let (peer, tenant, _) = name;
         let config = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(CONNECT))
-            .set_response_timeout(Some(ANSWER));
+            .set_response_timeout(Some(LARGE_ANSWER));
         let client = self.client(peer, tenant)?;
         let made = client.get_multiplexed_async_connection_with_config(&config);
         let made = made.await?;
@@ -129,22 +217,25 @@ impl Links {
         }
     }
 
-    fn wires(&self) -> std::sync::MutexGuard<'_, HashMap<Name, Wire>> {
+    fn troubles(&self) -> MutexGuard<'_, Troubles> {
+        self.troubles.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn wires(&self) -> MutexGuard<'_, HashMap<Name, Wire>> {
         self.wires.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// What a peer said is a refusal; all else is silence.
+/// What breaks a connection is silence; all else is what a peer said.
 fn failure(peer: &Arc<str>, error: &RedisError) -> PeerError {
     let peer = Arc::clone(peer);
-    match error.code() {
-        Some(code) => PeerError::Refused {
-            peer,
-            why: format!("{code} {}", error.detail().unwrap_or_default()),
-        },
-        None => PeerError::Away {
-            peer,
-            why: error.to_string(),
-        },
+    if error.is_io_error() || error.is_timeout() || error.is_connection_dropped() {
+        let why = error.to_string();
+        return PeerError::Away { peer, why };
     }
+    let why = match error.code() {
+        Some(code) => format!("{code} {}", error.detail().unwrap_or_default()),
+        None => format!("NOAUTH {error}"),
+    };
+    PeerError::Refused { peer, why }
 }

@@ -24,6 +24,7 @@ use super::wait::Wait;
 use crate::credential::StepCredential;
 use crate::store::{InFlight, Key, Reserved, Tenant, Value};
 use crate::wire::{Args, Body, Outbox, number};
+pub(crate) use buckets::not_done;
 pub(crate) use puts::Copying;
 
 /// A call of a command, and all that it may need.
@@ -155,9 +156,9 @@ static COMMANDS: &[Command] = &[
     reads(on_key("block.get", 3, buckets::block_get)),
     on_key("bucket.ref", 2, references::bucket_ref),
     command("ref.get", 2, Access::Tenant, references::ref_get),
-    command("bucket.drop", 3, Access::Tenant, buckets::drop_bucket),
+    command("bucket.drop", -3, Access::Tenant, buckets::drop_bucket),
     command("bucket.stat", 2, Access::Tenant, buckets::stat),
-    command("bucket.lease", 4, Access::Tenant, buckets::lease),
+    command("bucket.lease", -4, Access::Tenant, buckets::lease),
     command("bucket.list", -2, Access::Tenant, buckets::list),
     command("tenant.stat", -1, Access::Somebody, tenants::stat),
     command("tenant.set", -4, Access::Admin, tenants::set),

@@ -3,12 +3,15 @@
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
+use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio::time::Sleep;
+use tokio_util::task::AbortOnDropHandle;
 
-use super::commands::Copying;
+use super::commands::{Copying, not_done};
 use super::fault::Fault;
 use super::session::Session;
+use crate::peers::PeerError;
 use crate::store::{InFlight, Key, Made};
 use crate::wire::Outbox;
 
@@ -28,10 +31,9 @@ pub(crate) enum Wait {
     /// A copy at another store; then a value is put.
     Copy(Box<Copying>),
     /// A value of another store, and what it counts for on its way.
-    Read {
-        read: JoinHandle<Result<Made, Fault>>,
-        flight: Option<InFlight>,
-    },
+    Read(AbortOnDropHandle<Result<(Made, InFlight), Fault>>),
+    /// Another store, which was asked to do something.
+    PassedOn(oneshot::Receiver<Result<(), PeerError>>),
     /// Something long, done elsewhere; then the command is carried out from its beginning.
     Again(JoinHandle<Result<(), Fault>>),
 }
@@ -70,14 +72,19 @@ impl Wait {
                     out.error(&fault.0);
                 }
             }
-            Self::Read { read, flight } => match ready!(Pin::new(read).poll(cx)) {
-                Ok(Ok(made)) => {
-                    if let (Made::Large(blob), Some(flight)) = (&made, flight.take()) {
+            Self::Read(read) => match ready!(Pin::new(read).poll(cx)) {
+                Ok(Ok((made, flight))) => {
+                    if let Made::Large(blob) = &made {
                         blob.count(Box::new(flight));
                     }
                     out.value(made.held(), 0..made.held().len());
                 }
                 Ok(Err(fault)) => out.error(&fault.0),
+                Err(_) => out.error(&Fault::closing().0),
+            },
+            Self::PassedOn(said) => match ready!(Pin::new(said).poll(cx)) {
+                Ok(Ok(())) => out.ok(),
+                Ok(Err(error)) => out.error(&not_done(error).0),
                 Err(_) => out.error(&Fault::closing().0),
             },
             Self::Again(job) => {

@@ -31,6 +31,18 @@ pub enum Refusal {
         /// What would have come.
         bytes: u64,
     },
+    /// It is more than ever fits.
+    #[error("value is {bytes} bytes, limit {limit}, {what}; raise that, or put less at once")]
+    Large {
+        /// What the put would have added.
+        bytes: u64,
+        /// What there is room for where nothing else is held.
+        limit: u64,
+        /// Of what.
+        what: String,
+        /// Whether it is the tenant's limit, and not the store's.
+        is_tenants: bool,
+    },
     /// The store may not hold more, whoever asks.
     #[error(
         "store holds {held} of {limit} bytes; {bytes} more are refused, raise TURLOUGH_STORE_BYTES_MAX or add a host"
@@ -102,8 +114,12 @@ impl Refusal {
     /// The word that an error begins with on the wire.
     pub(crate) const fn code(&self) -> &'static str {
         match self {
-            Self::Quota { .. } | Self::Flight { .. } => "QUOTA",
-            Self::Full { .. } => "OOM",
+            Self::Quota { .. }
+            | Self::Flight { .. }
+            | Self::Large {
+                is_tenants: true, ..
+            } => "QUOTA",
+            Self::Full { .. } | Self::Large { .. } => "OOM",
             Self::Stale { .. } | Self::Dropped { .. } => "EPOCH",
             Self::Closing => "CLOSING",
             Self::NoRoom { .. } => "BUSY",

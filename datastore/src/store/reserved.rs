@@ -58,11 +58,14 @@ impl Tenant {
         };
         let tenant = || self.name().to_owned();
         self.held.take(bytes).map_err(|(held, limit)| {
-            refused(Refusal::Quota {
-                tenant: tenant(),
-                held,
-                limit,
-                bytes,
+            refused(match bytes > limit {
+                true => self.large(bytes, limit, "hard limit"),
+                false => Refusal::Quota {
+                    tenant: tenant(),
+                    held,
+                    limit,
+                    bytes,
+                },
             })
         })?;
         let taken = self.common.held.take(bytes);
@@ -72,7 +75,15 @@ impl Tenant {
         }
         taken.map_err(|(held, limit)| {
             self.held.give_back(bytes);
-            refused(Refusal::Full { held, limit, bytes })
+            refused(match bytes > limit {
+                true => Refusal::Large {
+                    bytes,
+                    limit,
+                    what: "TURLOUGH_STORE_BYTES_MAX".to_owned(),
+                    is_tenants: false,
+                },
+                false => Refusal::Full { held, limit, bytes },
+            })
         })?;
         Ok(Reserved {
             tenant: Arc::clone(self),
@@ -118,16 +129,28 @@ impl Tenant {
     pub(crate) fn fly(self: &Arc<Self>, bytes: u64) -> Result<InFlight, Refusal> {
         self.flight.take(bytes).map_err(|(held, limit)| {
             self.refusals.fetch_add(1, Ordering::Relaxed);
-            Refusal::Flight {
-                tenant: self.name().to_owned(),
-                held,
-                limit,
-                bytes,
+            match bytes > limit {
+                true => self.large(bytes, limit, "limit of bytes in flight"),
+                false => Refusal::Flight {
+                    tenant: self.name().to_owned(),
+                    held,
+                    limit,
+                    bytes,
+                },
             }
         })?;
         Ok(InFlight {
             tenant: Arc::clone(self),
             bytes,
         })
+    }
+
+    fn large(&self, bytes: u64, limit: u64, what: &str) -> Refusal {
+        Refusal::Large {
+            bytes,
+            limit,
+            what: format!("the {what} of tenant {}", self.name()),
+            is_tenants: true,
+        }
     }
 }

@@ -413,6 +413,13 @@ impl Tenant {
         lock(self.shard_of(name))
     }
 
+    /// The epoch of a bucket that is open.
+    pub(crate) fn epoch_of(&self, bucket: &[u8]) -> Option<u64> {
+        let shard = self.bucket_shard(bucket);
+        let open = shard.buckets.get(bucket).filter(|it| !it.is_dropped);
+        open.map(|bucket| bucket.epoch)
+    }
+
     pub(crate) fn bucket_shard(&self, name: &[u8]) -> MutexGuard<'_, Shard> {
         lock(self.shard_of(name))
     }

@@ -17,12 +17,22 @@ async fn put(store: &dyn DataStore, one: RequestId, epoch: u64, name: &str) -> V
     put.unwrap_or_else(|error| panic!("{name} at {epoch}: {error}"))
 }
 
-async fn is_refused(store: &dyn DataStore, one: RequestId, epoch: u64, name: &str) {
+/// A put is refused, and it is said what the bucket has heard of.
+async fn is_refused(
+    store: &dyn DataStore,
+    one: RequestId,
+    (epoch, newest): (u64, u64),
+    name: &str,
+) -> bool {
     let put = store
         .put(one, epoch, &key(one, name), bytes(1, 1_000))
         .await;
     let error = put.expect_err("a put at this epoch is refused");
-    assert!(matches!(error, PutError::Stale { .. }), "{error}");
+    let PutError::Stale { newer, .. } = error else {
+        panic!("{error}")
+    };
+    assert_eq!(newer.epoch, newest, "{newer}");
+    newer.is_dropped
 }
 
 async fn is_there(store: &dyn DataStore, one: RequestId, at: &ValueRef) {
@@ -40,19 +50,19 @@ pub(crate) async fn an_older_epoch_neither_puts_nor_drops_nor_leases<S: Server>(
     let one = request();
     let first = put(&*older, one, 3, "a").await;
     let second = put(&*newer, one, 5, "b").await;
-    is_refused(&*older, one, 3, "c").await;
-    is_refused(&*older, one, 4, "c").await;
+    assert!(!is_refused(&*older, one, (3, 5), "c").await);
+    is_refused(&*older, one, (4, 5), "c").await;
     // Not even what is there already.
-    is_refused(&*older, one, 4, "a").await;
+    is_refused(&*older, one, (4, 5), "a").await;
     let error = older.drop_bucket(one, 4).await.unwrap_err();
-    assert!(matches!(error, BucketError::Stale { .. }), "{error}");
+    assert!(matches!(error, BucketError::Stale { newer, .. } if newer.epoch == 5));
     let error = older.lease(one, 4, Duration::ZERO).await.unwrap_err();
-    assert!(matches!(error, BucketError::Stale { .. }), "{error}");
+    assert!(matches!(error, BucketError::Stale { newer, .. } if newer.epoch == 5));
     is_there(&*older, one, &first).await;
     is_there(&*older, one, &second).await;
     // A lease is heard of, too.
     assert!(newer.lease(one, 7, LONG).await.unwrap());
-    is_refused(&*newer, one, 6, "d").await;
+    is_refused(&*newer, one, (6, 7), "d").await;
     put(&*newer, one, 7, "d").await;
 }
 
@@ -84,7 +94,7 @@ pub(crate) async fn after_a_drop_only_a_higher_epoch_puts<S: Server>() {
     let before = put(&*store, one, 4, "a").await;
     store.drop_bucket(one, 5).await.unwrap();
     for epoch in [0, 4, 5] {
-        is_refused(&*store, one, epoch, "a").await;
+        assert!(is_refused(&*store, one, (epoch, 5), "a").await);
     }
     assert!(!store.lease(one, 5, LONG).await.unwrap(), "it is no bucket");
     let after = put(&*store, one, 6, "b").await;
@@ -103,7 +113,7 @@ pub(crate) async fn a_drop_ahead_of_every_put_is_remembered<S: Server>() {
     let one = request();
     let dropped = store.drop_bucket(one, 2).await.unwrap();
     assert_eq!((dropped.keys, dropped.bytes), (0, 0));
-    is_refused(&*store, one, 2, "a").await;
+    assert!(is_refused(&*store, one, (2, 2), "a").await);
     let at = put(&*store, one, 3, "a").await;
     is_there(&*store, one, &at).await;
 }
@@ -114,7 +124,7 @@ pub(crate) async fn a_put_that_finds_its_value_is_heard_of<S: Server>() {
     let one = request();
     let first = put(&*store, one, 1, "a").await;
     assert_eq!(put(&*store, one, 2, "a").await, first);
-    is_refused(&*store, one, 1, "b").await;
+    is_refused(&*store, one, (1, 2), "b").await;
 }
 
 pub(crate) async fn a_bucket_goes_when_its_lease_is_over<S: Server>() {
@@ -163,7 +173,7 @@ pub(crate) async fn a_dropped_bucket_forgets_when_its_lease_would_have_ended<S: 
     let one = request();
     put(&*store, one, 5, "a").await;
     store.drop_bucket(one, 5).await.unwrap();
-    is_refused(&*store, one, 5, "b").await;
+    is_refused(&*store, one, (5, 5), "b").await;
     until("what was dropped is forgotten", async || {
         let put = store.put(one, 5, &key(one, "c"), bytes(1, 1_000)).await;
         put.is_ok().then_some(())

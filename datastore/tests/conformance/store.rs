@@ -19,6 +19,7 @@ use crate::server::{
 struct Process {
     folder: tempfile::TempDir,
     port: u16,
+    lease: Duration,
     settings: Vec<(&'static str, String)>,
     running: Option<Child>,
 }
@@ -48,6 +49,7 @@ impl Process {
         let mut process = Self {
             folder,
             port,
+            lease,
             settings: all,
             running: None,
         };
@@ -83,6 +85,27 @@ impl Process {
         }
     }
 
+    fn signal(&self, name: &str) {
+        let id = self.running.as_ref().unwrap().id().to_string();
+        let sent = Command::new("kill").args(["-s", name, &id]).status();
+        assert!(sent.unwrap().success());
+    }
+
+    /// SIGSTOP: each of its threads stops when it hears of it.
+    async fn stand_still(&self) {
+        self.signal("STOP");
+        let id = self.running.as_ref().unwrap().id();
+        until("the store stands still", async || {
+            let threads = fs::read_dir(format!("/proc/{id}/task")).unwrap();
+            let stands = threads.flatten().all(|thread| {
+                let stat = fs::read_to_string(thread.path().join("stat"));
+                stat.is_ok_and(|stat| stat.contains(") T "))
+            });
+            stands.then_some(())
+        })
+        .await;
+    }
+
     fn socket(&self) -> PathBuf {
         self.folder.path().join("store.sock")
     }
@@ -90,7 +113,7 @@ impl Process {
     fn options(&self, tenant: &str) -> Options {
         Options {
             secrets: self.folder.path().to_owned(),
-            ..options(tenant, LONG)
+            ..options(tenant, self.lease)
         }
     }
 
@@ -252,10 +275,18 @@ async fn a_value_of_another_store_is_read_by_way_of_ones_own_and_so_is_its_copy(
         let found = other.get(one, stored(&at)).await;
         assert!(matches!(found, Err(GetError::Lost { .. })), "{found:?}");
         far.kill();
-        let found = here.get(one, stored(&at)).await;
+        let mut found = here.get(one, stored(&at)).await;
         match is_kept {
             true => assert!(found.unwrap() == value),
-            false => assert!(matches!(found, Err(GetError::Lost { .. })), "{found:?}"),
+            false => {
+                // It might come back.
+                assert!(matches!(found, Err(GetError::Failed(_))), "{found:?}");
+                until("it is given up", async || {
+                    found = here.get(one, stored(&at)).await;
+                    matches!(found, Err(GetError::Lost { .. })).then_some(())
+                })
+                .await;
+            }
         }
         // Who comes back without it says the same.
         far.start_again().await;
@@ -272,26 +303,10 @@ async fn a_store_that_stands_still_is_told_of_in_time_and_used_again() {
     let process = Process::start(LONG, &[]).await;
     let store = opened(&process.url(), &process.options("acme")).await;
     let one = request();
-    let id = process.running.as_ref().unwrap().id().to_string();
-    let signal = |name: &str| {
-        let sent = Command::new("kill").args(["-s", name, &id]).status();
-        assert!(sent.unwrap().success());
-    };
-    signal("STOP");
-    // Each of its threads stops when it hears of it.
-    let stands = || {
-        let threads = fs::read_dir(format!("/proc/{id}/task")).unwrap();
-        threads.flatten().all(|thread| {
-            let stat = fs::read_to_string(thread.path().join("stat"));
-            stat.is_ok_and(|stat| stat.contains(") T "))
-        })
-    };
-    while !stands() {
-        tokio::time::sleep(Duration::from_millis(1)).await;
-    }
+    process.stand_still().await;
     let began = std::time::Instant::now();
     let put = store.put(one, 1, &key(one, "a"), bytes(1, 1)).await;
-    signal("CONT");
+    process.signal("CONT");
     assert!(began.elapsed() < IN_TIME, "{:?}", began.elapsed());
     let error = put.unwrap_err();
     assert!(error.passes(), "{error}");
@@ -299,6 +314,55 @@ async fn a_store_that_stands_still_is_told_of_in_time_and_used_again() {
         .put(one, 1, &key(one, "a"), bytes(1, 1))
         .await
         .unwrap();
+}
+
+#[tokio::test]
+async fn while_another_store_says_nothing_ones_own_answers() {
+    let port = free_port();
+    let place = format!("127.0.0.1:{port}");
+    let near = Process::start(LONG, &[("TURLOUGH_STORE_PEERS", &place)]).await;
+    let far = Process::start_at(port, LONG, &[]).await;
+    let there = opened(&far.url(), &far.options("acme")).await;
+    let here = opened(&near.url(), &near.options("acme")).await;
+    let one = request();
+    let put = there.put(one, 1, &key(one, "a"), bytes(1, 1)).await;
+    let at = put.unwrap();
+    // They have spoken to one another before.
+    here.lease_at(&place, one, 1, LONG).await.unwrap();
+    far.stand_still().await;
+    let (asks, at_place) = (Arc::clone(&here), place.clone());
+    let asked = tokio::spawn(async move { asks.lease_at(&at_place, one, 1, LONG).await });
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    let put = here.put(one, 1, &key(one, "b"), bytes(1, 1)).await;
+    assert!(put.is_ok() && !asked.is_finished(), "{put:?} {asked:?}");
+    assert!(asked.await.unwrap().is_err());
+    // It is known by now.
+    let error = here.lease_at(&place, one, 1, LONG).await.unwrap_err();
+    let says = format!("store {place} does not answer: it did not answer a while ago");
+    assert!(error.to_string().ends_with(&says), "{error}");
+    let found = here.get(one, stored(&at)).await;
+    assert!(matches!(found, Err(GetError::Lost { .. })), "{found:?}");
+    far.signal("CONT");
+    until("the other store is asked again", async || {
+        here.get(one, stored(&at)).await.ok().map(drop)
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_store_whose_buckets_go_too_early_is_refused() {
+    let process = Process::start(Duration::from_secs(60), &[]).await;
+    let longer = Options {
+        lease: Duration::from_secs(61),
+        ..process.options("acme")
+    };
+    let url = process.url().parse().unwrap();
+    let error = open(&url, &longer).await.unwrap_err().to_string();
+    assert!(
+        error.contains("go after 60s") && error.contains("raise TURLOUGH_STORE_LEASE"),
+        "{error}"
+    );
+    assert!(open(&url, &process.options("acme")).await.is_ok());
 }
 
 #[tokio::test]

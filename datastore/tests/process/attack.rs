@@ -95,7 +95,7 @@ fn a_steps_credential_reads_its_inputs_and_writes_its_key_and_nothing_else() {
     let step = |ms: u64| StepCredential {
         until_unix_ms: now.as_millis() as u64 + ms,
         read: vec!["{r}in".into()],
-        write: Some("{r}out.".into()),
+        write: Some("{r}out.1".into()),
         epoch: 4,
     };
     let auth = |client: &mut Client, name: &str, step: &StepCredential| {
@@ -110,6 +110,10 @@ fn a_steps_credential_reads_its_inputs_and_writes_its_key_and_nothing_else() {
         function.call(&[b"SET", b"{r}out.1", &large, b"NX", b"EPOCH", b"99"]),
         "OK"
     );
+    // Once: the same may come again.
+    assert_eq!(function.call(&[b"SET", b"{r}out.1", &large]), "OK");
+    let other = function.call(&[b"SET", b"{r}out.1", &large[1..]]);
+    assert!(other.starts_with("(error) NOPERM another value"), "{other}");
     let reference = function.say(&["BUCKET.REF", "{r}out.1"]);
     assert!(reference.contains("size, 100000"), "{reference}");
     assert!(acme.say(&["BUCKET.STAT", "r"]).contains("epoch, 4"));
@@ -118,7 +122,8 @@ fn a_steps_credential_reads_its_inputs_and_writes_its_key_and_nothing_else() {
     let more = [
         "SET {r}in other",
         "SET {r}other mine",
-        "SETNX {r}ou mine",
+        "SETNX {r}out. mine",
+        "SET {r}out.1 mine EX 10",
         "MGET {r}in {r}secret",
         "MSET {r}out.2 mine",
         "GETDEL {r}in",

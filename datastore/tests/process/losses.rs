@@ -90,8 +90,15 @@ fn request(n: usize, roaming: &mut Roaming<'_>, seen: &Seen) {
             std::thread::sleep(std::time::Duration::from_millis(20));
         }
         let reader = 1 + (n / 2) % 2;
-        let read = roaming.say(reader, &[b"REF.GET", reference.as_bytes()]);
-        let read = read.expect("only the first store is killed");
+        let read = loop {
+            let read = roaming.say(reader, &[b"REF.GET", reference.as_bytes()]);
+            let read = read.expect("only the first store is killed");
+            // Its store may come back.
+            if has_copy || !read.starts_with("(error) BUSY value turlough://") {
+                break read;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(20));
+        };
         if read == value {
             let is_there = roaming.say(at, &[b"EXISTS", key.as_bytes()]);
             if at == 0 && is_there.as_deref() != Some("1") {

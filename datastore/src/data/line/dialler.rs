@@ -32,8 +32,8 @@ pub(in crate::data) struct Dialler {
 
 #[derive(Debug)]
 enum To {
-    Store(StoreLogin),
-    Redis(Client),
+    Store(Arc<StoreLogin>),
+    Redis(Box<Client>),
     Cluster(Box<ClusterClient>),
 }
 
@@ -47,6 +47,8 @@ pub(in crate::data) struct StoreLogin {
     /// Where it is otherwise.
     pub(in crate::data) secrets: PathBuf,
     pub(in crate::data) authorities: Option<Vec<u8>>,
+    /// How long a bucket has to stay of which nobody says it.
+    pub(in crate::data) lease: Duration,
 }
 
 /// Never shown.
@@ -92,7 +94,7 @@ impl Connection {
 }
 
 impl Dialler {
-    pub(in crate::data) const fn store(address: Arc<str>, login: StoreLogin) -> Self {
+    pub(in crate::data) const fn store(address: Arc<str>, login: Arc<StoreLogin>) -> Self {
         Self {
             address,
             to: To::Store(login),
@@ -167,6 +169,14 @@ impl StoreLogin {
                     .to_owned(),
             ));
         };
+        let lease_ms = says("turlough_lease_ms").and_then(|ms| ms.parse().ok());
+        let lease = lease_ms.map_or(Duration::MAX, Duration::from_millis);
+        if lease < self.lease {
+            return Err(Fault::Denied(format!(
+                "its buckets go after {lease:?} of which nobody says it, and are to stay for {:?}; raise TURLOUGH_STORE_LEASE there, or lower TURLOUGH_DATA_LEASE",
+                self.lease
+            )));
+        }
         Ok(Wire {
             connection: Connection::One(connection),
             boot,
@@ -176,7 +186,7 @@ impl StoreLogin {
 
     /// The tenant's password, read each time, so that one that was changed counts at once. None where
     /// there is no file: then the store has to be one that needs none.
-    async fn password(&self) -> Result<Option<Password>, Fault> {
+    pub(in crate::data) async fn password(&self) -> Result<Option<Password>, Fault> {
         if self.password.is_some() {
             return Ok(self.password.clone());
         }
@@ -204,7 +214,7 @@ pub(in crate::data) fn server(
     let client = client.map_err(|error| not_an_address(&address, &error))?;
     Ok(Dialler {
         address,
-        to: To::Redis(client),
+        to: To::Redis(Box::new(client)),
     })
 }
 

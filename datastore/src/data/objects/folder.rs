@@ -12,7 +12,7 @@ use object_store::{Error, ObjectStore, ObjectStoreExt as _};
 
 use super::Place;
 use super::failure::{from_io, is_absent};
-use crate::memory::Dropped;
+use crate::data::Dropped;
 
 /// A late put may add a file to a folder that is being removed: then it is removed again, so often.
 const REMOVALS: u32 = 4;

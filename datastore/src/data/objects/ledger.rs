@@ -18,6 +18,7 @@ use uuid::Uuid;
 use super::failure::{from_io, is_absent};
 use super::folder::lock_path;
 use super::{Place, now_ms};
+use crate::data::error::Newer;
 
 /// Whoever is overtaken reads again and tries again, so often: a bucket has few who change it.
 const TRIES: u32 = 8;
@@ -44,7 +45,7 @@ pub(super) enum Changed {
     /// None was wanted.
     Not(Option<Known>),
     /// It is not to be, for this reason.
-    Refused(String),
+    Refused(Newer),
 }
 
 /// What is known of all buckets of a tenant.
@@ -79,19 +80,26 @@ impl Known {
     }
 
     /// Why it is not for an epoch to change it.
-    pub(super) fn hears(&self, epoch: u64) -> Result<(), String> {
+    pub(super) const fn hears(&self, epoch: u64) -> Result<(), Newer> {
         if epoch < self.epoch {
-            return Err(format!("the bucket is at epoch {}", self.epoch));
+            return Err(self.newer());
         }
         Ok(())
     }
 
     /// Why it takes no value at an epoch.
-    pub(super) fn refuses(&self, epoch: u64) -> Result<(), String> {
-        if self.is_dropped && epoch <= self.epoch {
-            return Err(format!("the bucket was dropped at epoch {}", self.epoch));
+    pub(super) const fn refuses(&self, epoch: u64) -> Result<(), Newer> {
+        if self.is_dropped && epoch == self.epoch {
+            return Err(self.newer());
         }
         self.hears(epoch)
+    }
+
+    const fn newer(&self) -> Newer {
+        Newer {
+            epoch: self.epoch,
+            is_dropped: self.is_dropped,
+        }
     }
 }
 
@@ -132,7 +140,7 @@ impl Ledger {
     pub(super) async fn change(
         &self,
         request: RequestId,
-        change: impl Fn(Option<Known>, u64) -> Result<Option<Known>, String>,
+        change: impl Fn(Option<Known>, u64) -> Result<Option<Known>, Newer>,
     ) -> Result<Changed, Error> {
         // Most often nothing changes, and that is found out without the lock.
         let (mut read, mut held) = (self.read(request).await?, None);
@@ -143,7 +151,7 @@ impl Ledger {
             let wanted = match change(known, now_ms) {
                 Ok(Some(wanted)) => wanted,
                 Ok(None) => return Ok(Changed::Not(known)),
-                Err(reason) => return Ok(Changed::Refused(reason)),
+                Err(newer) => return Ok(Changed::Refused(newer)),
             };
             if let (Some(lock), None) = (&self.lock, &held) {
                 held = Some(lock.hold().await?);

@@ -4,8 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::keys::{COUNT, cursor, page};
-use super::{Call, Next, bucket, is_word, key, natural};
-use crate::peers::Word;
+use super::{Call, Next, bucket, is_word, key, natural, text};
+use crate::peers::{PeerError, Word};
+use crate::server::clock::unix_ms;
 use crate::server::fault::Fault;
 use crate::server::wait::Wait;
 use crate::store::{Holds, Tenant};
@@ -17,6 +18,10 @@ const LEASE_MS_MAX: u64 = 2_592_000_000;
 
 pub(super) fn drop_bucket(call: &mut Call<'_>, args: &mut Args<'_>) -> Result<Next, Fault> {
     let (name, epoch) = (bucket(args, 1)?, natural(args, 2)?);
+    if let Some(store) = elsewhere(call, args, 3)? {
+        let bucket = name.to_vec();
+        return pass_on(call, &store, Word::Drop { bucket, epoch });
+    }
     let tenant = call.tenant()?;
     let copies = tenant.copied_to(name);
     let holds = tenant.drop_bucket(name, epoch, call.now_ms)?;
@@ -27,6 +32,42 @@ pub(super) fn drop_bucket(call: &mut Call<'_>, args: &mut Args<'_>) -> Result<Ne
     call.out.map(4);
     tell(call, &holds);
     Ok(Next::Done)
+}
+
+/// The other store that `AT` names.
+fn elsewhere(call: &Call<'_>, args: &Args<'_>, n: usize) -> Result<Option<Arc<str>>, Fault> {
+    if args.len() == n {
+        return Ok(None);
+    }
+    if args.len() != n + 2 || !is_word(args, n, "at") {
+        return Err(Fault::syntax());
+    }
+    let store = String::from_utf8_lossy(text(args, n + 1)?);
+    if *store == *call.shared.address {
+        return Ok(None);
+    }
+    let known = call.shared.peers.known_as(&store);
+    known.map(Some).ok_or_else(|| {
+        Fault::new(format!(
+            "ERR store {store} is none of those that TURLOUGH_STORE_PEERS names"
+        ))
+    })
+}
+
+/// Has another store do it, as this tenant.
+fn pass_on(call: &Call<'_>, store: &Arc<str>, word: Word) -> Result<Next, Fault> {
+    let tenant = call.tenant()?;
+    let said = call.shared.peers.ask(store, tenant.id(), word);
+    Ok(Next::Wait(Wait::PassedOn(said)))
+}
+
+/// What another store did not do.
+pub(crate) fn not_done(error: PeerError) -> Fault {
+    Fault::new(match error {
+        // It begins with the code.
+        PeerError::Refused { why, .. } => why,
+        error => format!("BUSY {error}"),
+    })
 }
 
 /// Tells those that have copies of a bucket's values.
@@ -92,6 +133,10 @@ fn within(call: &Call<'_>, ms: u64, limit_ms: u64, what: &str) -> Result<u64, Fa
 pub(super) fn lease(call: &mut Call<'_>, args: &mut Args<'_>) -> Result<Next, Fault> {
     let (name, epoch, ms) = (bucket(args, 1)?, natural(args, 2)?, natural(args, 3)?);
     let lease_ms = within(call, ms, LEASE_MS_MAX, "lease")?;
+    if let Some(store) = elsewhere(call, args, 4)? {
+        let bucket = name.to_vec();
+        return pass_on(call, &store, Word::Lease { bucket, epoch, ms });
+    }
     let tenant = call.tenant()?;
     let is_there = tenant.lease(name, epoch, lease_ms)?;
     let copies = tenant.copied_to(name);
@@ -135,6 +180,12 @@ pub(super) fn block_get(call: &mut Call<'_>, args: &mut Args<'_>) -> Result<Next
     within(call, ms, WAIT_MS_MAX, "wait")?;
     let ms = if ms == 0 { WAIT_MS_MAX } else { ms };
     call.tenant()?;
+    // A credential's end is the end of what it waits for, too.
+    let left = call
+        .session
+        .step()
+        .map(|step| step.until_unix_ms.saturating_sub(unix_ms()));
+    let ms = left.map_or(ms, |left| left.min(ms));
     Ok(Next::Wait(Wait::Value {
         key: key.whole(),
         until: Box::pin(tokio::time::sleep(Duration::from_millis(ms))),

@@ -101,11 +101,12 @@ pub(super) fn info(call: &mut Call<'_>, _: &mut Args<'_>) -> Result<Next, Fault>
     let shared = call.shared;
     let up_s = call.now_ms.saturating_sub(shared.started_ms) / 1_000;
     let mut text = format!(
-        "# Server\r\nredis_version:{REDIS}\r\nturlough_version:{}\r\nredis_mode:standalone\r\nprocess_id:{}\r\nuptime_in_seconds:{up_s}\r\nturlough_boot:{:016x}\r\nturlough_address:{}\r\n",
+        "# Server\r\nredis_version:{REDIS}\r\nturlough_version:{}\r\nredis_mode:standalone\r\nprocess_id:{}\r\nuptime_in_seconds:{up_s}\r\nturlough_boot:{:016x}\r\nturlough_address:{}\r\nturlough_lease_ms:{}\r\n",
         env!("CARGO_PKG_VERSION"),
         std::process::id(),
         shared.boot,
         shared.address,
+        shared.store.lease_ms(),
     );
     if let Some(tenant) = call.session.tenant() {
         let (usage, quota) = (tenant.usage(call.now_ms), tenant.quota());

@@ -147,8 +147,20 @@ fn put(
         backup,
     } = options;
     if let Some(step) = call.session.step() {
-        // Whatever it says: it has the claim of its driver.
-        how.epoch = Some(step.epoch);
+        // Whatever it says: it has the claim of its driver, or of who took over while it worked.
+        let newest = call.tenant()?.epoch_of(key.bucket);
+        how.epoch = Some(step.epoch.max(newest.unwrap_or(0)));
+        if how.expires != Expires::default() {
+            return Err(Fault::new(
+                "NOPERM a step's output lasts as long as its request; put it without an expiry",
+            ));
+        }
+        if how.only == Only::Always {
+            if let Some(next) = put_before(call, args, key, n)? {
+                return Ok(next);
+            }
+            how.only = Only::Absent;
+        }
     }
     if how.epoch.is_some() && !key.has_bucket() {
         return Err(Fault::new(
@@ -171,7 +183,8 @@ fn put(
         return Ok(Next::Done);
     }
     let peers = &call.shared.peers;
-    let store = peers.choose(key.bucket, call.now_ms);
+    let tenant_id = putting.tenant.id();
+    let store = peers.choose(tenant_id, key.bucket, call.now_ms);
     if backup == Backup::Async {
         let kept = Made::of(value.held());
         putting.how.copy = store.ok();
@@ -194,6 +207,30 @@ fn put(
         value: kept,
         putting: Some(putting),
     }))))
+}
+
+/// What a step is told whose output is there already: the same may be put again, and no other.
+fn put_before(
+    call: &mut Call<'_>,
+    args: &mut Args<'_>,
+    key: &Key<'_>,
+    n: usize,
+) -> Result<Option<Next>, Fault> {
+    let Some((made, _)) = call.tenant()?.read(key, call.now_ms) else {
+        return Ok(None);
+    };
+    if let Some(next) = call.load(std::slice::from_ref(key)) {
+        return Ok(Some(next));
+    }
+    let (value, ..) = value(args, n)?;
+    let (there, comes) = (made.held(), value.held());
+    if there.len() != comes.len() || there.digest() != comes.digest() {
+        return Err(Fault::new(
+            "NOPERM another value is under this key; a step puts its output once",
+        ));
+    }
+    call.out.ok();
+    Ok(Some(Next::Done))
 }
 
 /// Whether a put is to be copied: what it says, or what the store was told for all.

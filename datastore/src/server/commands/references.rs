@@ -2,8 +2,10 @@
 
 use std::sync::Arc;
 
+use tokio_util::task::AbortOnDropHandle;
+
 use super::{Call, Next, allow_key, key, text};
-use crate::peers::Lost;
+use crate::peers::NotFetched;
 use crate::reference::Reference;
 use crate::server::fault::Fault;
 use crate::server::wait::Wait;
@@ -107,16 +109,20 @@ pub(super) fn ref_get(call: &mut Call<'_>, args: &mut Args<'_>) -> Result<Next, 
     let flight = tenant.fly(reference.size)?;
     let (peers, pool) = (Arc::clone(peers), Arc::clone(call.shared.store.pool()));
     let runtime = peers.runtime().clone();
-    let read = runtime.spawn(async move {
+    // It ends with the connection that asked for it.
+    let read = AbortOnDropHandle::new(runtime.spawn(async move {
         let fetched = peers.fetch(tenant.id(), &reference).await;
-        fetched.map(|bytes| Made::new(&pool, bytes)).map_err(lost)
-    });
-    Ok(Next::Wait(Wait::Read {
-        read,
-        flight: Some(flight),
-    }))
+        let made = fetched.map(|bytes| Made::new(&pool, bytes));
+        Ok((made.map_err(|error| error.fault())?, flight))
+    }));
+    Ok(Next::Wait(Wait::Read(read)))
 }
 
-fn lost(lost: Lost) -> Fault {
-    Fault::new(format!("LOST {lost}"))
+impl NotFetched {
+    fn fault(&self) -> Fault {
+        Fault::new(match self {
+            Self::Lost { .. } => format!("LOST {self}"),
+            Self::Away { .. } => format!("BUSY {self}"),
+        })
+    }
 }

@@ -4,7 +4,7 @@ local name, epoch, lease, value = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4]
 local known = redis.call('HMGET', KEYS[2], 'epoch', 'dropped')
 local newest, dropped = known[1] or '', known[2]
 if epoch < newest then
-  return {'stale', newest}
+  return {dropped and 'dropped' or 'stale', newest}
 end
 if dropped and epoch == newest then
   return {'dropped', newest}
