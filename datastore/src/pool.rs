@@ -1,8 +1,8 @@
 //! Memory for large values: extents that are used again, since the kernel takes longer to give a fresh
 //! page than to fill it.
 //!
-//! Memory is reserved in regions, which are never given up, of blocks of 2 MiB, which are given back to
-//! the kernel once they were free for a while. A block is one extent, or a slab of smaller ones of one
+//! Memory is reserved in regions, which stay as long as the pool, of blocks of 2 MiB, which are given back
+//! to the kernel once they were free for a while. A block is one extent, or a slab of smaller ones of one
 //! size. Invariant: an extent has one owner; what it hands out lies in that extent alone.
 //! Absent: any bound, which is the business of quotas.
 
@@ -11,7 +11,7 @@
 use std::ptr::NonNull;
 use std::sync::PoisonError;
 
-use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap_anonymous};
+use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap_anonymous, munmap};
 
 use crate::sync::{Mutex, MutexGuard};
 
@@ -19,6 +19,8 @@ use crate::sync::{Mutex, MutexGuard};
 const BLOCK_BYTES: usize = 2 << 20;
 /// Blocks that are reserved at once.
 const REGION_BLOCKS: usize = 32;
+/// One more, so that they begin on borders of large pages.
+const REGION_BYTES: usize = (REGION_BLOCKS + 1) * BLOCK_BYTES;
 /// Sizes of extents; the last is a block.
 const CLASSES: [usize; 6] = [4 << 10, 16 << 10, 64 << 10, 256 << 10, 1 << 20, BLOCK_BYTES];
 /// What of an extent may stay empty, as a part of it, where one takes the place of several.
@@ -55,6 +57,8 @@ unsafe impl Sync for Extent {}
 
 #[derive(Debug, Default)]
 struct Blocks {
+    /// What was reserved.
+    regions: Vec<Block>,
     /// Without a page behind them.
     fresh: Vec<Block>,
     /// With pages, to be used first.
@@ -91,14 +95,27 @@ impl Extent {
     }
 
     pub(crate) const fn bytes(&self) -> &[u8] {
-        // SAFETY: it lies in a region that is mapped for ever, zeroed or written before, and is
-        // written through `&mut self` alone.
+        // SAFETY: it lies in a region that is mapped until it was released, zeroed or written before, and
+        // is written through `&mut self` alone.
         unsafe { std::slice::from_raw_parts(self.start.as_ptr(), self.len()) }
     }
 
     pub(crate) const fn bytes_mut(&mut self) -> &mut [u8] {
         // SAFETY: as above; `&mut self` is the only way to these bytes.
         unsafe { std::slice::from_raw_parts_mut(self.start.as_ptr(), self.len()) }
+    }
+}
+
+impl Drop for Blocks {
+    fn drop(&mut self) {
+        if self.used_bytes > 0 {
+            // Whoever did not release an extent may use it.
+            return;
+        }
+        for region in self.regions.drain(..) {
+            // SAFETY: it is a mapping of our own, in which no extent is used.
+            unsafe { munmap(region.0.as_ptr().cast(), REGION_BYTES) }.ok();
+        }
     }
 }
 
@@ -224,7 +241,9 @@ impl Blocks {
             return Ok(block);
         }
         if self.fresh.is_empty() {
-            self.fresh = reserve()?;
+            let (region, blocks) = reserve()?;
+            self.regions.push(region);
+            self.fresh = blocks;
         }
         self.fresh.pop().ok_or(PoolError {
             bytes: BLOCK_BYTES,
@@ -266,8 +285,8 @@ fn at(block: Block, offset: usize) -> NonNull<u8> {
 }
 
 /// Blocks on borders of large pages, without memory behind them yet.
-fn reserve() -> Result<Vec<Block>, PoolError> {
-    let bytes = (REGION_BLOCKS + 1) * BLOCK_BYTES;
+fn reserve() -> Result<(Block, Vec<Block>), PoolError> {
+    let bytes = REGION_BYTES;
     let protection = ProtFlags::READ | ProtFlags::WRITE;
     let flags = MapFlags::PRIVATE | MapFlags::NORESERVE;
     // SAFETY: a new mapping, where the kernel chooses, touches nothing that is there.
@@ -282,7 +301,12 @@ fn reserve() -> Result<Vec<Block>, PoolError> {
         // SAFETY: less than a block is skipped, and there is one more than is used.
         NonNull::new(unsafe { start.add(skip + n * BLOCK_BYTES) }).map(Block)
     };
-    Ok((0..REGION_BLOCKS).rev().filter_map(block).collect())
+    let region = NonNull::new(start).map(Block);
+    let region = region.ok_or(PoolError {
+        bytes,
+        source: rustix::io::Errno::NOMEM,
+    })?;
+    Ok((region, (0..REGION_BLOCKS).rev().filter_map(block).collect()))
 }
 
 #[cfg(test)]
