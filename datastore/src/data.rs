@@ -142,8 +142,9 @@ pub trait DataStore: fmt::Debug + Send + Sync {
         at: Stored<'_>,
         bytes: usize,
     ) -> Result<Bytes, GetError> {
-        let whole = self.get(request, at).await?;
-        Ok(whole.slice(..bytes.min(whole.len())))
+        self.get(request, at)
+            .await
+            .map(|whole| beginning(&whole, bytes))
     }
 
     /// Lets somebody else do something here for one step: what he says after `AUTH`, tenant and
@@ -165,6 +166,10 @@ pub trait DataStore: fmt::Debug + Send + Sync {
     fn held(&self) -> Option<Held> {
         None
     }
+}
+
+fn beginning(whole: &Bytes, bytes: usize) -> Bytes {
+    whole.slice(..bytes.min(whole.len()))
 }
 
 /// Where a value lies in a store: the fields of [`ValueRef::Stored`].

@@ -28,7 +28,7 @@ mod wire;
 
 pub use credential::{CredentialError, StepCredential};
 pub use data::{DataStore, DataUrl, DataUrlError};
-pub use memory::{Dropped, GetError, MemoryStore, PutError};
+pub use memory::{GetError, MemoryStore, PutError};
 pub use peers::{Backup, PeerList, PeerListError};
 pub use pool::{Pool, PoolError};
 pub use process::main_with;

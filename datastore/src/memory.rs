@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use crate::data::Dropped;
 use bytes::Bytes;
 use turlough_sdk::{Digest, RequestId, ValueRef};
 
@@ -27,15 +28,6 @@ struct Bucket {
     epoch: u64,
     bytes: u64,
     values: HashMap<Arc<str>, Bytes>,
-}
-
-/// What a bucket held when it was dropped.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Dropped {
-    /// Values.
-    pub keys: u64,
-    /// Their sizes, in bytes.
-    pub bytes: u64,
 }
 
 /// Why a value was not stored.

@@ -335,6 +335,16 @@ impl Peers {
         stores.into_iter().map(with_key).collect()
     }
 
+    /// How many bytes lie under a key at a peer; 0 where nothing does.
+    async fn size(&self, peer: &Arc<str>, tenant: &Arc<str>, key: &[u8]) -> Result<u64, PeerError> {
+        let link = (Arc::clone(peer), Arc::clone(tenant), Purpose::Small);
+        let ask = async |mut wire: MultiplexedConnection| {
+            let mut command = redis::cmd("STRLEN");
+            command.arg(key).query_async::<u64>(&mut wire).await
+        };
+        self.links.ask(&link, ask).await
+    }
+
     async fn read(
         &self,
         peer: &Arc<str>,
@@ -342,22 +352,23 @@ impl Peers {
         key: &[u8],
         reference: &Reference,
     ) -> Result<Vec<u8>, NotRead> {
-        let link = (
-            Arc::clone(peer),
-            Arc::clone(tenant),
-            Purpose::of_read(reference.size),
-        );
+        let purpose = Purpose::of_read(reference.size);
+        if purpose == Purpose::Large {
+            // What is large may take long, and who does not even answer this is not waited for.
+            let size = self.size(peer, tenant, key).await?;
+            if size != reference.size {
+                let why = format!("store {peer} holds {size} bytes under its key");
+                return Err(NotRead::Gone(why));
+            }
+        }
+        let link = (Arc::clone(peer), Arc::clone(tenant), purpose);
         let ask = async |mut wire: MultiplexedConnection| {
             // One byte more, if there is one: a reference may say less than there is.
             let mut get = redis::cmd("GETRANGE");
             get.arg(key).arg(0).arg(reference.size);
             get.query_async::<Vec<u8>>(&mut wire).await
         };
-        let found = self.links.ask(&link, ask).await;
-        let bytes = found.map_err(|error| match error {
-            PeerError::Away { .. } => NotRead::Away(error.to_string()),
-            error => NotRead::Gone(error.to_string()),
-        })?;
+        let bytes = self.links.ask(&link, ask).await?;
         if bytes.is_empty() && reference.size > 0 {
             return Err(NotRead::Gone(format!("store {peer} does not hold it")));
         }
@@ -366,6 +377,15 @@ impl Peers {
             return Err(NotRead::Gone(why));
         }
         Ok(bytes)
+    }
+}
+
+impl From<PeerError> for NotRead {
+    fn from(error: PeerError) -> Self {
+        match error {
+            PeerError::Away { .. } => Self::Away(error.to_string()),
+            error => Self::Gone(error.to_string()),
+        }
     }
 }
 

@@ -314,6 +314,30 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_pool_that_ends_gives_back_what_it_reserved() {
+        let is_mapped = |at: usize| {
+            let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
+            maps.lines().any(|line| {
+                let (range, _) = line.split_once(' ').unwrap();
+                let (from, to) = range.split_once('-').unwrap();
+                let hex = |text| usize::from_str_radix(text, 16).unwrap();
+                (hex(from)..hex(to)).contains(&at)
+            })
+        };
+        let pool = Pool::default();
+        let extent = pool.take(4_096).unwrap();
+        let at = extent.start.as_ptr() as usize;
+        assert!(is_mapped(at));
+        pool.release([extent]);
+        let used = Pool::default();
+        drop(pool);
+        assert!(!is_mapped(at), "it was given back");
+        let kept = used.take(4_096).unwrap();
+        drop(used);
+        assert_eq!(kept.bytes()[0], 0, "it is somebody's still");
+    }
+
+    #[test]
     fn what_is_placed_fills_its_extents_but_for_a_sixteenth_or_less_than_4_kib() {
         for bytes in (1..9_000_000).step_by(4_093) {
             let (mut left, mut placed, mut extents) = (bytes, 0, 0);

@@ -13,7 +13,7 @@ use turlough_sdk::{Digest, RequestId, ValueRef};
 use super::error::{BucketError, Failure, GetError, Newer, PutError};
 use super::line::{Dialler, Fault, Line, Password, Said, StoreLogin, Wire, read_authorities};
 use super::url::StoreUrl;
-use super::{DataStore, Dropped, Options, Stored, key, lease_ms};
+use super::{DataStore, Dropped, Options, Stored, beginning, key, lease_ms};
 use crate::credential::StepCredential;
 use crate::reference::Reference;
 
@@ -245,8 +245,9 @@ impl DataStore for StoreClient {
                 return Ok(found.into());
             }
         }
-        let whole = self.get(request, at).await?;
-        Ok(whole.slice(..bytes.min(whole.len())))
+        self.get(request, at)
+            .await
+            .map(|whole| beginning(&whole, bytes))
     }
 
     async fn lend(&self, credential: &StepCredential) -> Result<Option<String>, Failure> {

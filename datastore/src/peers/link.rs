@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
 use redis::{
-    AsyncConnectionConfig, Client, ConnectionAddr, IntoConnectionInfo, RedisConnectionInfo,
-    RedisError, RedisResult, TlsCertificates,
+    AsyncConnectionConfig, Client, ConnectionAddr, ErrorKind, IntoConnectionInfo,
+    RedisConnectionInfo, RedisError, RedisResult, TlsCertificates,
 };
 
 use super::PeerError;
@@ -235,7 +235,8 @@ fn failure(peer: &Arc<str>, error: &RedisError) -> PeerError {
     }
     let why = match error.code() {
         Some(code) => format!("{code} {}", error.detail().unwrap_or_default()),
-        None => format!("NOAUTH {error}"),
+        None if error.kind() == ErrorKind::AuthenticationFailed => format!("NOAUTH {error}"),
+        None => format!("ERR {error}"),
     };
     PeerError::Refused { peer, why }
 }

@@ -7,7 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use turlough_datastore::data::{DataStore, DataUrl, Failure, GetError, Options, open};
+use turlough_datastore::StepCredential;
+use turlough_datastore::data::{DataStore, DataUrl, Failure, GetError, Options, PutError, open};
 use turlough_testing::free_port;
 
 use crate::fault::IN_TIME;
@@ -347,6 +348,72 @@ async fn while_another_store_says_nothing_ones_own_answers() {
         here.get(one, stored(&at)).await.ok().map(drop)
     })
     .await;
+}
+
+#[tokio::test]
+async fn what_is_large_of_a_store_that_says_nothing_is_lost_in_time() {
+    let port = free_port();
+    let place = format!("127.0.0.1:{port}");
+    let near = Process::start(LONG, &[("TURLOUGH_STORE_PEERS", &place)]).await;
+    let far = Process::start_at(port, LONG, &[]).await;
+    let there = opened(&far.url(), &far.options("acme")).await;
+    let here = opened(&near.url(), &near.options("acme")).await;
+    let (one, value) = (request(), bytes(1, 300_000));
+    let put = there.put(one, 1, &key(one, "a"), value.clone()).await;
+    let at = put.unwrap();
+    assert!(here.get(one, stored(&at)).await.unwrap() == value);
+    far.stand_still().await;
+    until("it is lost", async || {
+        let found = here.get(one, stored(&at)).await;
+        matches!(found, Err(GetError::Lost { .. })).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_never_fits_is_told_so_and_is_not_sent_again() {
+    let server = OverTcp::start_small().await;
+    server.limit().await;
+    let (store, one) = (server.open().await, request());
+    let put = store.put(one, 1, &key(one, "a"), bytes(1, 2_000_000)).await;
+    assert!(matches!(put, Err(PutError::Invalid { .. })), "{put:?}");
+}
+
+#[tokio::test]
+async fn how_a_value_begins_and_whether_it_is_there_is_told_without_reading_it() {
+    let server = OverTcp::start(LONG).await;
+    let (store, one) = (server.open().await, request());
+    let value = bytes(1, 100_000);
+    let put = store.put(one, 1, &key(one, "a"), value.clone()).await;
+    let at = put.unwrap();
+    assert_eq!(store.head(one, stored(&at), 10).await.unwrap(), value[..10]);
+    assert!(store.head(one, stored(&at), 200_000).await.unwrap() == value);
+    assert!(store.check(one, stored(&at)).await.is_ok());
+    store.drop_bucket(one, 1).await.unwrap();
+    for found in [
+        store.check(one, stored(&at)).await,
+        store.head(one, stored(&at), 10).await.map(drop),
+    ] {
+        assert!(matches!(found, Err(GetError::Lost { .. })), "{found:?}");
+    }
+}
+
+#[tokio::test]
+async fn nothing_is_lent_by_a_password_that_could_be_guessed_from_it() {
+    let process = Process::start(LONG, &[]).await;
+    let store = opened(&process.url(), &process.options("acme")).await;
+    let step = StepCredential {
+        until_unix_ms: u64::MAX,
+        read: Vec::new(),
+        write: Some("{r}a".to_owned()),
+        epoch: 1,
+    };
+    let error = store.lend(&step).await.unwrap_err().to_string();
+    assert!(error.contains("is 13 bytes, at least 16"), "{error}");
+    let file = process.folder.path().join("turlough-store-acme");
+    fs::write(file, "a-password-of-acme").unwrap();
+    let lent = store.lend(&step).await.unwrap().unwrap();
+    assert!(lent.starts_with("acme step1."), "{lent}");
 }
 
 #[tokio::test]

@@ -161,6 +161,30 @@ fn a_steps_credential_reads_its_inputs_and_writes_its_key_and_nothing_else() {
 }
 
 #[test]
+fn a_step_whose_request_was_taken_over_puts_its_output_and_after_a_drop_none() {
+    let store = Store::with(&["acme"], &[]);
+    let (mut acme, mut function) = (store.client_as("acme"), store.client());
+    let step = StepCredential {
+        until_unix_ms: u64::MAX,
+        read: Vec::new(),
+        write: Some("{r}out".into()),
+        epoch: 4,
+    };
+    let signed = step.sign(b"acme-secret").unwrap();
+    assert_eq!(acme.say(&["SET", "{r}in", "v", "EPOCH", "4"]), "OK");
+    assert_eq!(function.say(&["AUTH", "acme", &signed]), "OK");
+    assert_eq!(acme.say(&["BUCKET.LEASE", "r", "6", "600000"]), "1");
+    assert_eq!(function.say(&["SET", "{r}out", "mine"]), "OK");
+    assert!(acme.say(&["BUCKET.STAT", "r"]).contains("epoch, 6"));
+    acme.say(&["BUCKET.DROP", "r", "6"]);
+    let told = function.say(&["SET", "{r}out", "mine"]);
+    assert!(
+        told.starts_with("(error) EPOCH bucket r was dropped"),
+        "{told}"
+    );
+}
+
+#[test]
 fn nothing_is_answered_without_a_password() {
     let store = Store::with(&["acme"], &[]);
     let mut client = store.client();

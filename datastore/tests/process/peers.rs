@@ -174,6 +174,19 @@ fn a_copy_that_was_waited_for_outlives_its_store_and_others_are_lost() {
 }
 
 #[test]
+fn a_tenant_whose_password_a_store_does_not_know_is_refused_there_alone() {
+    let peer = Store::with(&["other"], &[]);
+    let near = beside(&[&peer], &[]);
+    let (mut acme, mut other) = (near.client_as("acme"), near.client_as("other"));
+    for n in 0..2 {
+        let key = format!("{{r}}{n}");
+        let told = acme.say(&["SET", &key, "v", "BACKUP", "SYNC"]);
+        assert!(told.starts_with("(error) NOBACKUP"), "{told}");
+        assert_eq!(other.say(&["SET", &key, "v", "BACKUP", "SYNC"]), "OK");
+    }
+}
+
+#[test]
 fn an_owner_that_came_back_empty_is_known_by_its_boot() {
     let backup = alone();
     let owner = beside(&[&backup], &[]);
