@@ -9,6 +9,7 @@ mod keeper;
 mod local;
 mod log;
 mod plan;
+mod store;
 
 use std::ffi::OsString;
 use std::net::SocketAddr;

@@ -11,7 +11,6 @@ pub mod data;
 #[cfg(fuzzing)]
 pub mod fuzzing;
 mod http;
-mod memory;
 mod metrics;
 mod peers;
 mod pool;
@@ -28,7 +27,6 @@ mod wire;
 
 pub use credential::{CredentialError, StepCredential};
 pub use data::{DataStore, DataUrl, DataUrlError};
-pub use memory::{GetError, MemoryStore, PutError};
 pub use peers::{Backup, PeerList, PeerListError};
 pub use pool::{Pool, PoolError};
 pub use process::main_with;

@@ -5,28 +5,34 @@
 //! can be made again; nothing is put once the request's data is dropped.
 //! Absent: who reads the log; parts come from the driver.
 
+mod found;
 mod keep;
+mod kept;
+mod lent;
 mod manifest;
+mod reader;
+mod stores;
 
+pub(crate) use found::Found;
+pub(crate) use kept::Touched;
+pub(crate) use lent::Lent;
 pub(crate) use manifest::{Manifest, Split};
+pub(crate) use stores::{Durable, Stores, touched};
+
+use reader::{INPUT_BYTES_MAX, JOIN_DEPTH_MAX, Reader};
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::future::Future;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use bytes::Bytes;
-use turlough_datastore::{GetError, MemoryStore, PutError};
-use turlough_sdk::{ContentType, Digest, Inputs, Producer, RequestId, Value, ValueError, ValueRef};
+use turlough_datastore::ReferenceError;
+use turlough_datastore::data::{Failure, GetError, PutError};
+use turlough_sdk::{ContentType, Digest, Producer, RequestId, Value, ValueError, ValueRef};
 
 use crate::machine::Given;
-
-/// Deepest join of joins that is put together: below the 128 that JSON's readers follow, and far
-/// below what a thread's stack holds.
-const JOIN_DEPTH_MAX: usize = 100;
-/// Most bytes of a step's inputs together: an envelope holds up to 4 GiB, and whoever reads them as
-/// JSON needs several times as much. A stack of joins doubles with each, so that it needs a bound.
-const INPUT_BYTES_MAX: u64 = 1 << 30;
-/// What a member of a join is counted for beside its value and name.
-const MEMBER_BYTES: u64 = 32;
 
 /// The data of one request, as its driver and its steps see it.
 #[derive(Debug)]
@@ -34,14 +40,14 @@ pub(crate) struct RequestData {
     request: RequestId,
     generation: u32,
     epoch: u64,
-    store: Arc<MemoryStore>,
+    stores: Arc<Stores>,
     inline_bytes_max: usize,
     /// Envelopes that lie in the log in parts, by upload.
     parts: Mutex<HashMap<u128, Assembled>>,
     /// Manifests that were read: their items are looked up one by one.
     manifests: Mutex<HashMap<ValueRef, Arc<Manifest>>>,
-    /// Whether the request's bucket was dropped: a put after that would bring it to life again.
-    closed: RwLock<bool>,
+    /// Whether its bucket was dropped: a put after that is refused by the store as well.
+    is_closed: AtomicBool,
 }
 
 /// An envelope that was put together from its parts.
@@ -66,31 +72,36 @@ impl Assembled {
     }
 }
 
-/// How a step reads its inputs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Reading {
-    /// As they are.
-    Raw,
-    /// As data: a body that nobody gave a type is JSON where it reads as JSON.
-    Typed,
-}
-
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum DataError {
+    /// It is gone, or is not what was put: whoever made it makes it again.
     #[error("{source}")]
     Lost { at: Box<ValueRef>, source: GetError },
     #[error(transparent)]
-    Corrupt(GetError),
+    Get(GetError),
+    #[error("the store at {store} did not answer within {patience:?}; ask again")]
+    Away { store: String, patience: Duration },
     #[error(transparent)]
     Put(#[from] PutError),
     #[error(transparent)]
     Value(#[from] ValueError),
     #[error("item {index} of {items} is not in its manifest")]
     Item { index: u32, items: usize },
+    #[error("a value was not read before it was used")]
+    Unread,
+    /// A function's reference.
+    #[error(transparent)]
+    Reference(#[from] ReferenceError),
+    #[error("output lies under {key}, and the key that was lent for it is {assigned}")]
+    Foreign { key: String, assigned: String },
+    #[error("output says of itself that it is of {0:?}; a function writes producer 1")]
+    Pretended(Producer),
+    #[error(transparent)]
+    Lend(#[from] Failure),
     #[error("value in the log of request {0} cannot be read here")]
     Elsewhere(RequestId),
     #[error(
-        "output is {size} bytes and must outlive the store, limit {limit}; raise TURLOUGH_DURABLE_BYTES_MAX"
+        "output is {size} bytes and must outlive the store, limit {limit}; raise TURLOUGH_DURABLE_BYTES_MAX, or set TURLOUGH_DURABLE"
     )]
     NotDurable { size: usize, limit: usize },
     #[error("inputs are joins of joins, deeper than {JOIN_DEPTH_MAX}; put a step between them")]
@@ -101,37 +112,49 @@ pub(crate) enum DataError {
     Closed(RequestId),
 }
 
+impl DataError {
+    fn of_get(at: &ValueRef, source: GetError) -> Self {
+        match source {
+            GetError::Lost { .. } | GetError::Corrupt { .. } => Self::Lost {
+                at: Box::new(at.clone()),
+                source,
+            },
+            GetError::Failed(_) => Self::Get(source),
+        }
+    }
+}
+
 impl RequestData {
     pub(crate) fn new(
         request: RequestId,
-        generation: u32,
-        epoch: u64,
-        store: Arc<MemoryStore>,
+        (generation, epoch): (u32, u64),
+        stores: &Arc<Stores>,
         inline_bytes_max: usize,
         parts: HashMap<u128, Bytes>,
     ) -> Self {
+        let assembled = |(upload, envelope)| (upload, Assembled::new(envelope));
         Self {
             request,
             generation,
             epoch,
-            store,
+            stores: Arc::clone(stores),
             inline_bytes_max,
-            parts: Mutex::new(
-                parts
-                    .into_iter()
-                    .map(|(upload, envelope)| (upload, Assembled::new(envelope)))
-                    .collect(),
-            ),
+            parts: Mutex::new(parts.into_iter().map(assembled).collect()),
             manifests: Mutex::default(),
-            closed: RwLock::new(false),
+            is_closed: AtomicBool::new(false),
         }
     }
 
     /// Drops the request's data. Attempts that still run keep nothing any more.
-    pub(crate) fn close(&self) {
-        let mut closed = self.closed.write().unwrap_or_else(PoisonError::into_inner);
-        *closed = true;
-        self.store.drop_bucket(self.request, self.epoch);
+    pub(crate) async fn close(&self) {
+        self.is_closed.store(true, Ordering::Release);
+        Box::pin(self.stores.drop_all(self.request, self.epoch)).await;
+    }
+
+    /// Attempts that still run keep nothing any more; what is held stays for its lease.
+    pub(crate) fn leave(&self) {
+        self.is_closed.store(true, Ordering::Release);
+        self.stores.forget(self.request);
     }
 
     /// From now on, what lies in parts under `upload` can be read.
@@ -141,139 +164,60 @@ impl RequestData {
     }
 
     /// Reads what lies at a reference.
-    pub(crate) fn load(&self, at: &ValueRef) -> Result<Value, DataError> {
-        let envelope = match at {
-            ValueRef::Inline(envelope) => envelope.clone(),
-            ValueRef::Stored {
-                key, boot, size, ..
-            } => {
-                let got = self.store.get(self.request, key, *boot, *size);
-                got.map_err(|source| match source {
-                    GetError::Lost { .. } => DataError::Lost {
-                        at: Box::new(at.clone()),
-                        source,
-                    },
-                    GetError::Corrupt { .. } => DataError::Corrupt(source),
-                })?
-            }
-            ValueRef::Parts { upload, digest, .. } => {
-                let mut parts = self.parts.lock().unwrap_or_else(PoisonError::into_inner);
-                let whole = parts.get_mut(upload).and_then(|part| part.checked(*digest));
-                whole.ok_or(DataError::Elsewhere(self.request))?
-            }
-        };
-        Ok(Value::from_envelope(envelope)?)
+    pub(crate) async fn load(&self, at: &ValueRef) -> Result<Value, DataError> {
+        self.reader(None).load(at).await
     }
 
-    /// Reads a value as the machine knows it, joining what it names.
-    pub(crate) fn resolve(&self, given: &Given) -> Result<Value, DataError> {
-        match given {
-            Given::Empty => Ok(Value::empty()),
-            Given::Value(at) => self.load(at),
-            Given::Item { manifest, index } => self.load(&self.item(manifest, *index)?),
-            Given::Map(members) => {
-                self.measure(given, 0, &mut INPUT_BYTES_MAX.clone())?;
-                let read = |(name, given): &(Arc<str>, Given)| {
-                    Ok::<_, DataError>((Arc::clone(name), typed(self.resolve(given)?)))
-                };
-                let members = members.iter().map(read).collect::<Result<Vec<_>, _>>()?;
-                let view: Vec<_> = members
-                    .iter()
-                    .map(|(name, value)| (&**name, value))
-                    .collect();
-                Ok(Value::map(&view)?)
-            }
-        }
+    /// Reads a value as the machine knows it, with all that it is joined of.
+    pub(crate) async fn read(&self, given: &Given) -> Result<Found, DataError> {
+        self.reader(None).read(given).await
     }
 
-    /// The members of a list, as data; nothing where there is none.
-    pub(crate) fn members(&self, given: &[Option<Given>]) -> Result<Vec<Option<Value>>, DataError> {
-        let mut room = INPUT_BYTES_MAX;
-        let read = |given: &Option<Given>| {
-            let Some(given) = given else { return Ok(None) };
-            self.measure(given, 0, &mut room)?;
-            Ok(Some(typed(self.resolve(given)?)))
-        };
-        given.iter().map(read).collect()
-    }
-
-    /// Size of a step's inputs, in bytes, about.
-    pub(crate) fn size(&self, members: &[(Arc<str>, Option<Given>)]) -> Result<u64, DataError> {
-        let mut room = INPUT_BYTES_MAX;
-        for given in members.iter().flat_map(|(_, given)| given) {
-            self.measure(given, 0, &mut room)?;
-        }
-        Ok(INPUT_BYTES_MAX - room)
-    }
-
-    /// The inputs of a step, member by member.
-    pub(crate) fn inputs(
+    /// The same, of stores that answer within so long.
+    pub(crate) async fn read_within(
         &self,
-        members: &[(Arc<str>, Option<Given>)],
-        reading: Reading,
-    ) -> Result<Inputs, DataError> {
-        self.size(members)?;
-        let read = |given: &Given| {
-            let value = self.resolve(given)?;
-            Ok::<_, DataError>(match reading {
-                Reading::Raw => value,
-                Reading::Typed => typed(value),
-            })
-        };
-        let load = |(name, given): &(Arc<str>, Option<Given>)| {
-            Ok::<_, DataError>((Arc::clone(name), given.as_ref().map(read).transpose()?))
-        };
-        let members = members.iter().map(load).collect::<Result<Vec<_>, _>>()?;
-        Ok(Inputs {
-            members,
-            ..Inputs::default()
-        })
+        given: &Given,
+        patience: Duration,
+    ) -> Result<Found, DataError> {
+        self.reader(Some(patience)).read(given).await
     }
 
-    /// Takes the size of a value out of `room` before anything of it is read: a join of joins is
-    /// deep and large before it is long.
-    fn measure(&self, given: &Given, depth: usize, room: &mut u64) -> Result<(), DataError> {
-        let size = match given {
-            _ if depth > JOIN_DEPTH_MAX => return Err(DataError::TooDeep),
-            Given::Empty => 0,
-            Given::Value(at) => at.size(),
-            Given::Item { manifest, index } => self.item(manifest, *index)?.size(),
-            Given::Map(members) => {
-                for (name, member) in members.iter() {
-                    let size = name.len() as u64 + MEMBER_BYTES;
-                    *room = room.checked_sub(size).ok_or(DataError::TooLarge)?;
-                    self.measure(member, depth + 1, room)?;
-                }
-                0
-            }
-        };
-        *room = room.checked_sub(size).ok_or(DataError::TooLarge)?;
-        Ok(())
-    }
-
-    fn item(&self, manifest: &ValueRef, index: u32) -> Result<ValueRef, DataError> {
-        let manifest = self.manifest(manifest)?;
-        let found = manifest.items.get(index as usize).cloned();
-        found.ok_or(DataError::Item {
-            index,
-            items: manifest.items.len(),
-        })
+    /// Reads the members of a list; nothing where there is none.
+    pub(crate) fn read_all<'a>(
+        &'a self,
+        given: impl Iterator<Item = Option<&'a Given>>,
+    ) -> impl Future<Output = Result<Vec<Option<Found>>, DataError>> {
+        self.reader(None).read_all(given.collect())
     }
 
     /// What lists the items of a `for_each`.
-    pub(crate) fn manifest(&self, at: &ValueRef) -> Result<Arc<Manifest>, DataError> {
-        let known = self
-            .manifests
-            .lock()
+    pub(crate) async fn manifest(&self, at: &ValueRef) -> Result<Arc<Manifest>, DataError> {
+        self.reader(None).manifest(at).await
+    }
+
+    const fn reader(&self, patience: Option<Duration>) -> Reader<'_> {
+        Reader::new(self, patience)
+    }
+
+    /// What lies in the log at a reference; None where it lies in a store.
+    fn at_hand(&self, at: &ValueRef) -> Result<Option<Bytes>, DataError> {
+        match at {
+            ValueRef::Inline(envelope) => Ok(Some(envelope.clone())),
+            ValueRef::Stored { .. } => Ok(None),
+            ValueRef::Parts { upload, digest, .. } => {
+                let mut parts = self.parts.lock().unwrap_or_else(PoisonError::into_inner);
+                let whole = parts.get_mut(upload).and_then(|part| part.checked(*digest));
+                whole.map(Some).ok_or(DataError::Elsewhere(self.request))
+            }
+        }
+    }
+
+    fn known_manifest(&self, at: &ValueRef) -> Option<Arc<Manifest>> {
+        let known = self.manifests.lock();
+        known
             .unwrap_or_else(PoisonError::into_inner)
             .get(at)
-            .cloned();
-        if let Some(manifest) = known {
-            return Ok(manifest);
-        }
-        let manifest: Arc<Manifest> = Arc::new(self.load(at)?.decode()?);
-        self.remember(at.clone(), Arc::clone(&manifest));
-        Ok(manifest)
+            .cloned()
     }
 
     fn remember(&self, at: ValueRef, manifest: Arc<Manifest>) {

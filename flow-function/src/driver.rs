@@ -10,6 +10,7 @@ mod commit;
 mod deliver;
 mod end;
 mod hand_over;
+mod output;
 mod pieces;
 mod rest;
 mod running;
@@ -31,6 +32,7 @@ use turlough_statestore::{Event, Seq, StateError, Why};
 use uuid::Uuid;
 
 use crate::clock::{boot, now_us};
+use crate::data::Touched;
 use crate::desk::Pokes;
 use crate::engine::{FoldError, TAKE_OVERS_DEAD};
 use crate::fault::{Fault, planted};
@@ -38,6 +40,7 @@ use crate::machine::{Action, Conclusion, Execution, Holder, Run};
 use crate::runner::{Attempted, Context};
 use crate::shared::Shared;
 use attempts::Known;
+use output::Output;
 use running::Running;
 
 /// Drives one request from its acceptance, or from where another left it, to its rest.
@@ -82,6 +85,10 @@ pub(crate) struct Driver {
     stored: Duration,
     /// When the newest snapshot of its log was written.
     snapshot_us: u64,
+    /// What the flow returns, on its way.
+    output: Output,
+    /// The stores that its log names.
+    touched: Touched,
     /// The generation that is known to have begun.
     generation: u32,
     /// What it was woken for.
@@ -241,14 +248,7 @@ impl Driver {
         if self.pokes.has_changed().unwrap_or(false) {
             self.read_external().await?;
         }
-        let late = self.late(attempted);
-        if !late.is_empty() {
-            // Once the append is stored this driver's claim stands still, and the machine, which knows
-            // of these starts, tells of their calls anew.
-            self.sent = boot();
-            self.commit(late, None).await?;
-            self.refold().await?;
-        }
+        self.renew_claim(attempted).await?;
         loop {
             if self.execution.is_ended() && !planted(Fault::EndUnseen) {
                 self.observe_ends(attempted);
@@ -275,6 +275,11 @@ impl Driver {
             let rests = idle && self.has_lingered();
             if rests {
                 events.push(Event::Released { at_us: now_us() });
+                self.keep_data(self.due_us()).await;
+                if let Some(epoch) = self.newer_in_stores() {
+                    self.claim_above(epoch).await?;
+                    continue;
+                }
             }
             self.speculate(&actions);
             self.sent = boot();
@@ -300,6 +305,27 @@ impl Driver {
                 None => Decided::Run(actions),
             });
         }
+    }
+
+    /// Claims above what stores have heard of, and records starts again whose calls were not made.
+    async fn renew_claim(&mut self, attempted: &[Attempted]) -> Result<(), DriveError> {
+        if let Some(epoch) = behind(attempted).max(self.newer_in_stores()) {
+            self.claim_above(epoch).await?;
+        }
+        let late = self.late(attempted);
+        if !late.is_empty() {
+            // Once the append is stored this driver's claim stands still, and the machine, which knows
+            // of these starts, tells of their calls anew.
+            loop {
+                self.sent = boot();
+                let is_stored = self.commit(late.clone(), None).await?;
+                self.refold().await?;
+                if is_stored {
+                    break;
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Asks the machine, recording the starts that it wants recorded.
@@ -370,7 +396,7 @@ impl Driver {
                     };
                     (step, *attempt, *at_us, event)
                 }
-                Attempted::Late { .. } => continue,
+                Attempted::Late { .. } | Attempted::Behind { .. } => continue,
             };
             if self.execution.lacks_start(step, attempt) && !planted(Fault::EndWithoutStart) {
                 events.push(Event::StepStarted {
@@ -401,7 +427,7 @@ impl Driver {
         match attempted {
             Attempted::Ended { ended, .. } => self.execution.awaits(&ended.step, ended.attempt),
             Attempted::Called { step, attempt, .. } => self.execution.awaits(step, *attempt),
-            Attempted::Late { .. } => false,
+            Attempted::Late { .. } | Attempted::Behind { .. } => false,
         }
     }
 
@@ -424,6 +450,15 @@ impl Driver {
 
 fn random() -> u128 {
     Uuid::new_v4().as_u128()
+}
+
+/// The newest claim that a store knows of where it took nothing under this one.
+fn behind(attempted: &[Attempted]) -> Option<u64> {
+    let epochs = attempted.iter().filter_map(|attempted| match attempted {
+        Attempted::Behind { epoch, .. } => Some(*epoch),
+        _ => None,
+    });
+    epochs.max()
 }
 
 #[cfg(test)]

@@ -19,7 +19,7 @@ pub(crate) use control::{CallbackError, Control, ControlError};
 pub(crate) use folds::{FoldError, Folds};
 pub(crate) use obstacle::Obstacle;
 pub(crate) use presence::AttendError;
-pub(crate) use read::{StepValueError, Which, is_open, parts};
+pub(crate) use read::{StepValueError, Which, is_open, outcome_in, parts};
 pub(crate) use truncated::TRUNCATED;
 
 use std::sync::Arc;
@@ -28,7 +28,6 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use turlough_datastore::MemoryStore;
 use turlough_sdk::{Digest, Flow, FlowName, ReplicaId, RequestId, Value};
 use turlough_statestore::event::{Accepted, Callback, Parent};
 use turlough_statestore::{State, StateError, Steady};
@@ -36,6 +35,7 @@ use uuid::Uuid;
 
 use crate::abandoned::Abandoned;
 use crate::clock::now_us;
+use crate::data::Stores;
 use crate::desk::Desk;
 use crate::driver::{Begin, BeginError};
 use crate::evaluator::Evaluator;
@@ -59,7 +59,9 @@ pub struct Engine {
 pub(crate) enum StartError {
     #[error("no flow {flow:?} here; there is {known}")]
     UnknownFlow { flow: String, known: String },
-    #[error("input is {size} bytes, limit {limit}; raise TURLOUGH_DURABLE_BYTES_MAX")]
+    #[error(
+        "input is {size} bytes, limit {limit}; raise TURLOUGH_DURABLE_BYTES_MAX, or set TURLOUGH_DURABLE"
+    )]
     InputTooLarge { size: usize, limit: usize },
     #[error(
         "{open} requests are open, limit {open}; try again later, or raise TURLOUGH_REQUESTS_MAX"
@@ -107,6 +109,7 @@ impl StartError {
         match self {
             Self::Log(error) => error.passes(),
             Self::LogFull { .. }
+            | Self::StoreFull(_)
             | Self::Unsure { .. }
             | Self::Absent(_)
             | Self::Draining
@@ -139,20 +142,26 @@ pub(crate) struct Started {
 }
 
 impl Engine {
-    /// An engine without flows, whose requests end with the process.
+    /// An engine without flows, whose requests and their data end with the process.
     ///
     /// # Errors
     /// An HTTP client that cannot be made.
     pub fn new(settings: Settings) -> Result<Self, reqwest::Error> {
         let state = State::in_memory(&settings.state.options(&settings.tenant, &settings.function));
-        Self::with_state(settings, state)
+        let stores = Stores::in_memory(&settings);
+        Self::with(settings, state, stores)
     }
 
-    /// An engine without flows, whose requests are kept in a state that others may share.
+    /// An engine without flows, whose requests are kept in a state, and their data in stores, that others
+    /// may share.
     ///
     /// # Errors
     /// An HTTP client that cannot be made.
-    pub fn with_state(mut settings: Settings, state: State) -> Result<Self, reqwest::Error> {
+    pub(crate) fn with(
+        mut settings: Settings,
+        state: State,
+        stores: Stores,
+    ) -> Result<Self, reqwest::Error> {
         settings.inline_bytes_max = settings.inline_bytes_max.min(INLINE_BYTES_LIMIT);
         let client = reqwest::Client::builder()
             .tcp_nodelay(true)
@@ -160,7 +169,6 @@ impl Engine {
             .redirect(reqwest::redirect::Policy::none())
             .no_proxy()
             .build()?;
-        let boot = Uuid::new_v4().as_u128() as u64;
         let metrics = Metrics::new(&settings.tenant);
         let shared = Shared {
             evaluator: Evaluator::new(&settings),
@@ -174,7 +182,7 @@ impl Engine {
             steady: Steady::new(state.link.clone(), settings.state.heartbeat),
             obstacle: Obstacle::default(),
             state,
-            store: Arc::new(MemoryStore::new(boot, settings.data_bytes_max)),
+            stores: Arc::new(stores),
             keeper: tokio::sync::OnceCell::new(),
             metrics,
             desk: Desk::default(),
@@ -207,10 +215,10 @@ impl Engine {
         self.shared.registry.register(flow, !compiled)
     }
 
-    /// Bytes that the ephemeral store holds now.
+    /// Bytes that the ephemeral store holds now, where it is in this process.
     #[must_use]
     pub fn store_bytes(&self) -> u64 {
-        self.shared.store.bytes()
+        self.shared.stores.held().unwrap_or_default().bytes
     }
 
     /// Requests that a driver of this process holds in memory now.
@@ -310,7 +318,7 @@ impl Shared {
         self.refuse_abandoned()?;
         self.attend().await?;
         let (size, limit) = (input.body().len(), self.settings.durable_bytes_max);
-        if size > limit {
+        if size > limit && !self.stores.has_durable() {
             return Err(StartError::InputTooLarge { size, limit });
         }
         if keyed && let Some(found) = self.attach(request, &input).await? {

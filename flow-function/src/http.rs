@@ -104,7 +104,7 @@ async fn ready(State(engine): State<Engine>) -> Response {
 }
 
 async fn metrics(State(engine): State<Engine>) -> Response {
-    let store = &engine.shared.store;
-    let text = engine.shared.metrics.text(store.bytes(), store.refusals());
+    let held = engine.shared.stores.held().unwrap_or_default();
+    let text = engine.shared.metrics.text(held.bytes, held.refusals);
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text).into_response()
 }

@@ -9,6 +9,7 @@ mod blocking;
 mod body;
 mod call;
 mod input;
+mod lent;
 mod operation;
 mod scope;
 mod text;
@@ -18,6 +19,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt;
+use turlough_datastore::data::PutError;
 use turlough_sdk::{Cause, Flow, Operation, RequestId, StepError, StepPath, Value, ValueRef, Wait};
 use turlough_statestore::Event;
 use turlough_statestore::event::{Accepted, StepEnd, StepEnded};
@@ -70,6 +72,13 @@ pub(crate) enum Attempted {
     },
     /// Its call did not begin within its time; its start is to be recorded once more.
     Late { step: StepPath, attempt: u32 },
+    /// Its store takes nothing under its claim, since it has heard of this newer one. What must not be
+    /// repeated was not called.
+    Behind {
+        step: StepPath,
+        attempt: u32,
+        epoch: u64,
+    },
 }
 
 /// How an attempt ended that was not handed over.
@@ -88,6 +97,8 @@ enum Failure {
     Lost(ValueRef),
     /// The time is over within which its call could begin.
     Late,
+    /// A store has heard of a newer claim.
+    Behind(u64),
     /// Another replica runs it.
     Away,
 }
@@ -102,6 +113,7 @@ impl From<DataError> for Failure {
     fn from(error: DataError) -> Self {
         match error {
             DataError::Lost { at, .. } => Self::Lost(*at),
+            DataError::Put(PutError::Stale { newer, .. }) => Self::Behind(newer.epoch),
             error => Self::Step(StepError::permanent(error)),
         }
     }
@@ -139,6 +151,14 @@ pub(crate) async fn run(
         Ok(Ok(Err(Failure::Late))) => {
             let (step, attempt) = (run.step.clone(), run.attempt);
             return Attempted::Late { step, attempt };
+        }
+        Ok(Ok(Err(Failure::Behind(epoch)))) => {
+            let (step, attempt) = (run.step.clone(), run.attempt);
+            return Attempted::Behind {
+                step,
+                attempt,
+                epoch,
+            };
         }
         Ok(Ok(Err(Failure::Away))) => return std::future::pending().await,
         Ok(Ok(Err(Failure::Lost(value)))) => StepEnd::Lost { value }.into(),
@@ -207,13 +227,14 @@ impl From<StepError> for NoOutput {
     }
 }
 
-/// Reads what the flow returns, off the reactor where it has to be joined.
-pub(crate) async fn output(context: &Arc<Context>, given: Given) -> Result<Value, NoOutput> {
-    if !matches!(given, Given::Map(_)) {
-        return Ok(context.data.resolve(&given)?);
+/// Reads what the flow returns, off the reactor where it has to be joined. A store that is away is waited
+/// for.
+pub(crate) async fn output(context: &Context, given: &Given) -> Result<Value, NoOutput> {
+    let found = context.data.read(given).await?;
+    if !found.is_joined() {
+        return Ok(found.value()?);
     }
-    let context = Arc::clone(context);
-    blocking::run(move || Ok(context.data.resolve(&given)?)).await
+    blocking::run(move || Ok(found.value()?)).await
 }
 
 /// How long the attempt may take. Without a timeout of its own a step may take what is left of the

@@ -88,9 +88,9 @@ pub struct Server {
 }
 
 impl Server {
-    /// Binds the address, opens the state and registers the flows; port 0 takes a free one. While the
-    /// state is away, or its server does not do what is needed, it waits, and says at `/_/ready` what
-    /// for.
+    /// Binds the address, opens the state and the store, and registers the flows; port 0 takes a free one.
+    /// While the state or the store is away, or does not do what is needed, it waits, and says at
+    /// `/_/ready` what for.
     ///
     /// # Errors
     /// Settings that do not go together; two flows of one name; an address that cannot be had; a state
@@ -103,8 +103,8 @@ impl Server {
         let listener = TcpListener::bind(address)
             .await
             .map_err(|source| ServeError::Listen { address, source })?;
-        let (listener, state) = opening::open(listener, &settings).await?;
-        let engine = Engine::with_state(settings, state)?;
+        let (listener, state, stores) = opening::open(listener, &settings).await?;
+        let engine = Engine::with(settings, state, stores)?;
         for flow in flows {
             engine.register(flow)?;
         }

@@ -5,8 +5,11 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use turlough_datastore::DataUrl;
+use turlough_datastore::data::{LEASE_MAX, Options};
 use turlough_keeper::StateSettings;
 use turlough_sdk::{FunctionName, TenantId, parse_duration};
+use turlough_statestore::StateUrl;
 
 use crate::fault::{Fault, planted};
 use crate::machine::HALF_HEARTBEAT_US;
@@ -77,9 +80,29 @@ pub struct Settings {
     #[arg(long, env = "TURLOUGH_INLINE_BYTES_MAX", default_value_t = 4096, value_parser = inline_bytes)]
     pub inline_bytes_max: usize,
 
-    /// What the in-memory store may hold, in bytes
+    /// Where the data of requests is kept that does not fit into an event: `memory:`,
+    /// `turlough://host:7700`, `turlough+tls://host:7700`, `unix:<path>`, `redis://host:port`,
+    /// `rediss://host:port`, `redis+unix:///path`, `redis+cluster://host:port,host:port`, `file:<dir>`,
+    /// `s3://bucket/prefix`
+    #[arg(long, env = "TURLOUGH_DATA", default_value = "memory:")]
+    pub data: DataUrl,
+
+    /// What `memory:` may hold, in bytes
     #[arg(long, env = "TURLOUGH_DATA_BYTES_MAX", default_value_t = 4 << 30)]
     pub data_bytes_max: u64,
+
+    /// Where inputs, results and outputs of steps that must not run again are kept that are too large for
+    /// the log: `file:<dir>`, `s3://bucket/prefix`
+    #[arg(long, env = "TURLOUGH_DURABLE", value_parser = durable_url)]
+    pub durable: Option<DataUrl>,
+
+    /// How long the data of a request stays of which no replica says any more that it is needed
+    #[arg(long, env = "TURLOUGH_DATA_LEASE", default_value = "10m", value_parser = parse_duration)]
+    pub data_lease: Duration,
+
+    /// Root certificates, as PEM, for a store behind TLS; those of this machine without it
+    #[arg(long, env = "TURLOUGH_DATA_CA")]
+    pub data_ca: Option<PathBuf>,
 
     /// Where and how requests are kept.
     #[command(flatten)]
@@ -156,6 +179,17 @@ impl Settings {
         <Defaults as clap::Parser>::parse_from(["flow-function"]).settings
     }
 
+    /// How the store is used.
+    pub(crate) fn data_options(&self) -> Options {
+        Options {
+            lease: self.data_lease,
+            bytes_max: self.data_bytes_max,
+            secrets: self.secrets.clone(),
+            authorities: self.data_ca.clone(),
+            ..Options::new(self.tenant.clone())
+        }
+    }
+
     /// Within what time a call begins that must not be repeated, from when its start is sent: after that,
     /// others may think that it never will.
     pub(crate) fn call_within(&self) -> Duration {
@@ -174,12 +208,41 @@ impl Settings {
                 "failed requests would be kept for {keep:?}, and their logs for {max_age:?}; lower TURLOUGH_KEEP_FAILED to half of that, or raise TURLOUGH_STATE_MAX_AGE"
             ));
         }
+        if self.durable.as_ref() == Some(&self.data) {
+            return Some(format!(
+                "TURLOUGH_DATA and TURLOUGH_DURABLE are both {}, and a request's data is dropped at its end; name another place for one of them",
+                self.data
+            ));
+        }
+        if self.durable.is_some() && max_age > LEASE_MAX {
+            return Some(format!(
+                "logs would be kept for {max_age:?}, and what TURLOUGH_DURABLE holds for {LEASE_MAX:?} at most; lower TURLOUGH_STATE_MAX_AGE, or leave out TURLOUGH_DURABLE"
+            ));
+        }
+        if self.inline_bytes_max == 0 && self.durable.is_none() && !self.is_forgotten() {
+            return Some(
+                "no payload goes into the log with TURLOUGH_INLINE_BYTES_MAX=0, and what must outlive the store has no place; set TURLOUGH_DURABLE".to_owned(),
+            );
+        }
         let (sync, within) = (self.state.sync_interval(), self.call_within());
         (self.once_after_sync && sync > within / 2).then(|| {
             format!(
                 "calls that must not be repeated would wait {sync:?} for the disk, and begin within {within:?} or not at all; lower TURLOUGH_STATE_SYNC to half of that, or leave out TURLOUGH_ONCE_AFTER_SYNC"
             )
         })
+    }
+
+    /// Whether requests end with this process.
+    fn is_forgotten(&self) -> bool {
+        matches!(self.state.url, StateUrl::Memory)
+    }
+
+    /// How what outlives a request's data is kept: for as long as its log.
+    pub(crate) fn durable_options(&self) -> Options {
+        Options {
+            lease: self.state.max_age,
+            ..self.data_options()
+        }
     }
 
     /// Address and port to listen on.
@@ -217,6 +280,15 @@ fn parse_keep(text: &str) -> Result<Duration, String> {
         return Ok(Duration::ZERO);
     }
     parse_duration(text)
+}
+
+fn durable_url(text: &str) -> Result<DataUrl, String> {
+    match text.parse::<DataUrl>().map_err(|error| error.to_string())? {
+        url @ (DataUrl::Folder(_) | DataUrl::Bucket { .. }) => Ok(url),
+        other => Err(format!(
+            "{other} does not outlive what it is for; write file:<dir> or s3://bucket/prefix"
+        )),
+    }
 }
 
 fn inline_bytes(text: &str) -> Result<usize, String> {

@@ -7,13 +7,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::{OnceCell, OwnedSemaphorePermit, Semaphore, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use turlough_datastore::MemoryStore;
 use turlough_keeper::Keeper;
 use turlough_sdk::{Flow, FlowName, ReplicaId, RequestId, Value};
 use turlough_statestore::event::Outcome;
 use turlough_statestore::{Log, State, Steady};
 
 use crate::abandoned::Abandoned;
+use crate::data::Stores;
 use crate::desk::Desk;
 use crate::engine::{Folds, Obstacle};
 use crate::evaluator::Evaluator;
@@ -45,7 +45,7 @@ pub(crate) struct Shared {
     /// What it does not do.
     pub(crate) obstacle: Obstacle,
     pub(crate) log: Arc<dyn Log>,
-    pub(crate) store: Arc<MemoryStore>,
+    pub(crate) stores: Arc<Stores>,
     /// Lists requests and wakes them, where no other process does.
     pub(crate) keeper: OnceCell<Keeper>,
     pub(crate) metrics: Metrics,

@@ -174,6 +174,7 @@ pub(crate) struct DraftApply {
     pub(crate) headers: Vec<(String, DraftText)>,
     pub(crate) content_type: Option<String>,
     pub(crate) asynchronous: bool,
+    pub(crate) by_reference: bool,
 }
 
 #[derive(Debug)]

@@ -71,6 +71,15 @@ impl ValueRef {
             Self::Stored { size, .. } | Self::Parts { size, .. } => *size,
         }
     }
+
+    /// Digest of the envelope.
+    #[must_use]
+    pub fn digest(&self) -> Digest {
+        match self {
+            Self::Inline(envelope) => Digest::of(envelope),
+            Self::Stored { digest, .. } | Self::Parts { digest, .. } => *digest,
+        }
+    }
 }
 
 mod inline_bytes {

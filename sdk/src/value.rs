@@ -49,6 +49,29 @@ impl Producer {
     }
 }
 
+/// Content type, producer and the place of the body, in whichever of MessagePack's forms they are written, by
+/// the beginning of an envelope of so many bytes.
+fn parse(envelope: &[u8], bytes: u64) -> Option<(ContentType, Producer, usize)> {
+    let (text_at, text_len) = match envelope {
+        [0x93, short @ 0xa0..=0xbf, ..] => (2, usize::from(short & 0x1f)),
+        [0x93, 0xd9, len, ..] => (3, usize::from(*len)),
+        _ => return None,
+    };
+    let producer_at = text_at + text_len;
+    let text = std::str::from_utf8(envelope.get(text_at..producer_at)?).ok()?;
+    let producer = Producer::from_byte(*envelope.get(producer_at)?)?;
+    let rest = envelope.get(producer_at + 1..)?;
+    let (size_bytes, size) = match rest {
+        [0xc4, size, ..] => (1, usize::from(*size)),
+        [0xc5, a, b, ..] => (2, usize::from(u16::from_be_bytes([*a, *b]))),
+        [0xc6, a, b, c, d, ..] => (4, u32::from_be_bytes([*a, *b, *c, *d]) as usize),
+        _ => return None,
+    };
+    let body_at = producer_at + 2 + size_bytes;
+    let whole = body_at as u64 + size as u64;
+    (bytes == whole).then(|| (ContentType::new(text), producer, body_at))
+}
+
 /// Why a value could not be read or made.
 #[derive(Debug, thiserror::Error)]
 pub enum ValueError {
@@ -167,26 +190,26 @@ impl Value {
         }
     }
 
+    /// Length in bytes of what comes before a body, at most.
+    pub const HEAD_BYTES_MAX: usize = 264;
+
+    /// Who made a value, by how its envelope of so many bytes begins.
+    ///
+    /// # Errors
+    /// Bytes that are the beginning of no such envelope.
+    pub fn producer_of(head: &[u8], bytes: u64) -> Result<Producer, ValueError> {
+        let parsed = parse(head, bytes).map(|(_, producer, _)| producer);
+        parsed.ok_or(ValueError::Envelope {
+            size: usize::try_from(bytes).unwrap_or(usize::MAX),
+        })
+    }
+
     /// Reads an envelope as the log and the store keep it.
     ///
     /// # Errors
     /// Bytes that are no envelope.
     pub fn from_envelope(envelope: Bytes) -> Result<Self, ValueError> {
-        let parsed = (|| {
-            let text_at = 3;
-            let text_len = match envelope.get(..text_at)? {
-                [0x93, 0xd9, len] => usize::from(*len),
-                _ => return None,
-            };
-            let text = std::str::from_utf8(envelope.get(text_at..text_at + text_len)?).ok()?;
-            let producer_at = text_at + text_len;
-            let producer = Producer::from_byte(*envelope.get(producer_at)?)?;
-            let body_at = producer_at + 6;
-            let size: [u8; 4] = envelope.get(producer_at + 2..body_at)?.try_into().ok()?;
-            let whole = envelope[producer_at + 1] == 0xc6
-                && u32::from_be_bytes(size) as usize == envelope.len() - body_at;
-            whole.then(|| (ContentType::new(text), producer, body_at))
-        })();
+        let parsed = parse(&envelope, envelope.len() as u64);
         match parsed {
             Some((content_type, producer, body_at)) => Ok(Self {
                 envelope,

@@ -237,6 +237,9 @@ pub struct Snapshot {
     /// Values in parts that were written again, since the head that holds them goes.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub moved: Vec<Moved>,
+    /// Stores that hold something of the request, as what goes named them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub stores: Vec<String>,
     /// When.
     pub at_us: u64,
 }

@@ -18,6 +18,7 @@ use turlough_sdk::format_duration;
 use super::DevArguments;
 use super::keeper::DevKeeper;
 use super::plan::Plan;
+use super::store::{DATA, DevStore};
 use crate::amount;
 use crate::exit::Failure;
 use crate::missing::FLOWS_FUNCTION;
@@ -38,6 +39,7 @@ pub(super) struct Local {
     gateway: GatewayState,
     flows: Option<FlowsFunction>,
     keeper: Option<DevKeeper>,
+    store: Option<DevStore>,
 }
 
 /// The gateway serves from the moment that it is bound; once its functions run it is handed to a task.
@@ -78,6 +80,10 @@ impl Local {
         if let Some(keeper) = &keeper {
             settings.keeper_url = Some(keeper.url.clone());
         }
+        let store = DevStore::start(&settings).await?;
+        if let Some(store) = &store {
+            settings.data = store.url();
+        }
         let flows = if plan.flows.is_empty() {
             None
         } else {
@@ -91,6 +97,7 @@ impl Local {
             gateway: GatewayState::Bound(Box::new(gateway)),
             flows,
             keeper,
+            store,
         })
     }
 
@@ -107,8 +114,9 @@ impl Local {
         let started = &mut self.started;
         if let Some(stack) = plan.stack.clone() {
             refuse_replicas(&stack)?;
-            let keeper_url = self.keeper.as_ref().map(|keeper| keeper.url.as_str());
-            let stack = for_this_machine(stack, self.drain, keeper_url);
+            let keeper = self.keeper.as_ref().map(|keeper| keeper.url.clone());
+            let store = self.store.as_ref().map(|store| store.url().to_string());
+            let stack = for_this_machine(stack, self.drain, keeper.as_deref(), store.as_deref());
             let all = stack.functions().len();
             terminal.progress(&format!("starting {}", amount::count(all, "function")));
             let starting = gateway.start_stack(&stack, |function| {
@@ -191,6 +199,9 @@ impl Local {
         if let Some(keeper) = self.keeper {
             keeper.stop().await;
         }
+        if let Some(store) = self.store {
+            store.stop().await;
+        }
     }
 
     fn run_gateway(&mut self) {
@@ -240,10 +251,22 @@ impl FlowsFunction {
 }
 
 /// Flow-functions listen on all addresses, as containers must; here on this machine's alone. They
-/// have as long for their open requests as the one in this process.
-fn for_this_machine(mut stack: Stack, drain: Duration, keeper_url: Option<&str>) -> Stack {
+/// have as long for their open requests as the one in this process, and the same keeper and store.
+fn for_this_machine(
+    mut stack: Stack,
+    drain: Duration,
+    keeper: Option<&str>,
+    store: Option<&str>,
+) -> Stack {
     let plain = !std::io::stderr().is_terminal();
     for function in stack.functions_mut() {
+        // It may be lent the store of its host.
+        if let Some(url) = store {
+            let environment = &mut function.process.environment;
+            environment
+                .entry(DATA.to_owned())
+                .or_insert_with(|| url.to_owned());
+        }
         let label = function.spec.labels.get(FLOW_FUNCTION_LABEL);
         if label.is_some_and(|value| value == "true") {
             let environment = &mut function.process.environment;
@@ -254,7 +277,7 @@ fn for_this_machine(mut stack: Stack, drain: Duration, keeper_url: Option<&str>)
             };
             default("TURLOUGH_LISTEN", "127.0.0.1");
             default("TURLOUGH_DRAIN", &format_duration(drain));
-            if let Some(url) = keeper_url {
+            if let Some(url) = keeper {
                 default("TURLOUGH_KEEPER_URL", url);
             }
             if plain {

@@ -16,7 +16,7 @@ pub(crate) const LONG: Duration = Duration::from_secs(30);
 const POLL: Duration = Duration::from_millis(10);
 
 /// What a developer's shell may have set, and tests must not see.
-const SETTINGS: [&str; 15] = [
+const SETTINGS: [&str; 16] = [
     "TURLOUGH_GATEWAY_URL",
     "TURLOUGH_GATEWAY_LISTEN",
     "TURLOUGH_METRICS_LISTEN",
@@ -26,6 +26,7 @@ const SETTINGS: [&str; 15] = [
     "TURLOUGH_LOG_DIR",
     "TURLOUGH_DRAIN",
     "TURLOUGH_SECRETS",
+    "TURLOUGH_DATA",
     "TURLOUGH_HTTP_ALLOW",
     "TURLOUGH_KEEP_FAILED",
     "TURLOUGH_SYNC_WAIT",

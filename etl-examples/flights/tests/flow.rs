@@ -12,6 +12,7 @@ use rusqlite::types::Value as Cell;
 use rusqlite::{Connection, OpenFlags};
 use serde_json::{Value as Json, json};
 use tokio_util::sync::{CancellationToken, DropGuard};
+use turlough_datastore::{Backup, Config, DataUrl, Server as Store, Settings as StoreSettings};
 use turlough_example_flights::flow::flow;
 use turlough_flow_function::{Engine, Server, Settings};
 use turlough_gateway::{FunctionName, FunctionSpec, Gateway, GatewayConfig};
@@ -36,6 +37,11 @@ struct Pipeline {
 
 impl Pipeline {
     async fn start() -> Self {
+        Self::start_on(DataUrl::Memory).await
+    }
+
+    /// The same, with its data somewhere.
+    async fn start_on(data: DataUrl) -> Self {
         let free = (Ipv4Addr::LOCALHOST, 0).into();
         let config = GatewayConfig {
             listen: free,
@@ -54,6 +60,7 @@ impl Pipeline {
         settings.gateway_url = gateway.url();
         settings.listen = Ipv4Addr::LOCALHOST.into();
         settings.port = 0;
+        settings.data = data;
         let server = Server::bind(settings, vec![flow().unwrap()]).await.unwrap();
         let address = format!("http://{}", server.local_addr().unwrap());
         gateway
@@ -274,4 +281,55 @@ async fn a_sink_that_cannot_be_written_is_named() {
         "{problem}"
     );
     assert_eq!(fs::read_to_string(&file).unwrap(), "not a folder");
+}
+
+/// A store on a socket, until the guard is dropped.
+async fn store(socket: &Path) -> DropGuard {
+    let settings = StoreSettings::from_environment();
+    let store = Store::bind(Config {
+        bounds: settings.bounds(),
+        spill: None,
+        listen: (Ipv4Addr::LOCALHOST, 0).into(),
+        address: None,
+        socket: Some(socket.to_owned()),
+        secrets: "/nowhere".into(),
+        peers: None,
+        peers_root: None,
+        backup: Backup::None,
+        tls: None,
+        value_bytes_max: settings.value_bytes_max,
+        connections_max: 100,
+        workers: 1,
+    });
+    let (store, stop) = (store.await.unwrap(), CancellationToken::new());
+    tokio::spawn(store.run(stop.clone()));
+    stop.drop_guard()
+}
+
+#[tokio::test]
+#[ignore = "needs the data set: run etl-examples/flights/fetch.py first"]
+async fn the_report_is_the_same_wherever_the_data_of_its_steps_lies() {
+    let folder = tempfile::tempdir().unwrap();
+    let socket = folder.path().join("store.sock");
+    let _store = store(&socket).await;
+    let redis = turlough_testing::Redis::start().await;
+    let mut reports = Vec::new();
+    for data in [
+        DataUrl::Memory,
+        DataUrl::Socket(socket),
+        redis.url().parse().unwrap(),
+        DataUrl::Folder(folder.path().join("data")),
+    ] {
+        let pipeline = Pipeline::start_on(data.clone()).await;
+        let (status, summary) = pipeline.run(&data_set(), &pipeline.out()).await;
+        assert_eq!(status, 200, "{data}: {summary}");
+        let database = open(&pipeline.out());
+        let report = TABLES.map(|table| rows(&database, table));
+        assert!(report[..4].iter().all(|rows| !rows.is_empty()), "{data}");
+        reports.push((data, report));
+    }
+    let (_, expect) = &reports[0];
+    for (data, report) in &reports {
+        assert!(report == expect, "{data} gives another report");
+    }
 }

@@ -1,10 +1,9 @@
 //! Where the values that an attempt made are kept.
 
-use std::sync::{Arc, PoisonError};
-use std::time::Duration;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
-use turlough_datastore::PutError;
 use turlough_sdk::{Digest, StepPath, Value, ValueRef};
 use turlough_statestore::Event;
 
@@ -16,9 +15,6 @@ use crate::fault::{Fault, planted};
 const PATH_BYTES_MAX: usize = 400;
 /// Items that are kept in one go before other tasks have their turn: some 100 µs.
 const ITEMS_PER_TURN: usize = 128;
-/// First and longest wait before a put that found the store full is tried again.
-const PUT_WAIT_MIN: Duration = Duration::from_millis(5);
-const PUT_WAIT_MAX: Duration = Duration::from_secs(1);
 
 impl RequestData {
     /// Keeps what an attempt made: in its event where it is small, otherwise in the store. A full
@@ -37,8 +33,9 @@ impl RequestData {
     }
 
     /// Keeps what must outlive the store: in its event where it is small, otherwise in parts, which
-    /// stand in the log before what names them. With an inline limit of 0 no payload goes into the
-    /// log, and only the store is left.
+    /// stand in the log before what names them, and what is too large for that where such is kept. With
+    /// an inline limit of 0 no payload goes into the log; where nothing outlives the process, the store
+    /// does as well.
     pub(crate) async fn keep_durable(
         &self,
         step: &str,
@@ -47,18 +44,34 @@ impl RequestData {
         durable_bytes_max: usize,
     ) -> Result<(ValueRef, Vec<Event>), DataError> {
         let envelope = value.envelope();
-        if envelope.len() <= self.inline_bytes_max || self.inline_bytes_max == 0 {
+        let is_logged = self.inline_bytes_max > 0;
+        if is_logged && envelope.len() <= self.inline_bytes_max {
             return Ok((self.keep(step, attempt, value).await?, Vec::new()));
         }
         let (size, limit) = (value.body().len(), durable_bytes_max);
-        if size > limit {
-            return Err(DataError::NotDurable { size, limit });
+        if size > limit || !is_logged {
+            let (request, key) = (self.request, self.key(step, attempt));
+            let put = self.stores.put_durable(request, &key, envelope.clone());
+            return match put.await? {
+                Some(at) => Ok((at, Vec::new())),
+                None if is_logged => Err(DataError::NotDurable { size, limit }),
+                None => Ok((self.store(step, attempt, value).await?, Vec::new())),
+            };
         }
         let (at, parts) = parts_of(value);
         if let ValueRef::Parts { upload, .. } = &at {
             self.learn(*upload, envelope.clone());
         }
         Ok((at, parts))
+    }
+
+    /// Keeps the request's output beside its log, if there is a place for such.
+    pub(crate) async fn keep_output(&self, output: &Value) -> Result<Option<ValueRef>, DataError> {
+        let (key, envelope) = (self.key("output", 0), output.envelope().clone());
+        Ok(self
+            .stores
+            .put_durable(self.request, &key, envelope)
+            .await?)
     }
 
     /// Keeps a value in the store, whatever its size.
@@ -68,33 +81,16 @@ impl RequestData {
         attempt: u32,
         value: &Value,
     ) -> Result<ValueRef, DataError> {
-        let envelope = value.envelope();
-        let key = self.key(step, attempt);
-        let mut wait = PUT_WAIT_MIN;
-        loop {
-            match self.put(&key, envelope) {
-                Err(DataError::Put(PutError::Full { limit, size, .. })) if size <= limit => {
-                    tokio::time::sleep(wait).await;
-                    wait = (wait * 2).min(PUT_WAIT_MAX);
-                }
-                kept => return kept,
-            }
-        }
-    }
-
-    fn put(&self, key: &str, envelope: &Bytes) -> Result<ValueRef, DataError> {
-        let closed = self.closed.read().unwrap_or_else(PoisonError::into_inner);
-        if *closed {
+        if self.is_closed.load(Ordering::Acquire) {
             return Err(DataError::Closed(self.request));
         }
-        let kept = self
-            .store
-            .put(self.request, self.epoch, key, envelope.clone());
-        Ok(kept?)
+        let (key, envelope) = (self.key(step, attempt), value.envelope().clone());
+        let put = self.stores.put(self.request, self.epoch, &key, envelope);
+        Ok(put.await?)
     }
 
     /// `{request}generation/step/attempt.epoch.nonce`: a late attempt never overwrites another.
-    fn key(&self, step: &str, attempt: u32) -> String {
+    pub(super) fn key(&self, step: &str, attempt: u32) -> String {
         let nonce = match planted(Fault::KeyWithoutNonce) {
             true => 0,
             false => uuid::Uuid::new_v4().as_u128() as u32,
@@ -124,13 +120,18 @@ impl RequestData {
                     .await?,
             );
         }
+        let is_in_store = |at: &ValueRef| matches!(at, ValueRef::Stored { .. });
+        let any_in_store = kept.iter().any(is_in_store);
         let manifest = Manifest {
             items: kept,
             keys: split.keys,
         };
-        let at = self
-            .keep(step.as_str(), attempt, &Value::encode(&manifest)?)
-            .await?;
+        let value = Value::encode(&manifest)?;
+        // It lies where they lie: so the log says which stores hold something.
+        let at = match any_in_store {
+            true => self.store(step.as_str(), attempt, &value).await?,
+            false => self.keep(step.as_str(), attempt, &value).await?,
+        };
         self.remember(at.clone(), Arc::new(manifest));
         Ok(at)
     }

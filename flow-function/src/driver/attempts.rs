@@ -177,18 +177,28 @@ impl Driver {
         is_bound.then(|| self.sent + self.shared.settings.call_within())
     }
 
-    /// Starts that were recorded too long ago, and whose calls were not made: they are recorded again.
+    /// Starts that were recorded too long ago, or under a claim that a store does not take, and whose calls
+    /// were not made: they are recorded again.
     pub(super) fn late(&mut self, attempted: &[Attempted]) -> Vec<Event> {
         let mut again = Vec::new();
         for attempted in attempted {
-            if let Attempted::Late { step, attempt } = attempted {
-                self.made.remove(&(step.clone(), *attempt));
-                again.push(Event::StepStarted {
-                    step: step.clone(),
-                    attempt: *attempt,
-                    at_us: now_us(),
-                });
-            }
+            let (step, attempt) = match attempted {
+                Attempted::Late { step, attempt } => {
+                    self.made.remove(&(step.clone(), *attempt));
+                    (step, *attempt)
+                }
+                Attempted::Behind { step, attempt, .. }
+                    if self.made.remove(&(step.clone(), *attempt)) =>
+                {
+                    (step, *attempt)
+                }
+                _ => continue,
+            };
+            again.push(Event::StepStarted {
+                step: step.clone(),
+                attempt,
+                at_us: now_us(),
+            });
         }
         again
     }

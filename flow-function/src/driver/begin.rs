@@ -6,19 +6,20 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::time::Instant;
-use turlough_datastore::PutError;
+use turlough_datastore::data::{Failure, PutError};
 use turlough_sdk::{Flow, RequestId, Value, ValueRef};
 use turlough_statestore::event::Accepted;
 use turlough_statestore::{
     Append, AppendId, Envelope, Event, Kind, Record, Seq, Standing, StateError, Why,
 };
 
+use super::output::Output;
 use super::pieces::parts_of;
 use super::running::Running;
 use super::snapshot::newest_us;
 use super::{DriveError, Driver, random};
 use crate::clock::{boot, now_us};
-use crate::data::RequestData;
+use crate::data::{RequestData, Touched, touched};
 use crate::engine::parts;
 use crate::fault::{Fault, planted};
 use crate::machine::Execution;
@@ -31,6 +32,8 @@ const AGAIN_MAX: Duration = Duration::from_secs(2);
 /// How long it is tried to record a request, while its caller waits: several times what servers take to
 /// choose a new leader, or a connection to come back.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// The slowest network that large inputs are kept over, in bytes a second.
+const BYTES_PER_SECOND: u64 = 4 << 20;
 /// The claim of whoever accepts.
 pub(super) const FIRST_EPOCH: u64 = 1;
 
@@ -65,6 +68,12 @@ impl BeginError {
     }
 }
 
+/// How long it is tried: for a large input, as long as a slow network takes for it besides.
+fn patience(input: &Value) -> Duration {
+    let slow = input.envelope().len() as u64 / BYTES_PER_SECOND;
+    PATIENCE + Duration::from_secs(slow)
+}
+
 /// A log that begins.
 struct Beginning<'a> {
     shared: &'a Arc<Shared>,
@@ -75,6 +84,9 @@ struct Beginning<'a> {
     seq: Seq,
     after: Option<AppendId>,
     appends: Vec<Append>,
+    /// The epoch of its first claim: the first of all, unless a store knows of an earlier request under the
+    /// same id.
+    epoch: u64,
     /// Until when it is tried.
     until: Instant,
 }
@@ -101,7 +113,8 @@ impl Driver {
             seq: Seq::START,
             after: None,
             appends: Vec::new(),
-            until: Instant::now() + PATIENCE,
+            epoch: FIRST_EPOCH,
+            until: Instant::now() + patience(&input),
         };
         let (parts, accepted) = match log.begin(&input, accepted, claim).await {
             Ok(begun) => begun,
@@ -149,10 +162,12 @@ impl Driver {
             return Ok(None);
         }
         let accepted = execution.accepted().cloned().ok_or(DriveError::Gone)?;
+        let touched = touched(&records);
         let known = (last.seq, era, Arc::new(accepted), parts(&records));
         let appends = (false, records.len());
         let mut driver = Self::new(shared, request, execution, known, appends);
         driver.asked = Some(why);
+        driver.touched = touched;
         driver.generation = begun_generation(&records);
         driver.snapshot_us = newest_us(&records);
         driver.may_claim(condemned).await?;
@@ -192,6 +207,8 @@ impl Driver {
             sent: boot(),
             stored: boot(),
             snapshot_us: now_us(),
+            output: Output::default(),
+            touched: Touched::new(),
             generation: 0,
             asked: None,
         }
@@ -206,8 +223,8 @@ impl Driver {
         (accepted, parts): (Arc<Accepted>, HashMap<u128, Bytes>),
     ) -> Arc<Context> {
         let (generation, epoch) = (execution.generation(), execution.epoch());
-        let (store, inline) = (Arc::clone(&shared.store), shared.settings.inline_bytes_max);
-        let data = RequestData::new(request, generation, epoch, store, inline, parts);
+        let (stores, inline) = (&shared.stores, shared.settings.inline_bytes_max);
+        let data = RequestData::new(request, (generation, epoch), stores, inline, parts);
         let shared = Arc::clone(shared);
         Arc::new(Context {
             request,
@@ -244,10 +261,10 @@ impl Beginning<'_> {
         accepted.input = self.keep_input(input, &mut kept).await?;
         let mut events = vec![Event::Accepted(accepted.clone())];
         if claim {
-            events.push(claimed(self.shared, FIRST_EPOCH));
+            events.push(claimed(self.shared, self.epoch));
         }
-        self.append(if claim { FIRST_EPOCH } else { 0 }, events)
-            .await?;
+        let epoch = if claim { self.epoch } else { 0 };
+        self.append(epoch, events).await?;
         Ok((kept, Arc::new(accepted)))
     }
 
@@ -260,10 +277,9 @@ impl Beginning<'_> {
     ) -> Result<ValueRef, BeginError> {
         let envelope = input.envelope();
         let inline_bytes_max = self.shared.settings.inline_bytes_max;
-        if inline_bytes_max == 0 || planted(Fault::InputInStore) {
-            let key = format!("{{{}}}input", self.request);
-            let store = &self.shared.store;
-            return Ok(store.put(self.request, FIRST_EPOCH, &key, envelope.clone())?);
+        let is_too_large = input.body().len() > self.shared.settings.durable_bytes_max;
+        if is_too_large || inline_bytes_max == 0 || planted(Fault::InputInStore) {
+            return Ok(Box::pin(self.put_input(envelope.clone())).await?);
         }
         if envelope.len() <= inline_bytes_max {
             return Ok(ValueRef::Inline(envelope.clone()));
@@ -276,6 +292,43 @@ impl Beginning<'_> {
             self.append(0, vec![part]).await?;
         }
         Ok(at)
+    }
+
+    /// Puts the input where it outlives the request's data; where nothing outlives this process, into the
+    /// store.
+    async fn put_input(&mut self, envelope: Bytes) -> Result<ValueRef, PutError> {
+        let (size, begin) = (envelope.len() as u64, Instant::now());
+        let until = self.until;
+        let put = tokio::time::timeout_at(until, self.put_input_once_fit(envelope)).await;
+        put.unwrap_or_else(|_| {
+            Err(PutError::Failed(Failure::Unavailable {
+                attempted: format!("putting the input, {size} bytes"),
+                reason: format!(
+                    "there was no room or no answer within {} s; ask again",
+                    begin.elapsed().as_secs()
+                ),
+            }))
+        })
+    }
+
+    async fn put_input_once_fit(&mut self, envelope: Bytes) -> Result<ValueRef, PutError> {
+        let (request, stores) = (self.request, &self.shared.stores);
+        let nonce = random() as u32;
+        let key = format!("{{{request}}}input.{nonce:08x}");
+        if !planted(Fault::InputInStore)
+            && let Some(at) = stores.put_durable(request, &key, envelope.clone()).await?
+        {
+            return Ok(at);
+        }
+        loop {
+            match stores
+                .put(request, self.epoch, &key, envelope.clone())
+                .await
+            {
+                Err(PutError::Stale { newer, .. }) => self.epoch = newer.epoch + 1,
+                put => return put,
+            }
+        }
     }
 
     /// Whether what was appended up to now still stands, after a connection was lost.

@@ -16,6 +16,7 @@ use super::begin::claimed;
 use super::pieces::{parts_of, split};
 use super::{DriveError, Driver, random};
 use crate::clock::{boot, now_us};
+use crate::data::{Touched, touched};
 use crate::engine::parts;
 use crate::fault::{Fault, planted};
 use crate::runner::Attempted;
@@ -23,23 +24,6 @@ use crate::runner::Attempted;
 /// The waits between tries of an append that was not answered or had no room.
 const AGAIN_MIN: Duration = Duration::from_millis(20);
 const AGAIN_MAX: Duration = Duration::from_secs(2);
-
-/// Where a request's output is kept.
-#[derive(Debug)]
-pub(super) enum Kept {
-    Here(ValueRef),
-    /// It is too large for the log: the waiting caller alone gets it.
-    Nowhere,
-}
-
-impl Kept {
-    pub(super) fn place(self) -> Option<ValueRef> {
-        match self {
-            Self::Here(at) => Some(at),
-            Self::Nowhere => None,
-        }
-    }
-}
 
 impl Driver {
     fn envelope(&self, released_until_us: Option<u64>) -> Envelope {
@@ -76,6 +60,8 @@ impl Driver {
                 self.epoch_seen = epoch;
                 self.owned = true;
                 self.claimed = (now_us(), boot());
+                let claim = (self.request, epoch);
+                self.shared.stores.take_on(claim, &self.touched);
                 return self.renew_context().await;
             }
             self.fold_log().await?;
@@ -231,6 +217,7 @@ impl Driver {
             self.seq = record.seq;
         }
         self.appends += records.len();
+        self.touch(touched(&records));
         self.learn_parts(&records).await?;
         if self.execution.epoch() != epoch && !planted(Fault::EpochUnchecked) {
             return Err(DriveError::Superseded);
@@ -283,8 +270,33 @@ impl Driver {
             self.tell_known();
             return Ok(());
         }
+        let touched = std::mem::take(&mut self.touched);
+        self.touch(touched);
         if self.execution.generation() != generation {
             self.renew_context().await?;
+        }
+        Ok(())
+    }
+
+    /// Others put something there for this request: what that is goes with it, too.
+    fn touch(&mut self, touched: Touched) {
+        if !touched.is_empty() {
+            let claim = (self.request, self.execution.epoch());
+            self.shared.stores.take_on(claim, &touched);
+            self.touched.extend(touched);
+        }
+    }
+
+    /// A store has heard of a newer claim than the log holds, which lost it, or stood there before: this
+    /// driver claims above it, and what could not be put is made again.
+    pub(super) async fn claim_above(&mut self, epoch: u64) -> Result<(), DriveError> {
+        warn!(request = %self.request, epoch, "a store knows of a claim that the log does not");
+        self.epoch_seen = self.epoch_seen.max(epoch);
+        self.refold().await?;
+        if self.execution.epoch() <= epoch && !self.execution.is_settled() {
+            self.outlive();
+            self.claim().await?;
+            self.tell_known();
         }
         Ok(())
     }
@@ -300,8 +312,10 @@ impl Driver {
         self.shared.learn_versions(self.request, &records).await?;
         let execution = self.shared.execution(self.request, &records)?;
         self.learn_parts(&records).await?;
+        self.touched = touched(&records);
         // The machine tells of everything anew.
         self.delayed.clear();
+        self.output.forget();
         self.seq = last.seq;
         self.execution = execution;
         self.era = era;
@@ -309,23 +323,18 @@ impl Driver {
         Ok(())
     }
 
-    /// Keeps the output where it outlives the store. None where somebody else appended first.
-    pub(super) async fn keep_output(&mut self, value: &Value) -> Result<Option<Kept>, DriveError> {
-        let settings = &self.shared.settings;
-        if value.envelope().len() <= settings.inline_bytes_max {
-            return Ok(Some(Kept::Here(ValueRef::Inline(value.envelope().clone()))));
-        }
-        let is_too_large = value.body().len() > settings.durable_bytes_max;
-        if is_too_large || settings.inline_bytes_max == 0 || planted(Fault::ResultNotKept) {
-            return Ok(Some(Kept::Nowhere));
-        }
+    /// Stores what is kept in the log in parts; where. None where somebody else appended first.
+    pub(super) async fn keep_in_parts(
+        &mut self,
+        value: &Value,
+    ) -> Result<Option<ValueRef>, DriveError> {
         let (at, parts) = parts_of(value);
         for part in parts {
             if !self.commit(vec![part], None).await? {
                 return Ok(None);
             }
         }
-        Ok(Some(Kept::Here(at)))
+        Ok(Some(at))
     }
 
     /// Appends `settled`, after whatever others appended meanwhile, which counts for nothing. False where

@@ -8,10 +8,12 @@ use turlough_sdk::{Cause, StepError, StepPath};
 use turlough_statestore::event::{Callback, Delivery, Outcome, Recipient};
 use turlough_statestore::{Event, Record, Seq, Why};
 
+use super::output::Kept;
 use super::{Action, Conclusion, DriveError, Driver, Rest, random};
-use crate::clock::now_us;
+use crate::clock::{now_us, until};
+use crate::engine::outcome_in;
 use crate::fault::{Fault, planted};
-use crate::runner::{self, NoOutput};
+use crate::runner::NoOutput;
 use crate::shared::{Finished, Shared};
 
 /// What comes of a conclusion.
@@ -19,6 +21,8 @@ enum Concluded {
     Ended(Finished),
     /// The output cannot be had: the machine is told so, and has it made again, or the request unwound.
     NotYet(Event),
+    /// The output is on its way.
+    Later,
     /// Somebody else appended first: it may be that the request ends otherwise.
     Conflict,
 }
@@ -32,6 +36,7 @@ impl Driver {
         events: &mut Vec<Event>,
     ) -> Result<Option<Option<Finished>>, DriveError> {
         let mut finished = None;
+        actions.extend(self.output.arrived().map(Action::End));
         while let Some(conclusion) = take_end(actions) {
             match self.conclude(conclusion, events).await? {
                 Concluded::Ended(end) => finished = Some(end),
@@ -40,6 +45,7 @@ impl Driver {
                     events.push(event);
                     actions.extend(self.ask(events));
                 }
+                Concluded::Later => {}
                 Concluded::Conflict => return Ok(None),
             }
         }
@@ -54,17 +60,27 @@ impl Driver {
         events: &mut Vec<Event>,
     ) -> Result<Concluded, DriveError> {
         let (outcome, output) = match conclusion {
-            Conclusion::Succeeded(given) => match runner::output(&self.context, given).await {
-                Ok(value) => {
-                    let Some(output) = self.keep_output(&value).await? else {
-                        return Ok(Concluded::Conflict);
-                    };
-                    let size = value.envelope().len() as u64;
-                    let output = output.place();
-                    (Outcome::Succeeded { output, size }, Some(value))
-                }
-                Err(no_output) => return Ok(Concluded::NotYet(told(no_output))),
-            },
+            Conclusion::Succeeded(given) => {
+                let left = until(self.execution.deadline_us());
+                let had = match self.output.fetch(&self.context, &given, left).await {
+                    Some(Ok(had)) => had,
+                    Some(Err(no_output)) => return Ok(Concluded::NotYet(told(no_output))),
+                    None => {
+                        self.output.put_off(Conclusion::Succeeded(given));
+                        return Ok(Concluded::Later);
+                    }
+                };
+                let size = had.value.envelope().len() as u64;
+                let output = match had.kept {
+                    Kept::Here(at) => Some(at),
+                    Kept::Nowhere => None,
+                    Kept::InParts => match self.keep_in_parts(&had.value).await? {
+                        Some(at) => Some(at),
+                        None => return Ok(Concluded::Conflict),
+                    },
+                };
+                (Outcome::Succeeded { output, size }, Some(had.value))
+            }
             Conclusion::Failed(error) => {
                 let step = error.step.clone();
                 let (message, cause) = (error.message.clone(), error.cause);
@@ -139,7 +155,15 @@ impl Driver {
             }
             None => {
                 let records = self.read_log(Seq::START).await?;
-                let finished = self.shared.end_in_log(self.request, &records);
+                let is_owed = !self.execution.owed().is_empty();
+                let finished = match is_owed || self.shared.waiting.is_waited_for(self.request) {
+                    true => self.shared.end_in_log(self.request, &records).await,
+                    // Nobody wants the output, which may lie in a store that takes long.
+                    false => outcome_in(&records).map(|outcome| Finished {
+                        outcome,
+                        output: None,
+                    }),
+                };
                 (finished.ok_or(DriveError::Gone)?, ended_at(&records))
             }
         };
@@ -153,6 +177,7 @@ impl Driver {
         if self.execution.is_restartable() && self.keeps(&finished.outcome) {
             let due_us = self.keep(ended_us);
             if due_us > now_us() {
+                self.keep_data(due_us).await;
                 let released = vec![Event::Released { at_us: now_us() }];
                 if !self.commit(released, Some(due_us)).await? {
                     self.refold().await?;
@@ -162,7 +187,7 @@ impl Driver {
             }
         }
         if planted(Fault::DroppedEarly) {
-            self.context.data.close();
+            self.context.data.close().await;
         }
         while !self.execution.is_closing() {
             let closing = vec![Event::Closing { at_us: now_us() }];
@@ -175,13 +200,14 @@ impl Driver {
                 }
             }
         }
-        self.context.data.close();
+        self.context.data.close().await;
         if planted(Fault::NeverSettled) || self.settle().await? {
             return Ok(Some(Rest::Over));
         }
-        // The log lost its end, which comes once more, with data that is made anew.
+        // The log lost its end, which comes once more, with data that is made anew: under another claim,
+        // since the store takes nothing more under the one that it was dropped by.
         if !planted(Fault::DataStaysClosed) {
-            self.renew_context().await?;
+            self.claim().await?;
         }
         Ok(None)
     }
@@ -246,7 +272,8 @@ impl Driver {
     /// There is no request any more: what is held of it is let go, and whoever waits is told.
     pub(super) fn lose(&mut self, why: &str) {
         self.outlive();
-        self.context.data.close();
+        // Who lost his log may have begun anew, with this very claim: what is held goes with its lease.
+        self.context.data.leave();
         let finished = Finished {
             outcome: failure(why),
             output: None,

@@ -26,7 +26,8 @@ impl Driver {
         let runs = actions
             .iter()
             .any(|action| matches!(action, Action::Run(_)));
-        !runs && self.running.is_empty() && self.due_us() > now_us().saturating_add(SHORT_WAIT_US)
+        let waits = runs || !self.running.is_empty() || self.output.is_awaited();
+        !waits && self.due_us() > now_us().saturating_add(SHORT_WAIT_US)
     }
 
     /// Whether it stayed for long enough with nothing to do.
@@ -77,6 +78,25 @@ impl Driver {
         pause
     }
 
+    /// Has the request's data last for as long as it may rest: until somebody wakes it, at the latest when
+    /// it is due, or its time is over. The stores have heard of it before the log has.
+    pub(super) async fn keep_data(&self, due_us: u64) {
+        let due = match due_us {
+            u64::MAX => Duration::ZERO,
+            due_us => until(due_us),
+        };
+        let stores = &self.shared.stores;
+        let lease = due.max(until(self.execution.deadline_us())) + stores.lease();
+        stores.keep(self.request, lease).await;
+    }
+
+    /// A claim that a store has heard of, and the log has not, or which was dropped: this driver's does not
+    /// count there.
+    pub(super) fn newer_in_stores(&self) -> Option<u64> {
+        let newer = self.shared.stores.newer(self.request);
+        newer.filter(|newer| *newer >= self.execution.epoch())
+    }
+
     /// Waits until something happened; what else is there by then comes along.
     pub(super) async fn wait(&mut self) -> Result<Vec<Attempted>, DriveError> {
         let mut attempted = Vec::new();
@@ -103,10 +123,11 @@ impl Driver {
                         break;
                     }
                 }
+                () = self.output.arrives() => break,
                 () = self.shared.must_hand_over(self.request) => break,
                 Ok(()) = self.pokes.changed() => {
                     // Reading marks the place up to which others were heard.
-                    if self.read_external().await? {
+                    if self.read_external().await? || self.newer_in_stores().is_some() {
                         self.lingers_until_us = 0;
                         break;
                     }

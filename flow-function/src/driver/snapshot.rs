@@ -4,15 +4,18 @@
 //! Invariants: a snapshot is of what is stored, and nothing else; values in parts that are needed still
 //! are written again before it.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use tracing::{debug, warn};
 use turlough_sdk::ValueRef;
 use turlough_statestore::event::{Moved, Snapshot};
-use turlough_statestore::{Event, Record, Why};
+use turlough_statestore::{Event, Record, Seq, Why};
 
 use super::pieces::{parts_of, parts_of_bytes};
 use super::{DriveError, Driver};
 use crate::clock::now_us;
+use crate::data::touched;
 use crate::fault::{Fault, planted};
 
 /// A state up to this size stands in its event; a larger one in parts before it.
@@ -72,7 +75,7 @@ impl Driver {
             if planted(Fault::PartsLeft) {
                 continue;
             }
-            let value = match self.context.data.load(&at) {
+            let value = match self.context.data.load(&at).await {
                 Ok(value) => value,
                 Err(error) => {
                     warn!(request = %self.request, %error, "value in a log's head is lost with it");
@@ -91,6 +94,15 @@ impl Driver {
                 moved.push(Moved { from, to });
             }
         }
+        // What lies beside the log is to outlive its head as well; there is as much time again for that.
+        let (stores, held) = (Arc::clone(&self.shared.stores), self.execution.held());
+        let owners = stores.owners_of_durable(self.request, &held);
+        tokio::spawn(async move {
+            for owner in owners {
+                stores.lease_durable(owner).await;
+            }
+        });
+        self.touched = touched(&self.read_log(Seq::START).await?);
         let (of, last) = (self.seq, self.execution.last());
         let (Some(last), Ok(state)) = (last, self.execution.snapshot(of)) else {
             warn!(request = %self.request, "state cannot be written down");
@@ -115,6 +127,7 @@ impl Driver {
             of,
             last,
             moved,
+            stores: self.touched.iter().map(ToString::to_string).collect(),
             at_us,
         });
         if !self.commit(vec![snapshot.clone()], None).await? {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use turlough_sdk::{RequestId, Value};
+use turlough_sdk::{Digest, RequestId, Value};
 use turlough_statestore::{Event, Seq, StateError};
 
 use super::{StartError, Started};
@@ -56,9 +56,7 @@ impl Shared {
         let Some(accepted) = accepted else {
             return Ok(None);
         };
-        let stands = self.value_in_log(request, &accepted.input, &records);
-        let same = stands.is_ok_and(|stands| stands == *input);
-        if !same {
+        if accepted.input.digest() != Digest::of(input.envelope()) {
             return Err(StartError::KeyReused { request });
         }
         let finished = self.finished(request).await;

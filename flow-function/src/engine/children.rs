@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tracing::warn;
-use turlough_sdk::{Cause, FlowName, RequestId, StepError, Value};
+use turlough_sdk::{Cause, FlowName, RequestId, StepError, Value, ValueRef};
 use turlough_statestore::event::{Outcome, Parent, StepEnd};
 use turlough_statestore::{Event, Record, Seq};
 
@@ -94,7 +94,7 @@ impl Shared {
         let records = records.map_err(|error| ControlError::Read(child, error))?;
         let stands = self.execution(child, &records);
         let is_told = stands.is_ok_and(|it| it.is_ended() && it.owed().is_empty());
-        if is_told && let Some(finished) = self.end_in_log(child, &records) {
+        if is_told && let Some(finished) = self.end_in_log(child, &records).await {
             self.tell_parent(parent, &finished).await?;
         }
         Ok(())
@@ -197,6 +197,14 @@ impl Shared {
     ) -> Result<(), ControlError> {
         let failed = |message: String, cause| StepEnd::Failed { message, cause };
         let (before, end) = match (&finished.outcome, &finished.output) {
+            // It lies beside its log, and its parent reads it there.
+            (
+                Outcome::Succeeded {
+                    output: Some(at @ ValueRef::Stored { .. }),
+                    ..
+                },
+                Some(_),
+            ) => (Vec::new(), StepEnd::Succeeded { value: at.clone() }),
             (Outcome::Succeeded { .. }, Some(value)) => {
                 let (parts, at) = self.external_value(value)?;
                 (parts, StepEnd::Succeeded { value: at })

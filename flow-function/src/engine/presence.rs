@@ -57,7 +57,8 @@ impl Shared {
             self.spawn_until_closing(Arc::clone(self).beat_on());
             self.spawn_until_closing(Arc::clone(self).hear(listener));
             self.spawn_until_closing(Arc::clone(self).take_hints());
-            if self.state.is_shared && !planted(Fault::DataLeft) {
+            self.spawn_until_closing(Arc::clone(self).keep_leases());
+            if !planted(Fault::DataLeft) {
                 self.spawn_until_closing(Arc::clone(self).drop_what_was_left());
             }
             Ok(())
@@ -324,7 +325,7 @@ impl Shared {
         while self.waiting.is_waited_for(request) {
             if let Ok(records) = self.log.read(request, Seq::START).await
                 && !is_open(&records)
-                && let Some(finished) = self.end_in_log(request, &records)
+                && let Some(finished) = self.end_in_log(request, &records).await
             {
                 self.waiting.tell(request, &finished);
                 return;

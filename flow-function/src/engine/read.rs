@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::oneshot;
@@ -11,7 +12,11 @@ use turlough_statestore::{Event, Record, Seq};
 
 use super::{ControlError, Engine};
 use crate::data::{DataError, RequestData};
+use crate::machine::Given;
 use crate::shared::{Finished, Shared};
+
+/// How long a store is waited for whose value is to be shown.
+const SHOWN_WITHIN: Duration = Duration::from_secs(5);
 
 /// Which value of a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,7 +25,7 @@ pub(crate) enum Which {
     Output,
 }
 
-/// Why a step's value cannot be shown.
+/// Why a value cannot be shown.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum StepValueError {
     #[error(transparent)]
@@ -31,6 +36,10 @@ pub(crate) enum StepValueError {
     NotYet { request: RequestId, step: StepPath },
     #[error("it is gone: {0}")]
     Gone(String),
+    #[error("it cannot be read now: {0}")]
+    Away(DataError),
+    #[error("the output of request {0} lies in a store that does not answer; ask again")]
+    OutputAway(RequestId),
 }
 
 impl Engine {
@@ -71,17 +80,9 @@ impl Engine {
             Which::Input => execution.inputs_at(step),
             Which::Output => execution.value_at(step),
         };
-        let data = RequestData::new(
-            request,
-            execution.generation(),
-            execution.epoch(),
-            Arc::clone(&self.shared.store),
-            self.shared.settings.inline_bytes_max,
-            parts(&records),
-        );
-        let gone = |error: DataError| StepValueError::Gone(error.to_string());
+        let data = self.shared.data_in_log(request, parts(&records));
         if let Some(given) = given {
-            return data.resolve(&given).map_err(gone);
+            return shown(&data, &given).await;
         }
         let step = step.clone();
         let Some((at, place)) = end_of(&records, &step) else {
@@ -98,7 +99,7 @@ impl Engine {
         );
         let given = match (end, which) {
             (Event::StepEnded(ended), Which::Output) => match &ended.end {
-                StepEnd::Succeeded { value } => return data.load(value).map_err(gone),
+                StepEnd::Succeeded { value } => Some(Given::value(value)),
                 _ => None,
             },
             _ => {
@@ -111,8 +112,30 @@ impl Engine {
             }
         };
         let given = given.ok_or(StepValueError::NotYet { request, step })?;
-        data.resolve(&given).map_err(gone)
+        shown(&data, &given).await
     }
+}
+
+/// A value as it can be had now.
+async fn shown(data: &RequestData, given: &Given) -> Result<Value, StepValueError> {
+    let wrong = |error: DataError| match error {
+        DataError::Away { .. } => StepValueError::Away(error),
+        error => StepValueError::Gone(error.to_string()),
+    };
+    let found = data.read_within(given, SHOWN_WITHIN).await.map_err(wrong)?;
+    found.value().map_err(wrong)
+}
+
+/// The newest end that stands in a log.
+pub(crate) fn outcome_in(records: &[Record]) -> Option<Outcome> {
+    let mut events = records
+        .iter()
+        .rev()
+        .flat_map(|record| record.append.events.iter().rev());
+    events.find_map(|event| match event {
+        Event::Ended { outcome, .. } => Some(outcome.clone()),
+        _ => None,
+    })
 }
 
 /// The newest end of a step: which record, and which event of it.
@@ -135,46 +158,67 @@ impl Shared {
         let receiver = self.waiting.register(request);
         if let Ok(records) = self.log.read(request, Seq::START).await
             && !is_open(&records)
-            && let Some(finished) = self.end_in_log(request, &records)
         {
-            self.waiting.tell(request, &finished);
+            // Its output may lie in a store that takes long.
+            let shared = Arc::clone(self);
+            tokio::spawn(async move { shared.tell_end(request, &records).await });
         }
         self.watch_end(request);
         receiver
     }
 
-    /// The newest end that stands in a log.
-    pub(crate) fn end_in_log(&self, request: RequestId, records: &[Record]) -> Option<Finished> {
-        let mut events = records
-            .iter()
-            .rev()
-            .flat_map(|record| record.append.events.iter().rev());
-        let outcome = events.find_map(|event| match event {
-            Event::Ended { outcome, .. } => Some(outcome.clone()),
-            _ => None,
-        })?;
+    /// Tells whoever waits how a request ended, as long as somebody does.
+    async fn tell_end(&self, request: RequestId, records: &[Record]) {
+        let mut end = std::pin::pin!(self.end_in_log(request, records));
+        while self.waiting.is_waited_for(request) {
+            if let Ok(end) = tokio::time::timeout(SHOWN_WITHIN, &mut end).await {
+                if let Some(finished) = end {
+                    self.waiting.tell(request, &finished);
+                }
+                return;
+            }
+        }
+    }
+
+    /// The newest end that stands in a log, with its output, where that was kept and is there still. A
+    /// store that is away is waited for.
+    pub(crate) async fn end_in_log(
+        &self,
+        request: RequestId,
+        records: &[Record],
+    ) -> Option<Finished> {
+        let outcome = outcome_in(records)?;
         let output = match &outcome {
             Outcome::Succeeded {
                 output: Some(at), ..
-            } => self.value_in_log(request, at, records).ok(),
+            } => {
+                let parts = match at {
+                    ValueRef::Parts { .. } => parts(records),
+                    _ => HashMap::new(),
+                };
+                self.data_in_log(request, parts).load(at).await.ok()
+            }
             _ => None,
         };
         Some(Finished { outcome, output })
     }
 
-    /// A value that the log keeps, or that lies in the store.
-    pub(crate) fn value_in_log(
+    /// The same, of a store that answers soon.
+    pub(crate) async fn end_to_show(
         &self,
         request: RequestId,
-        at: &ValueRef,
         records: &[Record],
-    ) -> Result<Value, DataError> {
-        let parts = match at {
-            ValueRef::Parts { .. } => parts(records),
-            _ => HashMap::new(),
-        };
-        let (store, inline) = (Arc::clone(&self.store), self.settings.inline_bytes_max);
-        RequestData::new(request, 0, 0, store, inline, parts).load(at)
+    ) -> Result<Finished, StepValueError> {
+        let end = self.end_in_log(request, records);
+        let end = tokio::time::timeout(SHOWN_WITHIN, end).await;
+        let end = end.map_err(|_| StepValueError::OutputAway(request))?;
+        Ok(end.ok_or(ControlError::Unknown(request))?)
+    }
+
+    /// What can be read of a request that somebody else may drive.
+    fn data_in_log(&self, request: RequestId, parts: HashMap<u128, Bytes>) -> RequestData {
+        let inline = self.settings.inline_bytes_max;
+        RequestData::new(request, (0, 0), &self.stores, inline, parts)
     }
 }
 

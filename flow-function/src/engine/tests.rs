@@ -12,6 +12,8 @@ use turlough_statestore::event::Outcome;
 use super::*;
 use crate::machine::Execution;
 
+mod stores;
+
 fn engine(change: impl FnOnce(&mut Settings)) -> Engine {
     let mut settings = Settings::from_environment();
     settings.gateway_url = "http://127.0.0.1:9".to_owned();
@@ -179,8 +181,9 @@ async fn a_put_into_a_full_store_waits_no_longer_than_the_request() {
     let other = RequestId::from_uuid(Uuid::now_v7());
     engine
         .shared
-        .store
-        .put(other, 1, "k", vec![0; 99_000].into())
+        .stores
+        .put(other, 1, &format!("{{{other}}}k"), vec![0; 99_000].into())
+        .await
         .unwrap();
     let large = "x".repeat(8_000);
     let text = format!(

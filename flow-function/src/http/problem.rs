@@ -239,6 +239,9 @@ impl From<StepValueError> for Problem {
                 .with("request_id", request.to_string())
                 .with("step", step.as_str()),
             StepValueError::Gone(_) => Self::new(StatusCode::GONE, &text),
+            StepValueError::Away(_) | StepValueError::OutputAway(_) => {
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, &text).retry_after(1)
+            }
         }
     }
 }

@@ -182,8 +182,7 @@ pub(super) async fn result(
         let standing = standing(&engine, id).await?;
         return Ok(accepted(&engine, (id, &standing), &headers));
     }
-    let finished = engine.shared.end_in_log(id, &records);
-    let finished = finished.ok_or(ControlError::Unknown(id))?;
+    let finished = engine.shared.end_to_show(id, &records).await?;
     let answer = answer::outcome(id, &finished.outcome, finished.output, &headers).await;
     Ok(answer::shown(answer))
 }

@@ -31,6 +31,8 @@ pub(crate) struct Run {
     pub(crate) generation: u32,
     /// When it may begin, Unix time in µs; 0 for at once.
     pub(crate) not_before_us: u64,
+    /// When what runs now is over at the latest, Unix time in µs: the flow's time, or the unwinding's.
+    pub(crate) until_us: u64,
     /// The node is `graph.nodes[node]`.
     pub(crate) graph: Arc<Graph>,
     pub(crate) node: usize,

@@ -126,6 +126,18 @@ pub(super) enum Stage {
     Fallback,
 }
 
+impl Attempt {
+    /// Whether its start may be recorded under this claim: for the first time, or by who knows that it was
+    /// never called under an earlier one.
+    pub(super) const fn may_start(&self, epoch: u64) -> bool {
+        match self.begun {
+            Begun::No => true,
+            Begun::Started(earlier) => earlier < epoch,
+            Begun::Called => false,
+        }
+    }
+}
+
 /// How far the outside world has come to know of an attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

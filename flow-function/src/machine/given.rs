@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use turlough_sdk::{Digest, Edge, Output, Source, ValueRef, Vertex};
+use turlough_sdk::{Edge, Output, Source, ValueRef, Vertex};
 
 use super::Execution;
 use super::frame::{Frame, State};
@@ -22,7 +22,7 @@ pub(crate) enum Given {
 }
 
 impl Given {
-    pub(super) fn value(at: &ValueRef) -> Self {
+    pub(crate) fn value(at: &ValueRef) -> Self {
         Self::Value(Arc::new(at.clone()))
     }
 
@@ -56,20 +56,13 @@ impl Given {
     /// Whether two values hold the same data, wherever they lie.
     pub(super) fn same_data(&self, other: &Self) -> bool {
         match (self, other) {
-            (Self::Value(a), Self::Value(b)) => digest(a) == digest(b),
+            (Self::Value(a), Self::Value(b)) => a.digest() == b.digest(),
             (Self::Map(a), Self::Map(b)) => {
                 let mut pairs = a.iter().zip(b.iter());
                 a.len() == b.len() && pairs.all(|((m, x), (n, y))| m == n && x.same_data(y))
             }
             (a, b) => a == b,
         }
-    }
-}
-
-fn digest(at: &ValueRef) -> Digest {
-    match at {
-        ValueRef::Inline(envelope) => Digest::of(envelope),
-        ValueRef::Stored { digest, .. } | ValueRef::Parts { digest, .. } => *digest,
     }
 }
 

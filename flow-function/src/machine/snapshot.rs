@@ -191,20 +191,23 @@ impl Execution {
     /// Values in parts that are still needed or owed: before a snapshot they are written again, where
     /// the head that holds them goes.
     pub(crate) fn parts(&self) -> Vec<ValueRef> {
+        let mut seen = std::collections::HashSet::new();
+        let is_new_part = |value: &ValueRef| match value {
+            ValueRef::Parts { upload, .. } => seen.insert(*upload),
+            _ => false,
+        };
+        let mut held = self.held();
+        held.retain(is_new_part);
+        held
+    }
+
+    /// Values that are still needed or owed.
+    pub(crate) fn held(&self) -> Vec<ValueRef> {
         let saved = self.save(Seq::START);
         let input = saved.accepted.iter().map(|accepted| &accepted.input);
         let values = saved.values.iter().map(|value| &**value);
         let all = values.chain(saved.variables.values()).chain(input);
-        let mut parts: Vec<ValueRef> = Vec::new();
-        let mut seen = std::collections::HashSet::new();
-        for value in all {
-            if let ValueRef::Parts { upload, .. } = value
-                && seen.insert(*upload)
-            {
-                parts.push(value.clone());
-            }
-        }
-        parts
+        all.cloned().collect()
     }
 
     fn held_versions(&self) -> HashMap<String, Arc<Flow>> {

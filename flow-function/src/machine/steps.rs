@@ -218,6 +218,7 @@ impl Execution {
             step,
             attempt: attempt.number,
             not_before_us: attempt.not_before_us,
+            until_us: self.bound_us(),
             work,
             variables: Arc::clone(&self.variables),
             error,
@@ -242,15 +243,26 @@ impl Execution {
             return;
         };
         let stage = attempt.stage;
-        if attempt.number != number || attempt.begun != Begun::No || !commits_start(vertex, stage) {
+        let may_start = attempt.may_start(epoch) && commits_start(vertex, stage);
+        if attempt.number != number || !may_start {
             return;
         }
+        let is_again = attempt.begun != Begun::No;
         attempt.begun = Begun::Started(epoch);
+        let was_due_us = std::mem::take(&mut attempt.due_us);
+        self.timers.remove(&(was_due_us, step.clone()));
         if vertex.operation.is_remote() && stage == Stage::Run {
             // A lost callback is a timeout.
             let due_us = vertex.timeout.map_or(bound_us, |limit| after(at_us, limit));
             attempt.due_us = due_us;
             self.timers.insert((due_us, step.clone()));
+        }
+        if is_again {
+            self.run_recorded(step);
+            if !self.runs() {
+                self.not_awaited(vec![step.clone()]);
+            }
+            return;
         }
         if is_once(vertex, stage) {
             self.count_calls(ix, node, 1);

@@ -250,7 +250,7 @@ impl Execution {
     }
 
     /// Calls that would be made again, but for a value that nobody makes again any more.
-    fn not_awaited(&mut self, steps: Vec<StepPath>) {
+    pub(super) fn not_awaited(&mut self, steps: Vec<StepPath>) {
         for step in steps {
             if let Some(Slot::Node(ix, node)) = self.open.get(&step).copied()
                 && !self.must_end(ix, node)

@@ -173,7 +173,7 @@ impl Execution {
             _ => return None,
         };
         let (variables, epoch) = (Arc::clone(&self.variables), self.epoch);
-        let generation = self.reset_in(&step);
+        let (generation, until_us) = (self.reset_in(&step), self.bound_us());
         let record = &mut self.undo[at];
         let part = record.graph.nodes[record.node].compensate.as_deref();
         let once = part.is_some_and(|part| !part.idempotent);
@@ -194,6 +194,7 @@ impl Execution {
             attempt: attempt.number,
             generation,
             not_before_us: attempt.not_before_us,
+            until_us,
             graph: Arc::clone(&record.graph),
             node: record.node,
             work: Work::Compensate(record.output.clone()),
@@ -217,9 +218,11 @@ impl Execution {
         let epoch = self.epoch;
         let attempt = self.undo[at].attempt.as_mut();
         if let Some(attempt) = attempt.filter(|attempt| attempt.number == number)
-            && attempt.begun == Begun::No
+            && attempt.may_start(epoch)
         {
             attempt.begun = Begun::Started(epoch);
+            let was_due_us = std::mem::take(&mut attempt.due_us);
+            self.timers.remove(&(was_due_us, step.clone()));
             self.run_recorded(step);
         }
     }

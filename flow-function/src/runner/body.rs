@@ -13,7 +13,7 @@ use super::input;
 use super::scope::Scope;
 use super::{Ending, Failure, blocking, operation};
 use crate::clock::now_us;
-use crate::data::{Split, typed};
+use crate::data::{Found, Split, typed};
 use crate::machine::{Given, Results};
 
 /// Most items of one `for_each`.
@@ -102,10 +102,14 @@ pub(super) async fn split(scope: &Scope, each: &ForEach) -> Result<Ending, Failu
 pub(super) async fn gather(scope: &Scope, results: &Arc<Results>) -> Result<Ending, Failure> {
     let node = scope.run().node();
     let collect = matches!(&node.operation, Operation::ForEach(each) if each.collect);
-    let (context, results) = (Arc::clone(scope.context()), Arc::clone(results));
+    let (data, results) = (&scope.context().data, Arc::clone(results));
+    let manifest = data.manifest(&results.manifest).await?;
+    let found = data
+        .read_all(results.given.iter().map(Option::as_ref))
+        .await?;
     let work = move || -> Result<Value, Failure> {
-        let manifest = context.data.manifest(&results.manifest)?;
-        let members = context.data.members(&results.given)?;
+        let typed = |found: Option<Found>| found.map(Found::typed).transpose();
+        let members = found.into_iter().map(typed).collect::<Result<_, _>>()?;
         let gathered = put_together(manifest.keys.as_deref(), members)?;
         if !collect {
             return Ok(gathered);

@@ -13,7 +13,8 @@ use turlough_sdk::{Apply, Cause, ContentType, Digest, Http, Producer, StepError,
 
 use super::scope::Scope;
 use super::text::{Hidden, Texts, clean_path, with_query};
-use super::{Failure, INLINE_WORK_BYTES_MAX, blocking, cut};
+use super::{Failure, INLINE_WORK_BYTES_MAX, blocking, cut, lent};
+use crate::data::Lent;
 use crate::machine::Work;
 use crate::outside;
 use way::{Answer, Way};
@@ -24,6 +25,9 @@ const CALLBACK_URL: HeaderName = HeaderName::from_static("x-callback-url");
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-turlough-request-id");
 const STEP: HeaderName = HeaderName::from_static("x-turlough-step");
 const ATTEMPT: HeaderName = HeaderName::from_static("x-turlough-attempt");
+const DATA_REF: HeaderName = HeaderName::from_static("x-turlough-data-ref");
+const DATA_KEY: HeaderName = HeaderName::from_static("x-turlough-data-key");
+const DATA_AUTH: HeaderName = HeaderName::from_static("x-turlough-data-auth");
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("x-turlough-idempotency-key");
 
 /// A call that is about to be made.
@@ -124,6 +128,38 @@ impl Outgoing {
         }
     }
 
+    /// Makes the call of a function that is lent the store, and takes what it says of its output, or the
+    /// output itself.
+    pub(super) async fn answer_by_reference(
+        mut self,
+        scope: &Scope,
+        lent: &Lent,
+        digest: Option<Digest>,
+    ) -> Result<(Option<String>, Value), Failure> {
+        let text = |text: &str| HeaderValue::from_str(text).map_err(StepError::permanent);
+        if let Some(input) = &lent.input {
+            self.headers.append(DATA_REF, text(input)?);
+        }
+        self.headers.append(DATA_KEY, text(&lent.key)?);
+        if let Some(auth) = &lent.auth {
+            let (_, credential) = auth.split_once(' ').unwrap_or_default();
+            let mut auth = text(auth)?;
+            auth.set_sensitive(true);
+            self.headers.append(DATA_AUTH, auth);
+            self.hidden.add(credential);
+        }
+        let digest = digest.unwrap_or_else(|| Digest::of(b""));
+        let body = (ContentType::BYTES, Bytes::new());
+        let answer = self.send_body(scope, body, digest, None).await?;
+        if !answer.status().is_success() {
+            return Err(self.refused(answer).await.into());
+        }
+        let said = answer.headers().get(DATA_REF);
+        let said = said.map(|said| lent::said(said.as_bytes())).transpose();
+        let said = said.map_err(|error| scope.afterwards(error.into()))?;
+        Ok((said, self.read(scope, answer).await?))
+    }
+
     /// Makes the call, which somebody answers later by the callback.
     pub(super) async fn hand_over(
         self,
@@ -148,13 +184,25 @@ impl Outgoing {
         callback: Option<HeaderValue>,
     ) -> Result<Answer, Failure> {
         let (content_type, body) = leaving(input, self.msgpack).await?;
+        let digest = Digest::of(&body);
+        self.send_body(scope, (content_type, body), digest, callback)
+            .await
+    }
+
+    async fn send_body(
+        &self,
+        scope: &Scope,
+        (content_type, body): (ContentType, Bytes),
+        input: Digest,
+        callback: Option<HeaderValue>,
+    ) -> Result<Answer, Failure> {
         let (run, context) = (scope.run(), scope.context());
         let text = |text: &str| HeaderValue::from_str(text).map_err(StepError::permanent);
         let mut headers = self.headers.clone();
         headers.append(REQUEST_ID, text(&context.request.to_string())?);
         headers.append(STEP, text(run.step.as_str())?);
         headers.append(ATTEMPT, run.attempt.into());
-        headers.append(IDEMPOTENCY_KEY, text(&idempotency_key(scope, &body))?);
+        headers.append(IDEMPOTENCY_KEY, text(&idempotency_key(scope, input))?);
         if let Some(callback) = callback {
             headers.append(CALLBACK_URL, callback);
         }
@@ -289,14 +337,13 @@ async fn leaving(input: &Value, msgpack: bool) -> Result<(ContentType, Bytes), S
 
 /// The same for every attempt on the same input until a restart resets the step; another for another
 /// input, and another for what stands in for the step.
-fn idempotency_key(scope: &Scope, body: &[u8]) -> String {
+fn idempotency_key(scope: &Scope, input: Digest) -> String {
     let (run, request) = (scope.run(), scope.context().request);
     let generation = run.generation;
     let part = match run.work {
         Work::Fallback => "/~fallback",
         _ => "",
     };
-    let input = Digest::of(body);
     let name = format!("{request}/{generation}/{}{part}/{input}", run.step);
     Digest::of(name.as_bytes()).to_string()
 }

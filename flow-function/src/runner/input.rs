@@ -7,7 +7,7 @@ use turlough_sdk::{Inputs, Operation, StepError, Value};
 
 use super::scope::Scope;
 use super::{Failure, INLINE_WORK_BYTES_MAX, blocking};
-use crate::data::Reading;
+use crate::data::{DataError, Found};
 use crate::machine::Given;
 
 /// A node's input.
@@ -67,34 +67,45 @@ pub(super) async fn joined(inputs: &Inputs) -> Result<Value, Failure> {
 
 /// Reads what the machine names. Joining may take the processor.
 pub(super) async fn read(scope: &Scope, given: &Given) -> Result<Value, Failure> {
-    let (context, given) = (Arc::clone(scope.context()), given.clone());
-    if !matches!(given, Given::Map(_)) {
-        return Ok(context.data.resolve(&given)?);
+    let found = scope.context().data.read(given).await?;
+    if !found.is_joined() {
+        return Ok(found.value()?);
     }
-    blocking::run(move || Ok(context.data.resolve(&given)?)).await
+    blocking::run(move || Ok(found.value()?)).await
 }
 
-/// Reads the inputs. Joining, and telling whether a text is JSON, may take the processor.
+/// Reads the inputs; who is called gets the bytes of his only one as they are. Joining, and telling whether a text is JSON, may take the processor.
 async fn load(scope: &Scope) -> Result<Inputs, Failure> {
     let (context, members) = (scope.context(), &scope.run().inputs);
     let mut names = members.iter().map(|(name, _)| name);
     let first = names.next();
-    // Who is called gets the bytes of his only input as they are.
     let called = &scope.run().vertex().operation;
     let called = matches!(
         called,
         Operation::Apply(_) | Operation::Http(_) | Operation::Flow(_)
     );
-    let reading = match called && names.all(|name| Some(name) == first) {
-        true => Reading::Raw,
-        false => Reading::Typed,
+    let is_raw = called && names.all(|name| Some(name) == first);
+    let given = members.iter().map(|(_, given)| given.as_ref());
+    let found = context.data.read_all(given).await?;
+    let is_heavy = found.iter().flatten().any(Found::is_joined)
+        || found.iter().flatten().map(Found::size).sum::<u64>() > INLINE_WORK_BYTES_MAX;
+    let names: Vec<_> = members.iter().map(|(name, _)| Arc::clone(name)).collect();
+    let work = move || {
+        let value = |found: Found| match is_raw {
+            true => found.value(),
+            false => found.typed(),
+        };
+        let read =
+            |(name, found): (Arc<str>, Option<Found>)| Ok((name, found.map(value).transpose()?));
+        let members = names.into_iter().zip(found).map(read);
+        Ok::<_, Failure>(Inputs {
+            members: members.collect::<Result<_, DataError>>()?,
+            ..Inputs::default()
+        })
     };
-    let is_joined = |given: &Given| matches!(given, Given::Map(_));
-    let is_heavy = members.iter().flat_map(|(_, given)| given).any(is_joined)
-        || context.data.size(members)? > INLINE_WORK_BYTES_MAX;
-    if !is_heavy {
-        return Ok(context.data.inputs(members, reading)?);
+    if is_heavy {
+        blocking::run(work).await
+    } else {
+        work()
     }
-    let (context, members) = (Arc::clone(context), members.clone());
-    blocking::run(move || Ok(context.data.inputs(&members, reading)?)).await
 }

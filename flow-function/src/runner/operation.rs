@@ -6,15 +6,20 @@ use turlough_statestore::event::{Parent, StepEnd};
 use super::call::Outgoing;
 use super::input::{self, joined, single};
 use super::scope::Scope;
-use super::{Ending, Failure, blocking};
+use super::{Ending, Failure, blocking, lent};
 use crate::data::typed;
 use crate::machine::{Given, Work};
 use crate::tokens::Waiting;
 
 /// Runs the operation of the node, or of what stands in for it, on the node's input.
 pub(super) async fn run(scope: &Scope) -> Result<Ending, Failure> {
-    let taken = input::take(scope).await?;
     let operation = &scope.run().vertex().operation;
+    if let Operation::Apply(apply) = operation
+        && apply.by_reference
+    {
+        return Box::pin(lent::run(scope, apply)).await;
+    }
+    let taken = input::take(scope).await?;
     let output = produce(scope, operation, &taken.inputs).await?;
     succeed(scope, &output).await
 }

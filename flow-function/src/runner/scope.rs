@@ -75,21 +75,27 @@ impl Scope {
         &self.run
     }
 
-    /// What closures see of the request.
-    async fn known(&self) -> &turlough_sdk::Context {
+    /// What closures see of the request. Its input and variables outlive the store: what is lost of them
+    /// nobody makes again.
+    async fn known(&self) -> Result<&turlough_sdk::Context, StepError> {
         if let Some(known) = self.closures.get() {
-            return known;
+            return Ok(known);
         }
         let (context, run) = (&self.context, &self.run);
         let accepted = &context.accepted;
-        let input = match context.data.load(&accepted.input) {
-            Ok(input) => as_data(&input).await.ok(),
-            Err(_) => None,
+        let load = async |what: &str, at: &ValueRef| {
+            let value = context.data.load(at).await;
+            let lost = |error| StepError::permanent(format!("{what} cannot be read: {error}"));
+            value.map_err(lost)
         };
+        let input = load("the request's input", &accepted.input).await?;
+        let input = Some(as_data(&input).await?);
         let pairs = |pairs: &[(String, String)]| Arc::new(pairs.iter().cloned().collect());
-        let variable =
-            |(name, at): (&String, &ValueRef)| Some((name.clone(), context.data.load(at).ok()?));
-        let variables: BTreeMap<_, _> = run.variables.iter().filter_map(variable).collect();
+        let mut variables = BTreeMap::new();
+        for (name, at) in run.variables.iter() {
+            let value = load(&format!("variable {name}"), at).await?;
+            variables.insert(name.clone(), value);
+        }
         let error = run.error.as_ref().map(|error| StepFailure {
             step: Some(error.step.clone()),
             message: error.message.clone(),
@@ -106,7 +112,7 @@ impl Scope {
             variables: Arc::new(variables),
             error,
         });
-        self.closures.get_or_init(|| known)
+        Ok(self.closures.get_or_init(|| known))
     }
 
     /// What a condition, a transform or an aggregate makes of a value.
@@ -150,7 +156,7 @@ impl Scope {
         mut inputs: Inputs,
         (call_by, turn): (Option<Duration>, Option<&Here>),
     ) -> Result<Value, Failure> {
-        inputs.context = self.known().await.clone();
+        inputs.context = self.known().await?.clone();
         let output = match &map.closure {
             Closure::Async(closure) => {
                 in_time(call_by)?;
@@ -194,14 +200,15 @@ impl Scope {
         };
         let mut vars = Json::Null;
         if uses.vars {
-            let read = |(name, at): (&String, &ValueRef)| {
-                Ok::<_, Failure>((name.clone(), json(&context.data.load(at)?)))
-            };
-            vars = run.variables.iter().map(read).collect::<Result<_, _>>()?;
+            let mut read = serde_json::Map::new();
+            for (name, at) in run.variables.iter() {
+                read.insert(name.clone(), json(&context.data.load(at).await?));
+            }
+            vars = read.into();
         }
         let mut input = None;
         if uses.input {
-            input = Some(as_data(&context.data.load(&accepted.input)?).await?);
+            input = Some(as_data(&context.data.load(&accepted.input).await?).await?);
         }
         let error = run.error.as_deref().filter(|_| uses.error);
         Ok(Variables {
@@ -266,7 +273,8 @@ impl Scope {
         }
         let (message, cause) = match failure {
             Failure::Step(error) => (error.message, error.cause),
-            Failure::Lost(_) if vertex.idempotent => return failure,
+            Failure::Lost(_) | Failure::Behind(_) if vertex.idempotent => return failure,
+            Failure::Behind(_) => ("what it gave could not be kept".to_owned(), Cause::Unknown),
             Failure::Lost(_) => ("a value is gone".to_owned(), Cause::Unknown),
             Failure::Late | Failure::Away => ("its time was over".to_owned(), Cause::Unknown),
         };

@@ -1,21 +1,25 @@
 //! Attempts by themselves, against an endpoint on a port of its own.
 
 mod calls;
+mod lent;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Mutex;
 
 use axum::Router;
-use axum::extract::State;
+use axum::extract::State as Known;
 use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use turlough_sdk::{ContentType, Producer, read_yaml};
+use turlough_statestore::State;
 use uuid::Uuid;
 
 use super::*;
+use crate::clock::now_us;
+use crate::data::Stores;
 use crate::engine::Engine;
 use crate::machine::Results;
 use crate::settings::Settings;
@@ -33,7 +37,7 @@ impl Seen {
 /// Answers with what it is sent; `/status/N` with that, and with the headers, as one who leaks them.
 async fn endpoint() -> (String, Arc<Seen>) {
     async fn answer(
-        State(seen): State<Arc<Seen>>,
+        Known(seen): Known<Arc<Seen>>,
         uri: Uri,
         headers: HeaderMap,
         body: Bytes,
@@ -95,7 +99,14 @@ impl Bench {
         settings.secrets = secrets.path().to_owned();
         settings.http_allow = "127.0.0.1".parse().unwrap();
         change(&mut settings);
-        let shared = Engine::new(settings).unwrap().shared;
+        let stores = Stores::in_memory(&settings);
+        Self::on(yaml, settings, stores, secrets)
+    }
+
+    /// The same, with its data somewhere.
+    fn on(yaml: &str, settings: Settings, stores: Stores, secrets: tempfile::TempDir) -> Self {
+        let state = State::in_memory(&settings.state.options(&settings.tenant, &settings.function));
+        let shared = Engine::with(settings, state, stores).unwrap().shared;
         let flow = Arc::new(read_yaml(yaml).unwrap_or_else(|error| panic!("{yaml}\n{error}")));
         let request = RequestId::from_uuid(Uuid::from_u128(1));
         let accepted = Accepted {
@@ -111,8 +122,8 @@ impl Bench {
             at_us: 0,
         };
         let inline_bytes_max = shared.settings.inline_bytes_max;
-        let store = Arc::clone(&shared.store);
-        let data = RequestData::new(request, 0, 1, store, inline_bytes_max, HashMap::new());
+        let (stores, none) = (&shared.stores, HashMap::new());
+        let data = RequestData::new(request, (0, 1), stores, inline_bytes_max, none);
         let context = Arc::new(Context {
             request,
             generation: 0,
@@ -140,6 +151,7 @@ impl Bench {
             attempt: 1,
             generation: 0,
             not_before_us: 0,
+            until_us: now_us() + 60_000_000,
             graph: Arc::clone(flow.graph()),
             node: node.unwrap(),
             work,
@@ -179,7 +191,8 @@ impl Bench {
     }
 
     fn text(&self, at: &ValueRef) -> String {
-        let value = self.context.data.load(at).unwrap();
+        // It is in the log, or in this process.
+        let value = self.context.data.load(at).now_or_never().unwrap().unwrap();
         String::from_utf8(value.leaving(false).unwrap().1.to_vec()).unwrap()
     }
 
@@ -401,14 +414,15 @@ async fn what_must_not_be_made_again_is_kept_in_the_log() {
     let ValueRef::Parts { upload, .. } = at else {
         panic!()
     };
-    let later = |envelope: &[u8]| {
-        let store = Arc::clone(&bench.context.shared.store);
+    let later = async |envelope: &[u8]| {
+        let stores = &bench.context.shared.stores;
         let parts = HashMap::from([(upload, Bytes::copy_from_slice(envelope))]);
-        RequestData::new(bench.context.request, 0, 1, store, 4096, parts).load(&at)
+        let data = RequestData::new(bench.context.request, (0, 1), stores, 4096, parts);
+        data.load(&at).await
     };
-    assert!(later(&whole).is_ok());
+    assert!(later(&whole).await.is_ok());
     *whole.last_mut().unwrap() ^= 1;
-    assert!(later(&whole).is_err());
+    assert!(later(&whole).await.is_err());
     // What was done and cannot be kept has not failed as though it had not been done.
     let long = format!("\"{}\"", "x".repeat(600_000));
     let (cause, message) = bench.failure(Work::Operation, &long).await;

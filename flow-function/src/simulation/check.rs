@@ -1,5 +1,7 @@
 //! What must be true of a request once nothing is left to do for it.
 
+use futures_util::FutureExt as _;
+use tokio::runtime::{Builder, Runtime};
 use turlough_sdk::{Cause, RequestId, Value};
 use turlough_statestore::event::Outcome;
 use turlough_statestore::{Event, Record};
@@ -12,7 +14,10 @@ use crate::machine::Execution;
 
 /// Reads logs as a replica does that was not there.
 #[derive(Debug)]
-pub(super) struct Reader(Engine);
+pub(super) struct Reader {
+    engine: Engine,
+    _runtime: Runtime,
+}
 
 /// A request's log, as it counts.
 #[derive(Debug, PartialEq, Eq)]
@@ -27,16 +32,24 @@ impl Reader {
     pub(super) fn of(world: &World) -> Self {
         let mut settings = crate::settings::Settings::from_environment();
         settings.gateway_url = "http://127.0.0.1:9".to_owned();
-        let engine = Engine::new(settings).expect("an engine");
+        let runtime = Builder::new_current_thread().enable_time().build();
+        let runtime = runtime.expect("a runtime");
+        let engine = {
+            let _entered = runtime.enter();
+            Engine::new(settings).expect("an engine")
+        };
         for flow in super::flows::all(&world.functions) {
             engine.register(flow).expect("a flow");
         }
-        Self(engine)
+        Self {
+            engine,
+            _runtime: runtime,
+        }
     }
 
     /// Nothing where there is no log, or none that can be folded.
     pub(super) fn standing(&self, request: RequestId, records: &[Record]) -> Option<Standing> {
-        let shared = &self.0.shared;
+        let shared = &self.engine.shared;
         let execution = shared.execution(request, records).ok()?;
         let events = || records.iter().flat_map(|record| &record.append.events);
         let flow = events().find_map(|event| match event {
@@ -57,7 +70,8 @@ impl Reader {
             let counted = counted.flat_map(|record| &record.append.events);
             ends = counted.filter(is_end).count();
         }
-        let finished = shared.end_in_log(request, records);
+        let finished = shared.end_in_log(request, records).now_or_never();
+        let finished = finished.expect("nothing is away");
         let output = finished.as_ref().and_then(|it| it.output.as_ref());
         Some(Standing {
             ends,

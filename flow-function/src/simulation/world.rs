@@ -15,6 +15,7 @@ use super::host::{Host, LinkOf, Part};
 use super::server::{SYNC_INTERVAL, Server};
 use super::time::BEGIN_US;
 use super::trap::{Does, Message, Trap};
+use crate::data::Stores;
 use crate::dice::Dice;
 use crate::engine::Engine;
 use crate::settings::Settings;
@@ -93,7 +94,9 @@ impl World {
     pub(super) fn replica_as(&mut self, id: Option<ReplicaId>) -> Host {
         let host = self.host("replica", |world, name, link| {
             let state = world.server.state(name, link);
-            let mut engine = Engine::with_state(world.settings.clone(), state).expect("an engine");
+            let stores = Stores::in_memory(&world.settings);
+            let engine = Engine::with(world.settings.clone(), state, stores);
+            let mut engine = engine.expect("an engine");
             if let (Some(id), Some(shared)) = (id, Arc::get_mut(&mut engine.shared)) {
                 shared.replica = id;
             }

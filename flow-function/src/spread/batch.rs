@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use turlough_sdk::{ReplicaId, RequestId, StepPath, Value, ValueRef};
 use turlough_statestore::event::{Accepted, StepEnd, StepEnded, Trouble};
 
-use crate::data::DataError;
+use crate::data::{DataError, Found};
 use crate::machine::{Given, Run, Work, step_in};
 use crate::runner::{Attempted, Context};
 
@@ -51,9 +51,9 @@ fn inline(value: &Value) -> ValueRef {
 
 impl Batch {
     /// A batch without steps.
-    pub(super) fn new(context: &Context) -> Result<Self, DataError> {
+    pub(super) async fn new(context: &Context) -> Result<Self, DataError> {
         let accepted = &context.accepted;
-        let input = inline(&context.data.load(&accepted.input)?);
+        let input = inline(&context.data.load(&accepted.input).await?);
         Ok(Self {
             replica: context.shared.replica,
             request: context.request,
@@ -87,24 +87,29 @@ impl Batch {
 impl Step {
     /// An attempt with all that it reads. None where the flow's definition has no such step: another
     /// replica would not find it.
-    pub(super) fn of(context: &Context, run: &Run) -> Result<Option<Self>, DataError> {
+    pub(super) async fn of(context: &Context, run: &Run) -> Result<Option<Self>, DataError> {
         let found = step_in(&context.flow, &run.step);
         let is_defined =
             found.is_some_and(|(graph, node)| Arc::ptr_eq(&graph, &run.graph) && node == run.node);
         if !is_defined {
             return Ok(None);
         }
-        context.data.size(&run.inputs)?;
-        let read = |(name, given): &(Arc<str>, Option<Given>)| {
-            let value = given.as_ref().map(|given| context.data.resolve(given));
-            let value = value.transpose()?;
+        let given = run.inputs.iter().map(|(_, given)| given.as_ref());
+        let found = context.data.read_all(given).await?;
+        let read = |((name, _), found): (&(Arc<str>, Option<Given>), Option<Found>)| {
+            let value = found.map(Found::value).transpose()?;
             Ok::<_, DataError>((name.to_string(), value.as_ref().map(inline)))
         };
         Ok(Some(Self {
             step: run.step.clone(),
             attempt: run.attempt,
             generation: run.generation,
-            inputs: run.inputs.iter().map(read).collect::<Result<_, _>>()?,
+            inputs: run
+                .inputs
+                .iter()
+                .zip(found)
+                .map(read)
+                .collect::<Result<_, _>>()?,
             variables: BTreeMap::clone(&run.variables),
             error: run.error.as_deref().cloned(),
         }))
@@ -125,6 +130,7 @@ impl Step {
             attempt: self.attempt,
             generation: self.generation,
             not_before_us: 0,
+            until_us: u64::MAX,
             graph,
             node,
             work: Work::Operation,

@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
-use turlough_datastore::MemoryStore;
 use turlough_statestore::event::StepEnded;
 
 use super::batch::Batch;
@@ -64,11 +63,10 @@ impl Shared {
             version: version.clone(),
         })?;
         // Nothing of the request stays here: all values stand in what is sent.
-        let store = Arc::new(MemoryStore::new(0, 0));
         let (request, generation, epoch) = (batch.request, batch.generation, batch.epoch);
         let none = HashMap::new();
         let context = Arc::new(Context {
-            data: RequestData::new(request, generation, epoch, store, usize::MAX, none),
+            data: RequestData::new(request, (generation, epoch), &self.stores, usize::MAX, none),
             request,
             generation,
             epoch,

@@ -23,6 +23,8 @@ use crate::shared::Shared;
 const TURNS: usize = 4;
 /// How long it waits in between.
 const AGAIN: Duration = Duration::from_millis(5);
+/// How long a store is waited for that has what a step reads: then it is not sent.
+const READ_WITHIN: Duration = Duration::from_secs(1);
 /// Largest answer that is read.
 const ANSWER_BYTES_MAX: usize = 256 << 20;
 
@@ -57,7 +59,7 @@ impl Shared {
     async fn send_some(self: Arc<Self>, offers: Vec<Offer>) {
         let Some(first) = offers.first() else { return };
         let context = Arc::clone(&first.context);
-        let (packed, sent) = pack(&context, offers);
+        let (packed, sent) = pack(&context, offers).await;
         let Some(packed) = packed.filter(|_| !sent.is_empty()) else {
             return;
         };
@@ -153,22 +155,22 @@ impl Shared {
 
 /// Puts attempts into a batch that nobody has begun meanwhile; those are sent. Others begin here: too
 /// large, or of a graph that was made at run time.
-fn pack(context: &Context, offers: Vec<Offer>) -> (Option<Batch>, Vec<Offer>) {
-    let mut batch = Batch::new(context).ok();
+async fn pack(context: &Context, offers: Vec<Offer>) -> (Option<Batch>, Vec<Offer>) {
+    let mut batch = Batch::new(context).await.ok();
     let mut sent = Vec::with_capacity(offers.len());
     let mut size = batch.as_ref().map_or(0, Batch::size);
     for offer in offers {
-        let step = batch.as_mut().and_then(|batch| {
-            let step = Step::of(&offer.context, &offer.run).ok().flatten()?;
-            let fits = size + step.size() <= BATCH_BYTES_MAX;
-            (fits && offer.phase.leave()).then(|| {
+        let step = tokio::time::timeout(READ_WITHIN, Step::of(&offer.context, &offer.run));
+        let step = step.await.ok().and_then(Result::ok).flatten();
+        match (&mut batch, step) {
+            (Some(batch), Some(step))
+                if size + step.size() <= BATCH_BYTES_MAX && offer.phase.leave() =>
+            {
                 size += step.size();
                 batch.steps.push(step);
-            })
-        });
-        match step {
-            Some(()) => sent.push(offer),
-            None => offer.phase.begin_without_slot(),
+                sent.push(offer);
+            }
+            _ => offer.phase.begin_without_slot(),
         }
     }
     (batch, sent)

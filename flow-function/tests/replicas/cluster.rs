@@ -17,6 +17,9 @@ use crate::functions;
 /// Short, so that a test need not wait for long until a replica counts as dead.
 pub(crate) const HEARTBEAT: Duration = Duration::from_secs(2);
 
+/// A variable of the environment, and its value.
+pub(crate) type Setting = (&'static str, String);
+
 pub(crate) struct Cluster {
     nats: Nats,
     pub(crate) state: State,
@@ -42,6 +45,11 @@ impl Drop for Replica {
 
 impl Cluster {
     pub(crate) async fn start(flows: &[(&str, &str)], replicas: usize) -> Self {
+        Self::start_with(flows, &vec![Vec::new(); replicas]).await
+    }
+
+    /// The same, with settings of each replica's own.
+    pub(crate) async fn start_with(flows: &[(&str, &str)], replicas: &[Vec<Setting>]) -> Self {
         let nats = Nats::start("").await;
         let gateway_url = functions::serve().await;
         let folder = tempfile::tempdir().unwrap();
@@ -60,8 +68,8 @@ impl Cluster {
             gateway_url,
             flows: folder,
         };
-        for _ in 0..replicas {
-            let replica = cluster.replica().await;
+        for settings in replicas {
+            let replica = cluster.replica_with(settings).await;
             cluster.replicas.push(replica);
         }
         cluster
@@ -69,9 +77,15 @@ impl Cluster {
 
     /// One more replica, which takes requests already.
     pub(crate) async fn replica(&self) -> Replica {
+        self.replica_with(&[]).await
+    }
+
+    /// The same, with settings of its own.
+    pub(crate) async fn replica_with(&self, settings: &[Setting]) -> Replica {
         let (nats, gateway) = (self.nats.url(), self.gateway_url.clone());
-        let flows = self.flows.path().to_owned();
-        let starting = tokio::task::spawn_blocking(move || start(&nats, &gateway, &flows));
+        let (flows, settings) = (self.flows.path().to_owned(), settings.to_vec());
+        let starting =
+            tokio::task::spawn_blocking(move || start(&nats, &gateway, &flows, settings));
         let replica = starting.await.unwrap();
         let ready = format!("{}/_/ready", replica.url);
         for _ in 0..2_000 {
@@ -217,7 +231,7 @@ pub(crate) async fn keeper(state: &State) -> Keeper {
     Keeper::start(state.clone(), options).await.unwrap()
 }
 
-fn start(nats: &str, gateway: &str, flows: &Path) -> Replica {
+fn start(nats: &str, gateway: &str, flows: &Path, settings: Vec<Setting>) -> Replica {
     let mut child = Command::new(env!("CARGO_BIN_EXE_turlough-flow-function"))
         .env_clear()
         .env("NO_COLOR", "1")
@@ -228,6 +242,7 @@ fn start(nats: &str, gateway: &str, flows: &Path) -> Replica {
         .env("TURLOUGH_KEEP_FAILED", "0s")
         .env("TURLOUGH_GATEWAY_URL", gateway)
         .env("port", "0")
+        .envs(settings)
         .arg("--flows")
         .arg(flows)
         .stderr(Stdio::piped())

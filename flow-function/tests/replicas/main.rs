@@ -13,4 +13,5 @@ mod campaign;
 mod cluster;
 mod flows;
 mod functions;
+mod stores;
 mod taking_over;

@@ -307,6 +307,7 @@ impl Request {
             of: self.seq,
             last: self.after.unwrap(),
             moved: Vec::new(),
+            stores: Vec::new(),
             at_us: self.now(),
         });
         self.append(Kind::Driver, vec![snapshot], None).await;

@@ -96,6 +96,12 @@ impl<T, P, S> Node<T, P, Call<S>> {
     pub fn asynchronous(self) -> Self {
         self.apply(|apply| apply.asynchronous = true)
     }
+
+    /// Tells the function where its input lies in the store of its host, instead of sending it, and is
+    /// told where the output lies: a function that reads and writes there itself.
+    pub fn by_reference(self) -> Self {
+        self.apply(|apply| apply.by_reference = true)
+    }
 }
 
 impl<T, P, S> Node<T, P, Endpoint<S>> {

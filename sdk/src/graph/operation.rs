@@ -108,6 +108,9 @@ pub struct Apply {
     pub msgpack: bool,
     /// Whether the function is called asynchronously and answers by a callback.
     pub asynchronous: bool,
+    /// Whether the function is told where its input lies instead of being sent it, and says where its
+    /// output lies.
+    pub by_reference: bool,
 }
 
 /// A call of any endpoint.

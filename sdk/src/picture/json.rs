@@ -149,6 +149,9 @@ fn apply(call: &Apply) -> Json {
     if call.asynchronous {
         json["mode"] = json!("async");
     }
+    if call.by_reference {
+        json["data"] = json!("reference");
+    }
     json
 }
 

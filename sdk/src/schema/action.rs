@@ -52,6 +52,13 @@ pub(super) fn keys(map: bool) -> Object<String, Json> {
         word(&["sync", "async"], "async answers by a callback"),
     );
     put(
+        "data",
+        word(
+            &["body", "reference"],
+            "reference: the function is told where its input lies in the store of its host, and says where it put its output",
+        ),
+    );
+    put(
         "callback",
         json!({ "type": "boolean", "description": "the endpoint answers by a callback" }),
     );
@@ -66,6 +73,7 @@ pub(super) const WITH: &[(&str, &[&str])] = &[
     ("headers", &["apply", "http"]),
     ("content_type", &["apply", "http"]),
     ("mode", &["apply"]),
+    ("data", &["apply"]),
     ("callback", &["http"]),
 ];
 

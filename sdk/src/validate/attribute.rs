@@ -200,6 +200,7 @@ impl DraftOperation {
     fn unfit_stand_in(&self) -> Option<&'static str> {
         match self {
             Self::Apply(apply) if apply.asynchronous => Some("an asynchronous apply"),
+            Self::Apply(apply) if apply.by_reference => Some("an apply with data: reference"),
             Self::Http(http) if http.callback => Some("an http with a callback"),
             Self::Apply(_) | Self::Http(_) | Self::Map(_) | Self::Named(_) | Self::Pass(_) => None,
             Self::Switch { .. } => Some("a switch"),

@@ -45,6 +45,12 @@ impl Check<'_> {
         let query = self.query(draft.query, at);
         let headers = self.headers(draft.headers, at);
         let msgpack = self.msgpack(draft.content_type.as_deref(), at);
+        if draft.by_reference {
+            let texts = query.iter().chain(&headers).map(|(_, text)| text);
+            let mut texts = texts.chain(path.as_ref());
+            let computes = texts.any(|text| matches!(text, Text::Jq(_)));
+            self.refuse_with_reference(draft.asynchronous, computes, at);
+        }
         Some(Operation::Apply(Apply {
             function: function.ok()?,
             method,
@@ -53,7 +59,22 @@ impl Check<'_> {
             headers,
             msgpack,
             asynchronous: draft.asynchronous,
+            by_reference: draft.by_reference,
         }))
+    }
+
+    /// What does not go with an input that is not read here.
+    fn refuse_with_reference(&mut self, asynchronous: bool, computes: bool, at: At<'_>) {
+        if asynchronous {
+            let text = "data: reference lends the store for as long as a call, and mode: async ends \
+                        it at once; write mode: sync";
+            self.problem(at, text.to_owned());
+        }
+        if computes {
+            let text = "data: reference reads no input here, and its path, query and headers are \
+                        computed on it; write them as they are, or let the function read them";
+            self.problem(at, text.to_owned());
+        }
     }
 
     pub(super) fn http(&mut self, draft: DraftHttp, at: At<'_>) -> Option<Operation> {

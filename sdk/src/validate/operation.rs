@@ -95,13 +95,14 @@ impl Check<'_> {
 
     fn expand(&mut self, by: DraftOperation, at: At<'_>) -> Option<Operation> {
         let fits = match &by {
-            DraftOperation::Apply(apply) => !apply.asynchronous,
+            DraftOperation::Apply(apply) => !apply.asynchronous && !apply.by_reference,
             DraftOperation::Map(_) | DraftOperation::Named(_) | DraftOperation::Pass(_) => true,
             _ => false,
         };
         if !fits {
-            let text = "expand has its graph made by a synchronous apply, a map or a pass; write \
-                        expand: { apply: FUNCTION }, and for another operation a node before it";
+            let text = "expand has its graph made by a synchronous apply that is sent its input, a \
+                        map or a pass; write expand: { apply: FUNCTION }, and for another operation \
+                        a node before it";
             self.problem(at, text.to_owned());
             return None;
         }

@@ -77,6 +77,7 @@ pub(super) struct NodeYaml {
     pub(super) headers: Option<IndexMap<String, Spanned<TextOr<TextYaml>>>>,
     pub(super) content_type: Option<String>,
     pub(super) mode: Option<Words>,
+    pub(super) data: Option<Words>,
     pub(super) callback: Option<bool>,
     // What goes with a switch.
     #[serde(rename = "match")]
@@ -109,6 +110,7 @@ pub(super) struct ActionYaml {
     pub(super) headers: Option<IndexMap<String, Spanned<TextOr<TextYaml>>>>,
     pub(super) content_type: Option<String>,
     pub(super) mode: Option<Words>,
+    pub(super) data: Option<Words>,
     pub(super) callback: Option<bool>,
     pub(super) retry: Option<RetryYaml>,
     pub(super) timeout: Option<Words>,

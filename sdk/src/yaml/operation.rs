@@ -37,6 +37,7 @@ impl Reader<'_> {
             headers: yaml.headers.take(),
             content_type: yaml.content_type.take(),
             mode: yaml.mode.take(),
+            data: yaml.data.take(),
             callback: yaml.callback.take(),
             retry: None,
             timeout: None,
@@ -140,6 +141,7 @@ impl Reader<'_> {
             ("headers", action.headers.is_some(), BOTH),
             ("content_type", action.content_type.is_some(), BOTH),
             ("mode", action.mode.is_some(), &["apply"]),
+            ("data", action.data.is_some(), &["apply"]),
             ("callback", action.callback.is_some(), &["http"]),
         ];
         for (key, present, with) in keys {
@@ -165,6 +167,7 @@ impl Reader<'_> {
             headers,
             content_type: action.content_type,
             asynchronous: self.second(at, "mode", action.mode, ["sync", "async"]),
+            by_reference: self.second(at, "data", action.data, ["body", "reference"]),
         })
     }
 
@@ -344,6 +347,7 @@ impl ActionYaml {
             headers: None,
             content_type: None,
             mode: None,
+            data: None,
             callback: None,
             retry: None,
             timeout: None,

@@ -40,6 +40,41 @@ fn jq(formula: Option<&Formula>) -> &str {
 }
 
 #[test]
+fn what_a_function_is_told_of_by_reference_is_not_read_here() {
+    let node = vertex("{ apply: x, data: reference }");
+    assert!(matches!(&node.operation, Operation::Apply(apply) if apply.by_reference));
+    let node = vertex("{ apply: x, data: body }");
+    assert!(matches!(&node.operation, Operation::Apply(apply) if !apply.by_reference));
+    for (node, says) in [
+        (
+            "{ apply: x, data: reference, mode: async }",
+            "write mode: sync",
+        ),
+        (
+            "{ apply: x, data: reference, headers: { a: { jq: .a } } }",
+            "reads no input here",
+        ),
+        (
+            "{ http: 'http://a', data: reference }",
+            "data goes with apply",
+        ),
+        ("{ apply: x, data: elsewhere }", "body"),
+        (
+            "{ pass: ., compensate: { apply: x, data: reference } }",
+            "its compensate is an apply with data: reference",
+        ),
+        (
+            "{ expand: { apply: x, data: reference } }",
+            "sent its input",
+        ),
+    ] {
+        let text = format!("flow: f\nnodes: {{ n: {node} }}");
+        let problems = read_yaml(&text).unwrap_err().to_string();
+        assert!(problems.contains(says), "{node}: {problems}");
+    }
+}
+
+#[test]
 fn a_call_is_read_with_all_that_is_sent() {
     let node = vertex(
         "{ apply: x.images, method: PUT, path: '/p?q', mode: async, content_type: application/msgpack, \

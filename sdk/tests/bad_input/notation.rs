@@ -13,7 +13,7 @@ fn an_unknown_key_is_told_with_the_known_ones() {
     refused_node(
         "{ aply: x }",
         "key \"aply\" is unknown; write one of after, apply, http, map, pass, switch, for_each, loop, expand, \
-         flow, wait, method, path, query, headers, content_type, mode, callback, match, aggregate, when, \
+         flow, wait, method, path, query, headers, content_type, mode, data, callback, match, aggregate, when, \
          retry, timeout, idempotent, pure, fallback, compensate, set",
     );
     refused_node(
@@ -141,7 +141,7 @@ fn yaml_that_unfolds_or_nests_without_end_is_refused() {
 
 #[test]
 fn a_key_of_what_stands_inside_a_node_is_told_with_the_known_ones() {
-    let call = "apply, http, map, pass, method, path, query, headers, content_type, mode, callback, \
+    let call = "apply, http, map, pass, method, path, query, headers, content_type, mode, data, callback, \
                 retry, timeout, idempotent";
     for (node, key, known) in [
         (

@@ -372,7 +372,7 @@ fn a_graph_is_made_by_what_answers_at_once() {
     for by in ["apply: x, mode: async", "http: http://h, method: GET"] {
         refused_node(
             &format!("{{ expand: {{ {by} }} }}"),
-            "expand has its graph made by a synchronous apply, a map or a pass; write \
+            "expand has its graph made by a synchronous apply that is sent its input, a map or a pass; write \
              expand: { apply: FUNCTION }, and for another operation a node before it",
         );
     }

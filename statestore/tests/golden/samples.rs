@@ -69,6 +69,7 @@ samples!(events, event_name: Event {
         of: "41".parse::<Seq>().unwrap(),
         last: AppendId(0xb2),
         moved: vec![Moved { from: 0xa1, to: 0xa2 }],
+        stores: vec!["10.0.0.1:7700".to_owned()],
         at_us: AT,
     }),
     "closing": Event::Closing { .. } => Event::Closing { at_us: AT },
@@ -196,6 +197,7 @@ fn least() -> Vec<(String, Event)> {
         of: Seq::START,
         last: AppendId(1),
         moved: Vec::new(),
+        stores: Vec::new(),
         at_us: AT,
     };
     let (from, version, deadline_us) = (None, None, AT);

@@ -144,6 +144,31 @@ impl Plain {
         }
     }
 
+    /// It was started under an earlier claim, and never called.
+    pub(super) fn started_again(&mut self, path: &str, at: u64) {
+        if self.strays.contains_key(path) {
+            return;
+        }
+        let (epoch, deadline) = (self.epoch, self.bound());
+        self.at(path, |scope, outer, node| {
+            let (stage, graph) = (scope.stage(node)?, Arc::clone(&scope.graph));
+            let held = scope.seen(outer, node).iter().any(|seen| seen.remaking);
+            let (vertex, step) = (&graph.nodes[node], &mut scope.steps[node]);
+            if !matches!(step.begun, Begun::Started(earlier) if earlier < epoch) {
+                return None;
+            }
+            (step.begun, step.held, step.due) = (Begun::Started(epoch), held, 0);
+            if stage == Stage::Run && vertex.operation.is_remote() {
+                let limit = limit(vertex, stage);
+                step.due = if limit > 0 { at + limit } else { deadline };
+            }
+            Some(())
+        });
+        if self.phase == Unwound::Awaiting {
+            self.unwind();
+        }
+    }
+
     /// An attempt ended, and its end counts.
     pub(super) fn ended(&mut self, path: &str, end: &StepEnd, set: &[(String, ValueRef)], at: u64) {
         self.now = self.now.max(at);

@@ -257,16 +257,20 @@ impl World {
             self.fold()
         };
         let gone = std::mem::take(&mut self.running);
+        let mut uncalled = Vec::new();
         for (path, run) in gone {
+            let open = self.plain.open_attempt(&path);
+            let is_begun = open.is_some_and(|(_, begun)| begun);
+            if is_begun && self.dice.chance(10) && !path.contains('~') {
+                // The driver that goes on knows that it was not called.
+                uncalled.push((path, run.attempt));
+                continue;
+            }
             if self.dice.chance(30) {
                 // It had ended, and its driver was lost before it could say so.
                 let _ = self.end(&path, &run);
             }
-            if self
-                .plain
-                .open_attempt(&path)
-                .is_some_and(|(_, begun)| begun)
-            {
+            if is_begun {
                 self.offline.push((run, self.plain.generation));
             }
         }
@@ -279,6 +283,23 @@ impl World {
             at_us: self.plain.now,
         };
         self.drive(vec![claimed]);
+        for (path, attempt) in uncalled {
+            self.uncalled(&path, attempt);
+        }
+    }
+
+    /// A start is recorded once more: it was not called.
+    fn uncalled(&mut self, path: &str, attempt: u32) {
+        let generation = self.plain.generation;
+        self.called.retain(|(at, step, _), number| {
+            *at != generation || step != path || *number != attempt
+        });
+        let started = Event::StepStarted {
+            step: path.into(),
+            attempt,
+            at_us: self.plain.now,
+        };
+        self.drive(vec![started]);
     }
 
     /// A machine that was read from a snapshot, and of what was appended after it.

@@ -241,8 +241,14 @@ impl World {
             } => {
                 self.starts.remove(step.as_str());
                 plain.now = plain.now.max(*at_us);
-                if plain.open_attempt(step.as_str()) == Some((Some(*attempt), false)) {
-                    plain.started_by_name(step.as_str(), *attempt, *at_us);
+                match plain.open_attempt(step.as_str()) {
+                    Some((Some(number), false)) if number == *attempt => {
+                        plain.started_by_name(step.as_str(), *attempt, *at_us);
+                    }
+                    Some((Some(number), true)) if number == *attempt => {
+                        plain.started_again(step.as_str(), *at_us);
+                    }
+                    _ => {}
                 }
             }
             Event::StepCalled {

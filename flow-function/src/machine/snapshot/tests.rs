@@ -120,6 +120,7 @@ fn snapshot_into(life: &mut Life, moved: Vec<Moved>) -> Seq {
         of,
         last,
         moved,
+        stores: Vec::new(),
         at_us: 1,
     };
     life.append(Kind::Driver, vec![Event::Snapshot(snapshot)]);

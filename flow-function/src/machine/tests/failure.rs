@@ -139,6 +139,30 @@ fn s5_a_start_without_an_end_is_unknown_after_take_over_and_its_time_and_never_r
 }
 
 #[test]
+fn s3_a_start_that_was_never_called_is_recorded_again_and_called() {
+    let mut bench = Bench::new(PAY);
+    bench.start("pay");
+    bench.take_over();
+    assert!(bench.names().is_empty(), "nobody knows whether it was");
+    // Whoever recorded it has claimed anew, and knows.
+    let again = Event::StepStarted {
+        step: "pay".into(),
+        attempt: 1,
+        at_us: bench.now,
+    };
+    assert!(bench.drive(again.clone()));
+    assert_eq!(bench.names(), ["pay"]);
+    bench.drive(again);
+    assert_eq!(bench.names(), ["pay"], "once");
+    assert_eq!(
+        bench.execution.wake_at_us(),
+        Some(bench.execution.deadline_us())
+    );
+    bench.succeed("pay", 2);
+    assert_eq!(bench.output(), given(&2));
+}
+
+#[test]
 fn s3_a_start_that_was_cut_off_is_asked_for_again() {
     let mut bench = Bench::new(PAY);
     bench.take_over();

@@ -63,7 +63,11 @@ fn closed_in_vain() {
     assert!(!stands(&world, id, is_end));
     trap.release();
     ends_well(&mut world, Kind::Large, 1);
-    assert_eq!(claims(&world, id).len(), 1, "its driver goes on");
+    assert_eq!(
+        claims(&world, id).len(),
+        2,
+        "its driver goes on, under a claim whose values are taken"
+    );
     assert_eq!(store.store_bytes(), 0);
 }
 

@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use tokio::task::JoinHandle;
-use turlough_datastore::MemoryStore;
 use turlough_sdk::{RequestId, Value};
 use turlough_statestore::event::{Outcome, StepEnd, StepEnded};
 use turlough_statestore::{Event, Seq};
@@ -16,9 +15,10 @@ use super::super::trap::Does;
 use super::super::world::World;
 use super::force::{answer, child_of, control, fails_with, is_released, settled};
 use super::{appends, ask, cluster, ends_well, events};
-use crate::data::RequestData;
+use crate::data::{RequestData, Stores};
 use crate::engine::{CallbackError, Control};
 use crate::fault::Fault;
+use crate::settings::Settings;
 use crate::tokens::Waiting;
 
 const fn is_step_end(event: &Event) -> bool {
@@ -130,11 +130,13 @@ fn s1_an_output_that_is_lost_before_the_end_is_made_again() {
 
 /// V1: two drivers keep what the same attempt gave, each something else.
 fn kept_by_two() {
-    let store = Arc::new(MemoryStore::new(1, 1 << 20));
+    let mut runtime = tokio::runtime::Builder::new_current_thread();
+    let runtime = runtime.enable_time().build().expect("a runtime");
+    let _entered = runtime.enter();
+    let stores = Arc::new(Stores::in_memory(&Settings::from_environment()));
     let writer = || {
-        let store = Arc::clone(&store);
         let request = RequestId::from_uuid(uuid::Uuid::from_u128(1));
-        RequestData::new(request, 0, 1, store, 16, HashMap::new())
+        RequestData::new(request, (0, 1), &stores, 16, HashMap::new())
     };
     let (first, second) = (writer(), writer());
     let keep = |data: &RequestData, text: &str| {
@@ -147,7 +149,14 @@ fn kept_by_two() {
         keep(&second, "and something else, since its reply was lost"),
     ] {
         let at = kept.expect("a place for each");
-        assert_eq!(first.load(&at).expect("it is there"), value);
+        assert_eq!(
+            first
+                .load(&at)
+                .now_or_never()
+                .expect("at once")
+                .expect("it is there"),
+            value
+        );
     }
 }
 

@@ -22,6 +22,7 @@ impl Log {
             of,
             last,
             moved,
+            stores: Vec::new(),
             at_us,
         };
         self.append(Kind::Driver, vec![Event::Snapshot(snapshot)]);

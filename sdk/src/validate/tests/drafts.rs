@@ -122,7 +122,7 @@ fn a_graph_is_not_made_by_what_makes_graphs() {
     let inner = DraftOperation::Expand(Box::new(pass()));
     refused(
         draft(vec![node(DraftOperation::Expand(Box::new(inner)))]),
-        "flow f: node a: expand has its graph made by a synchronous apply, a map or a pass; write \
+        "flow f: node a: expand has its graph made by a synchronous apply that is sent its input, a map or a pass; write \
          expand: { apply: FUNCTION }, and for another operation a node before it",
     );
 }

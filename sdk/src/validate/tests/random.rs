@@ -88,6 +88,7 @@ fn call() -> BoxedStrategy<DraftOperation> {
             headers,
             content_type: None,
             asynchronous,
+            by_reference: false,
         })
     });
     let http = (
