@@ -283,3 +283,20 @@ async fn every_example_is_valid_with_its_stack() {
         );
     }
 }
+
+#[tokio::test]
+async fn words_are_counted_where_the_text_lies_also_by_who_is_lent_that_alone() {
+    let secrets = tempfile::tempdir().unwrap();
+    std::fs::write(
+        secrets.path().join("turlough-store-default"),
+        "only of the tenant",
+    )
+    .unwrap();
+    let folder = secrets.path().to_str().unwrap();
+    for settings in [&[][..], &[("TURLOUGH_SECRETS", folder)]] {
+        let dev = Dev::start(&example("by-reference"), settings);
+        let ran = run_json(&dev, &["run", "words", "--data", "{\"times\": 5000}"]);
+        let expect = json!({ "words": 35_000, "most": { "word": "the", "count": 10_000 } });
+        assert_eq!(ran["result"], expect);
+    }
+}
