@@ -7,9 +7,11 @@ docs/benchmarks/datastore.json, the table to docs/benchmarks/datastore.md.
 """
 
 import argparse
+import itertools
 import json
 import os
 import pathlib
+import random
 import shutil
 import signal
 import socket
@@ -105,10 +107,10 @@ def benchmark(server: Server, near: bool, test: str, size: int, clients: int, co
     keys = max(1, min(10_000, (256 << 20) // size))
     call = ["redis-benchmark", *where, "-t", test, "-d", str(size), "-c", str(clients)]
     call += ["-n", str(count), "-r", str(keys), "--csv"]
-    if test == "get":
-        fill = [word if word != "get" else "set" for word in call]
-        fill[fill.index("-n") + 1] = str(keys * 3)
-        subprocess.run(fill, check=True, capture_output=True)
+    # Every key is there, and the memory has been touched: first touches cost what the host wants.
+    fill = [word if word != "get" else "set" for word in call]
+    fill[fill.index("-n") + 1] = str(keys * 3)
+    subprocess.run(fill, check=True, capture_output=True)
     before = server.cpu_s()
     told = subprocess.run(call, check=True, capture_output=True, text=True).stdout
     cpu = server.cpu_s() - before
@@ -120,6 +122,37 @@ def benchmark(server: Server, near: bool, test: str, size: int, clients: int, co
         "p99_ms": float(named["p99_latency_ms"]),
         "cpu_us": cpu / count * 1e6,
     }
+
+
+def pipelined(server: Server, near: bool, test: str, size: int, depth: int, count: int) -> dict:
+    """A client of ours that keeps four connections full, `depth` commands each: the server is the limit."""
+    value = os.urandom(size)
+    names = [b"{pipelined}%d" % n for n in range(max(1, min(10_000, (64 << 20) // size)))]
+    answer = b"+OK\r\n" if test == "set" else b"$%d\r\n%s\r\n" % (size, value)
+    into = memoryview(bytearray(len(answer) * depth))
+    wires = [server.connect(near) for _ in range(4)]
+    for name in names:
+        set_value(wires[0], name, value)
+    turns = itertools.cycle(names)
+    batches = []
+    for _ in range(max(4, min(64, (64 << 20) // (size * depth)))):
+        batch = itertools.islice(turns, depth)
+        batches.append(b"".join(command(test.upper().encode(), it, *[value] * (test == "set")) for it in batch))
+    rounds = count // (depth * len(wires))
+    before, begin = server.cpu_s(), time.perf_counter()
+    for turn in range(rounds):
+        for place, wire in enumerate(wires):
+            wire.sendall(batches[(turn * len(wires) + place) % len(batches)])
+        for wire in wires:
+            left = len(into)
+            while left:
+                left -= wire.recv_into(into[len(into) - left :])
+            if into[: len(answer)] != answer or into[-len(answer) :] != answer:
+                raise SystemExit(f"{server.kind} answered {bytes(into[:80])!r}")
+    took, done = time.perf_counter() - begin, rounds * depth * len(wires)
+    for wire in wires:
+        wire.close()
+    return {"per_s": done / took, "cpu_us": (server.cpu_s() - before) / done * 1e6}
 
 
 def huge(server: Server) -> dict:
@@ -246,6 +279,40 @@ def memory(server: Server) -> dict:
     return found
 
 
+def cycles(server: Server) -> dict:
+    """A million puts of mixed sizes, each hundred in a request that is then dropped: memory that stays."""
+    chance, blob = random.Random(1), os.urandom(1 << 20)
+    sizes, weights = [16, 100, 1_000, 5_000, 20_000, 70_000, 300_000], [30, 30, 20, 10, 6, 3, 1]
+    with server.connect(True) as wire:
+        reader = wire.makefile("rb")
+
+        def turn(request: int) -> None:
+            names = [b"{r%d}%d" % (request, n) for n in range(100)]
+            calls = []
+            for name, size in zip(names, chance.choices(sizes, weights, k=100)):
+                place = chance.randrange(1 << 19)
+                calls.append(command(b"SET", name, blob[place : place + size]))
+            last = command(b"UNLINK", *names) if server.kind == "redis" else command(b"BUCKET.DROP", b"r%d" % request, b"1")
+            wire.sendall(b"".join(calls) + last)
+            for _ in names:
+                if (said := reader.readline()) != b"+OK\r\n":
+                    raise SystemExit(f"SET was answered {said!r}")
+            if reader.readline().startswith(b"*"):
+                for _ in range(12):
+                    reader.readline()
+
+        found = {"cycles_begin_mb": server.resident() / 1e6}
+        for request in range(200):
+            turn(request)
+        time.sleep(3)
+        found["cycles_warm_mb"] = server.resident() / 1e6
+        for request in range(200, 10_200):
+            turn(request)
+        time.sleep(5)
+        found["cycles_end_mb"] = server.resident() / 1e6
+    return found
+
+
 CASES = [
     (size, test, near, clients)
     for size in (1_000, 65_536, 1_048_576)
@@ -254,6 +321,11 @@ CASES = [
     for clients in (1, 50)
 ]
 COUNTS = {1_000: 100_000, 65_536: 15_000, 1_048_576: 1_200}
+PIPELINED = [
+    (size, test, near) for size in (1_000, 65_536, 1_048_576) for test in ("get", "set") for near in (False, True)
+]
+DEPTHS = {1_000: 100, 65_536: 8, 1_048_576: 2}
+PIPELINED_COUNTS = {1_000: 800_000, 65_536: 30_000, 1_048_576: 2_400}
 
 
 def measure(rounds: int, brief: bool) -> dict:
@@ -267,8 +339,12 @@ def measure(rounds: int, brief: bool) -> dict:
                 count = COUNTS[size] // (10 if brief else 1) // (3 if clients == 1 else 1)
                 name = f"{test} {size} {'unix' if near else 'tcp'} {clients}"
                 found[name] = benchmark(server, near, test, size, clients, count)
+            for size, test, near in PIPELINED:
+                count = PIPELINED_COUNTS[size] // (10 if brief else 1)
+                name = f"pipelined {test} {size} {'unix' if near else 'tcp'}"
+                found[name] = pipelined(server, near, test, size, DEPTHS[size], count)
             server.stop()
-            for measured in (huge, beside_large, lambda it: drops(it, 100_000), memory):
+            for measured in (huge, beside_large, lambda it: drops(it, 100_000), memory, cycles):
                 server = Server(kind, folder)
                 found.update({f"{name}": value for name, value in measured(server).items()})
                 server.stop()
@@ -282,17 +358,24 @@ def median(rounds: list, name: str, field: str | None = None) -> float:
     return statistics.median(it[name] if field is None else it[name][field] for it in rounds)
 
 
+def row(shown: str, raw: dict, name: str) -> str:
+    ours, theirs = (median(raw[it], name, "per_s") for it in ("store", "redis"))
+    cpu, their_cpu = (median(raw[it], name, "cpu_us") for it in ("store", "redis"))
+    ratio = f"{cpu / their_cpu:.2f}" if their_cpu else "–"
+    return f"| {shown} | {ours:,.0f} | {ours / theirs:.2f} | {cpu:.1f} | {ratio} |"
+
+
 def table(raw: dict, about: str) -> str:
     store, redis = raw["store"], raw["redis"]
     text = ["# The store beside Redis", "", about, ""]
     text += ["| | operations per second | of Redis's | server's processor, µs | of Redis's |", "|---|---|---|---|---|"]
     for size, test, near, clients in CASES:
         name = f"{test} {size} {'unix' if near else 'tcp'} {clients}"
-        ours, theirs = (median(it, name, "per_s") for it in (store, redis))
-        cpu, their_cpu = (median(it, name, "cpu_us") for it in (store, redis))
         shown = f"{test.upper()} {size} bytes, {'Unix socket' if near else 'TCP'}, {clients} connection{'s'[: clients > 1]}"
-        ratio = f"{cpu / their_cpu:.2f}" if their_cpu else "–"
-        text.append(f"| {shown} | {ours:,.0f} | {ours / theirs:.2f} | {cpu:.1f} | {ratio} |")
+        text.append(row(shown, raw, name))
+    for size, test, near in PIPELINED:
+        name = f"pipelined {test} {size} {'unix' if near else 'tcp'}"
+        text.append(row(f"{test.upper()} {size} bytes, {'Unix socket' if near else 'TCP'}, 4 connections, {DEPTHS[size]} deep", raw, name))
     text += ["", "| | the store | Redis | a bare socket |", "|---|---|---|---|"]
     rows = [
         ("SET of 64 MB over the Unix socket, ms", "set_ms", True),
@@ -304,10 +387,13 @@ def table(raw: dict, about: str) -> str:
         ("memory per payload, values of 65,536 bytes", "memory_per_payload_65536", False),
         ("memory per payload, values of 100,000 bytes", "memory_per_payload_100000", False),
         ("memory per payload, values of 1,000,000 bytes", "memory_per_payload_1000000", False),
+        ("resident, MB: at the start", "cycles_begin_mb", False),
+        ("resident, MB: after 20,000 puts that were dropped", "cycles_warm_mb", False),
+        ("resident, MB: after a million more", "cycles_end_mb", False),
     ]
     for shown, name, has_bare in rows:
         floor = f"{median(raw['bare'], name):.2f}" if has_bare else "–"
-        text.append(f"| {shown} | {median(store, name):.3g} | {median(redis, name):.3g} | {floor} |")
+        text.append(f"| {shown} | {median(store, name):,.4g} | {median(redis, name):,.4g} | {floor} |")
     return "\n".join(text) + "\n"
 
 

@@ -56,7 +56,7 @@ async fn run(settings: Settings) -> Result<(), anyhow::Error> {
             format!("cannot read certificates in {path}; set TURLOUGH_STORE_PEERS_CA")
         })?),
     };
-    let workers = std::thread::available_parallelism().map_or(1, usize::from);
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
     let server = Server::bind(Config {
         bounds,
         spill: settings.spill_to(),
@@ -70,7 +70,7 @@ async fn run(settings: Settings) -> Result<(), anyhow::Error> {
         tls,
         value_bytes_max: settings.value_bytes_max,
         connections_max: settings.connections_max,
-        workers: settings.workers.unwrap_or(workers),
+        workers: settings.workers.unwrap_or(processors / 2),
     })
     .await?;
     let shared = Arc::clone(server.shared());

@@ -100,7 +100,7 @@ pub struct Settings {
     #[arg(long, env = "TURLOUGH_STORE_CONNECTIONS_MAX", default_value_t = 20_000)]
     pub connections_max: u64,
 
-    /// Threads that serve [default: one for each processor]
+    /// Threads that serve [default: one for every two processors, the rest is for who asks]
     #[arg(long, env = "TURLOUGH_STORE_WORKERS")]
     pub workers: Option<usize>,
 
