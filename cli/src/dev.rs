@@ -20,6 +20,7 @@ use anyhow::Context;
 use clap::Args;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
+use turlough_gateway::Deploying;
 use turlough_sdk::parse_duration;
 
 use crate::exit::{Exit, Failure};
@@ -70,6 +71,9 @@ pub(crate) struct DevArguments {
     /// Writes the output of each function to FOLDER/FUNCTION.log too
     #[arg(long, env = "TURLOUGH_LOG_DIR", value_name = "FOLDER")]
     log_dir: Option<PathBuf>,
+
+    #[command(flatten)]
+    deploying: Deploying,
 
     /// How long open requests may go on after Ctrl-C
     #[arg(long, env = "TURLOUGH_DRAIN", default_value = "3s", value_name = "DURATION", value_parser = parse_duration)]

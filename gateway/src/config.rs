@@ -16,6 +16,16 @@ pub struct GatewayConfig {
     pub metrics_listen: SocketAddr,
     /// What a user sets to change `metrics_listen`; quoted when the address is taken.
     pub metrics_listen_setting: String,
+    /// What outlives the gateway: namespaces, secrets, functions deployed over REST. `None` keeps it
+    /// until the gateway ends.
+    pub folder: Option<PathBuf>,
+    /// A folder with `basic-auth-user` and `basic-auth-password`, which `/system` then asks for. Without
+    /// it nothing can be changed over REST: to deploy is to run commands as the gateway's user.
+    pub basic_auth: Option<PathBuf>,
+    /// Whoever reaches the gateway may change everything, where it asks for no password.
+    pub anybody_deploys: bool,
+    /// A file that says what runs for which image.
+    pub images: Option<PathBuf>,
     /// A directory for one `<function>.log` each; `None` keeps output in memory only.
     pub log_dir: Option<PathBuf>,
     /// From the start of a call to the function's response headers (OpenFaaS's
@@ -63,6 +73,10 @@ impl Default for GatewayConfig {
             listen_setting: "--gateway-listen or TURLOUGH_GATEWAY_LISTEN".into(),
             metrics_listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 8082)),
             metrics_listen_setting: "--metrics-listen or TURLOUGH_METRICS_LISTEN".into(),
+            folder: None,
+            basic_auth: None,
+            anybody_deploys: false,
+            images: None,
             log_dir: None,
             upstream_timeout: Duration::from_secs(60),
             start_timeout: Duration::from_secs(60),

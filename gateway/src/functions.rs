@@ -6,6 +6,7 @@
 mod endpoint;
 mod function;
 mod name;
+mod scaling;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -14,10 +15,13 @@ use arc_swap::ArcSwap;
 
 use crate::metrics::Metrics;
 
-pub(crate) use endpoint::Endpoint;
-pub(crate) use function::Function;
+pub(crate) use endpoint::{Endpoint, InFlight};
+pub(crate) use function::{Busy, Function};
 pub use function::{FunctionSpec, Resources};
+pub(crate) use name::check_name;
 pub use name::{DEFAULT_NAMESPACE, FunctionName, NameError};
+pub use scaling::SettingError;
+pub(crate) use scaling::duration;
 
 /// A cheap handle to the functions of one gateway.
 #[derive(Clone, Debug)]
@@ -34,6 +38,8 @@ pub enum RegistryError {
         "function `{name}` cannot answer at `{address}`; write http://host:port without a path"
     )]
     Address { name: FunctionName, address: String },
+    #[error(transparent)]
+    Setting(#[from] SettingError),
 }
 
 #[derive(Debug)]
@@ -104,7 +110,7 @@ impl Registry {
             return Err(RegistryError::Duplicate { name });
         }
         let metrics = self.inner.metrics.function(name.qualified());
-        let function = Arc::new(Function::new(spec, replicas, metrics));
+        let function = Arc::new(Function::new(spec, replicas, metrics)?);
         functions.insert(name.qualified().into(), Arc::clone(&function));
         if name.namespace() == DEFAULT_NAMESPACE {
             functions.insert(name.name().into(), Arc::clone(&function));
@@ -118,16 +124,19 @@ impl Registry {
         self.inner.functions.load().get(name).cloned()
     }
 
+    /// All functions of all namespaces, in no order.
+    pub(crate) fn all(&self) -> Vec<Arc<Function>> {
+        let functions = self.inner.functions.load();
+        let whole = functions.iter();
+        let whole = whole.filter(|(key, function)| key.as_ref() == function.name().qualified());
+        whole.map(|(_, function)| Arc::clone(function)).collect()
+    }
+
     /// All functions of a namespace, by name.
     pub(crate) fn list(&self, namespace: &str) -> Vec<Arc<Function>> {
-        let functions = self.inner.functions.load();
-        let mut found: Vec<_> = functions
-            .iter()
-            .filter(|(key, function)| key.as_ref() == function.spec().name.qualified())
-            .filter(|(_, function)| function.spec().name.namespace() == namespace)
-            .map(|(_, function)| Arc::clone(function))
-            .collect();
-        found.sort_by(|a, b| a.spec().name.cmp(&b.spec().name));
+        let mut found = self.all();
+        found.retain(|function| function.name().namespace() == namespace);
+        found.sort_by(|a, b| a.name().cmp(b.name()));
         found
     }
 
@@ -159,13 +168,13 @@ mod tests {
     fn default_namespace_may_be_left_out() {
         let registry = registry_with(&["echo", "echo.other"]);
         let short = registry.find("echo").unwrap();
-        assert_eq!(short.spec().name.qualified(), "echo.openfaas-fn");
+        assert_eq!(short.name().qualified(), "echo.openfaas-fn");
         assert!(Arc::ptr_eq(
             &short,
             &registry.find("echo.openfaas-fn").unwrap()
         ));
         let other = registry.find("echo.other").unwrap();
-        assert_eq!(other.spec().name.namespace(), "other");
+        assert_eq!(other.name().namespace(), "other");
         assert!(registry.find("echo.third").is_none());
     }
 
@@ -174,10 +183,7 @@ mod tests {
         let registry = registry_with(&["b", "a", "c.other"]);
         let names = |namespace| -> Vec<String> {
             let functions = registry.list(namespace);
-            functions
-                .iter()
-                .map(|f| f.spec().name.to_string())
-                .collect()
+            functions.iter().map(|f| f.name().to_string()).collect()
         };
         assert_eq!(names(DEFAULT_NAMESPACE), ["a", "b"]);
         assert_eq!(names("other"), ["c.other"]);

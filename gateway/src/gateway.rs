@@ -2,7 +2,7 @@
 
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures_util::{StreamExt, stream};
@@ -13,13 +13,18 @@ use tracing::{error, info};
 
 use crate::asynchronous::AsyncCalls;
 use crate::config::GatewayConfig;
-use crate::functions::{Function, Registry};
+use crate::deployments::{Deployments, Remembered};
+use crate::folder::{Folder, FolderError};
+use crate::functions::{Registry, RegistryError};
+use crate::images::{Images, ImagesError};
 use crate::metrics::Metrics;
+use crate::namespaces::Namespaces;
 use crate::process::{StartError, Started, Supervisor, SupervisorConfig};
 use crate::proxy::Proxy;
-use crate::rest;
+use crate::rest::{self, Access, BasicAuthError};
+use crate::secrets::Secrets;
 use crate::server::Server;
-use crate::stack::{Stack, StackFunction};
+use crate::stack::Stack;
 
 /// Functions started at once: interpreters start on a core each, and more of
 /// them only run into one another's start timeouts.
@@ -32,7 +37,9 @@ pub struct Gateway {
     local_addr: SocketAddr,
     metrics_addr: SocketAddr,
     registry: Registry,
-    supervisor: Supervisor,
+    deployments: Arc<Deployments>,
+    /// Until it is started again, after a stack, which comes first.
+    remembered: Mutex<Option<Remembered>>,
     /// The dispatcher of asynchronous calls is among them.
     servers: JoinSet<()>,
     /// Ends the servers and the asynchronous calls. A child of the token that ends the functions, since
@@ -59,6 +66,14 @@ pub enum GatewayError {
     },
     #[error("cannot start the thread that starts functions")]
     Spawner { source: io::Error },
+    #[error(transparent)]
+    Folder(#[from] FolderError),
+    #[error("cannot keep secrets; set the gateway's folder to one that can be written")]
+    Secrets { source: io::Error },
+    #[error(transparent)]
+    BasicAuth(#[from] BasicAuthError),
+    #[error(transparent)]
+    Images(#[from] ImagesError),
     #[error("a server of the gateway failed")]
     Server { source: JoinError },
 }
@@ -77,15 +92,14 @@ impl Gateway {
         let serving = all.child_token();
         let metrics = Metrics::new();
         let registry = Registry::new(metrics.clone());
-        let supervisor = SupervisorConfig {
-            gateway_url: format!("http://{}", reachable(local_addr)),
-            log_dir: config.log_dir,
-            start_timeout: config.start_timeout,
-            stop_grace: config.stop_grace,
-        };
-        let supervisor = Supervisor::new(supervisor, all.clone())
-            .map_err(|source| GatewayError::Spawner { source })?;
-        let proxy = Arc::new(Proxy::new(registry.clone(), config.upstream_timeout));
+        let access = Access::read(config.basic_auth.as_deref(), config.anybody_deploys)?;
+        let deployments = Arc::new(deployments(&config, local_addr, &registry, &all)?);
+        let remembered = deployments.remembered()?;
+        let proxy = Arc::new(Proxy::new(
+            registry.clone(),
+            config.upstream_timeout,
+            config.start_timeout,
+        ));
         let (async_calls, dispatcher) = AsyncCalls::new(
             config.asynchronous,
             Arc::clone(&proxy),
@@ -95,7 +109,7 @@ impl Gateway {
         let server = Server {
             proxy,
             async_calls,
-            rest: rest::router(registry.clone()),
+            rest: rest::router(Arc::clone(&deployments), access),
             connections_max: config.connections_max,
             drain_grace: config.drain_grace,
         };
@@ -109,11 +123,21 @@ impl Gateway {
             config.drain_grace,
         );
         servers.spawn(metrics_server);
+        servers.spawn({
+            let (deployments, serving) = (Arc::clone(&deployments), serving.clone());
+            async move {
+                tokio::select! {
+                    () = deployments.keep() => {}
+                    () = serving.cancelled() => {}
+                }
+            }
+        });
         Ok(Self {
             local_addr,
             metrics_addr,
             registry,
-            supervisor,
+            deployments,
+            remembered: Mutex::new(Some(remembered)),
             servers,
             serving,
             _all: all.drop_guard(),
@@ -160,6 +184,7 @@ impl Gateway {
         let mut registered = Vec::new();
         for function in stack.functions() {
             let replicas = function.spec.replicas_min();
+            let replicas = replicas.map_err(RegistryError::from)?;
             let added = self.registry.add(function.spec.clone(), replicas);
             match added {
                 Ok(added) => registered.push((function, added)),
@@ -170,9 +195,10 @@ impl Gateway {
                 }
             }
         }
+        self.restore().await;
         let starts = registered
             .into_iter()
-            .map(|(function, registered)| self.start(function, registered));
+            .map(|(function, _)| self.deployments.start(function));
         let mut starts = stream::iter(starts).buffer_unordered(STARTING_MAX);
         while let Some(started) = starts.next().await {
             progress(started?);
@@ -186,6 +212,7 @@ impl Gateway {
     /// # Errors
     /// [`GatewayError::Server`] if a server failed; the functions are stopped all the same.
     pub async fn run(mut self, shutdown: CancellationToken) -> Result<(), GatewayError> {
+        self.restore().await;
         let mut outcome = Ok(());
         tokio::select! {
             () = shutdown.cancelled() => info!("gateway is stopping"),
@@ -198,22 +225,48 @@ impl Gateway {
             }
             outcome = outcome.and(ended);
         }
-        self.supervisor.stop().await;
+        self.deployments.stop().await;
         outcome.map_err(|source| GatewayError::Server { source })
     }
 
-    async fn start(
-        &self,
-        function: &StackFunction,
-        registered: Arc<Function>,
-    ) -> Result<Started, StartError> {
-        let started = self.supervisor.start(registered, function.process.clone());
-        let started = started.await;
-        if started.is_err() {
-            self.registry.remove(&function.spec.name);
+    /// Starts what was deployed before, once.
+    async fn restore(&self) {
+        let remembered = self.remembered.lock();
+        let remembered = remembered.unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(remembered) = remembered {
+            self.deployments.restore(remembered).await;
         }
-        started
     }
+}
+
+/// What is to run, and what is known of it from before.
+fn deployments(
+    config: &GatewayConfig,
+    local_addr: SocketAddr,
+    registry: &Registry,
+    all: &CancellationToken,
+) -> Result<Deployments, GatewayError> {
+    let images = Images::default();
+    if let Some(file) = &config.images {
+        images.load(file)?;
+    }
+    let folder = Folder::new(config.folder.clone());
+    let supervisor = SupervisorConfig {
+        gateway_url: format!("http://{}", reachable(local_addr)),
+        log_dir: config.log_dir.clone(),
+        start_timeout: config.start_timeout,
+        drain_timeout: config.upstream_timeout,
+        stop_grace: config.stop_grace,
+    };
+    let supervisor = Supervisor::new(supervisor, all.clone());
+    Ok(Deployments::new(
+        registry.clone(),
+        images,
+        Namespaces::open(folder.clone())?,
+        Secrets::open(&folder).map_err(|source| GatewayError::Secrets { source })?,
+        folder,
+        supervisor.map_err(|source| GatewayError::Spawner { source })?,
+    ))
 }
 
 /// A listener, and the address that it got.

@@ -1,18 +1,20 @@
 //! OpenFaaS's gateway API on one machine; functions run as local processes.
 //!
 //! Two halves that meet only in the [`Registry`]: what *proxies* (`server`,
-//! `proxy`, `rest`) reads it, and what *starts functions* (`process`, fed by a
-//! [`Stack`]) writes it. Another provider can take the second half's place.
+//! `proxy`) reads it, and what *starts functions* (`process`, which `deployments`
+//! tells what is to run, on the word of a [`Stack`] or of `rest`) writes it.
 //!
 //! Invariants: bodies are streamed and never held, but for those of asynchronous
 //! calls, which are bounded; whatever a function or a caller can make grow has a
 //! bound; no function process outlives its gateway.
 //!
-//! Deliberately absent, so far: asynchronous calls that outlive the gateway,
-//! scaling, secrets, deployment over REST, authentication. Flows are unknown here.
+//! Deliberately absent, so far: asynchronous calls that outlive the gateway. Flows
+//! are unknown here.
 
 mod config;
 mod gateway;
+mod program;
+mod settings;
 
 mod server;
 
@@ -20,16 +22,27 @@ mod asynchronous;
 mod proxy;
 mod rest;
 
+mod deployments;
+mod folder;
 mod functions;
+mod images;
+mod namespaces;
 mod process;
+mod secrets;
 mod stack;
 
 mod metrics;
 
 pub use config::{AsyncConfig, GatewayConfig};
+pub use folder::FolderError;
 pub use functions::{
     DEFAULT_NAMESPACE, FunctionName, FunctionSpec, NameError, Registry, RegistryError, Resources,
+    SettingError,
 };
 pub use gateway::{Gateway, GatewayError};
-pub use process::{ProcessSpec, StartError, Started};
+pub use images::ImagesError;
+pub use process::{Limits, LimitsError, Mode, ModeError, ProcessSpec, StartError, Started};
+pub use program::main_with;
+pub use rest::BasicAuthError;
+pub use settings::{Deploying, Settings};
 pub use stack::{Stack, StackError, StackFunction, StackProblem};

@@ -13,6 +13,7 @@ mod body;
 mod call;
 mod headers;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -23,7 +24,7 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use tracing::warn;
 
-use crate::functions::Registry;
+use crate::functions::{Busy, Function, InFlight, Registry};
 pub(crate) use body::{CallBody, GatewayBody};
 use call::Call;
 pub(crate) use headers::{Peer, Stamp};
@@ -47,6 +48,8 @@ pub(crate) struct Proxy {
     registry: Registry,
     client: Client<HttpConnector, CallBody>,
     upstream_timeout: Duration,
+    /// How long a call waits for the first replica of a function that has none.
+    wake_timeout: Duration,
 }
 
 /// What a path under `/function/` asks for.
@@ -58,7 +61,11 @@ struct Target<'a> {
 }
 
 impl Proxy {
-    pub(crate) fn new(registry: Registry, upstream_timeout: Duration) -> Self {
+    pub(crate) fn new(
+        registry: Registry,
+        upstream_timeout: Duration,
+        wake_timeout: Duration,
+    ) -> Self {
         let mut connector = HttpConnector::new();
         connector.set_nodelay(true);
         connector.set_connect_timeout(Some(upstream_timeout));
@@ -71,6 +78,7 @@ impl Proxy {
             registry,
             client,
             upstream_timeout,
+            wake_timeout,
         }
     }
 
@@ -94,15 +102,16 @@ impl Proxy {
         let Some((function, target)) = self.resolve(&request) else {
             return stamp.finish(not_found(&request));
         };
-        let call = Call::begin(function);
-        let Some(endpoint) = call.function().endpoint() else {
-            return stamp.finish(call.answer(no_replica()));
+        let mut call = Call::begin(function);
+        let endpoint = match self.replica(call.function()).await {
+            Ok(endpoint) => call.goes_to(endpoint),
+            Err(busy) => return stamp.finish(call.answer(no_replica(busy))),
         };
         headers::forward(request.headers_mut(), peer);
         *request.version_mut() = Version::HTTP_11;
         request.extensions_mut().clear();
         if let Err(error) = endpoint.address(&mut request, target) {
-            warn!(function = %call.function().spec().name, %error, "cannot form the function's address");
+            warn!(function = %call.function().name(), %error, "cannot form the function's address");
             return stamp.finish(call.answer(bad_gateway()));
         }
         let upstream = self.client.request(request);
@@ -114,12 +123,12 @@ impl Proxy {
             }
             Ok(Err(error)) => {
                 let cause = std::error::Error::source(&error);
-                warn!(function = %call.function().spec().name, %error, cause, "function call failed");
+                warn!(function = %call.function().name(), %error, cause, "function call failed");
                 call.answer(bad_gateway())
             }
             Err(_) => {
                 warn!(
-                    function = %call.function().spec().name,
+                    function = %call.function().name(),
                     limit = ?self.upstream_timeout,
                     "function call timed out"
                 );
@@ -129,10 +138,19 @@ impl Proxy {
         stamp.finish(response)
     }
 
-    fn resolve<B>(
-        &self,
-        request: &Request<B>,
-    ) -> Option<(std::sync::Arc<crate::functions::Function>, PathAndQuery)> {
+    /// A replica that takes the call. Where there are none because nobody called, it waits for one.
+    async fn replica(&self, function: &Function) -> Result<InFlight, Busy> {
+        match function.endpoint() {
+            Err(Busy::Asleep) => {
+                let woken = tokio::time::timeout(self.wake_timeout, function.wake()).await;
+                woken.map_err(|_| Busy::None)?;
+                function.endpoint()
+            }
+            found => found,
+        }
+    }
+
+    fn resolve<B>(&self, request: &Request<B>) -> Option<(Arc<Function>, PathAndQuery)> {
         let target = Target::of(request.uri().path_and_query()?.as_str())?;
         let function = self.registry.find(target.function)?;
         let path = if target.rest.starts_with('/') {
@@ -169,8 +187,11 @@ fn not_found<B>(request: &Request<B>) -> Response<GatewayBody> {
     response
 }
 
-fn no_replica() -> Response<GatewayBody> {
-    let mut response = internal(StatusCode::SERVICE_UNAVAILABLE);
+fn no_replica(busy: Busy) -> Response<GatewayBody> {
+    let mut response = internal(match busy {
+        Busy::Full => StatusCode::TOO_MANY_REQUESTS,
+        Busy::None | Busy::Asleep => StatusCode::SERVICE_UNAVAILABLE,
+    });
     response
         .headers_mut()
         .insert(http::header::RETRY_AFTER, HeaderValue::from_static("1"));

@@ -1,69 +1,126 @@
-//! OpenFaaS's REST API: `/system/…` and `/healthz`. Read-only, so far.
+//! OpenFaaS's REST API: `/system/…` and `/healthz`.
+//!
+//! Statuses are those that OpenFaaS's own clients expect, also where its specification says another;
+//! bodies of errors are text. Everything under `/system/` asks for the password, where there is one.
 
+mod auth;
+mod functions;
+mod logs;
+mod namespaces;
+mod problem;
+mod scale;
+mod secrets;
 mod status;
 
-use axum::extract::{Path, Query, State};
-use axum::response::{IntoResponse, Response};
-use axum::routing::get;
-use axum::{Json, Router};
+use std::sync::Arc;
+
+use axum::extract::{DefaultBodyLimit, FromRequestParts, Query};
+use axum::response::IntoResponse;
+use axum::routing::{get, post};
+use axum::{Extension, Json, Router, middleware};
 use http::StatusCode;
+use http::header::CONTENT_TYPE;
+use http::request::Parts;
 use serde::Deserialize;
 use serde_json::json;
 
-use crate::functions::{DEFAULT_NAMESPACE, FunctionName, Registry};
-use status::FunctionStatus;
+pub(crate) use auth::Access;
+pub use auth::BasicAuthError;
+use problem::Problem;
 
-pub(crate) fn router(registry: Registry) -> Router {
+use crate::deployments::Deployments;
+use crate::functions::{DEFAULT_NAMESPACE, FunctionName};
+
+/// A secret of the largest size, in base64, and what is around it.
+const BODY_BYTES_MAX: usize = 2 << 20;
+
+pub(crate) fn router(deployments: Arc<Deployments>, access: Access) -> Router {
+    let system = Router::new()
+        .route("/info", get(info))
+        .route(
+            "/functions",
+            get(functions::list)
+                .post(functions::deploy)
+                .put(functions::update)
+                .delete(functions::remove),
+        )
+        .route("/function/{name}", get(functions::describe))
+        .route("/scale-function/{name}", post(scale::scale))
+        .route("/alert", post(scale::alert))
+        .route(
+            "/secrets",
+            get(secrets::list)
+                .post(secrets::create)
+                .put(secrets::update)
+                .delete(secrets::remove),
+        )
+        .route("/namespaces", get(namespaces::names))
+        .route("/namespace/", post(namespaces::create))
+        .route(
+            "/namespace/{name}",
+            get(namespaces::describe)
+                .post(namespaces::create)
+                .put(namespaces::update)
+                .delete(namespaces::remove),
+        )
+        .route("/logs", get(logs::read))
+        // So that the password is asked for here, too.
+        .fallback(|| async { Problem::new(StatusCode::NOT_FOUND, "there is no such route") });
+    let shows = ShowsEnvironment(!matches!(access, Access::Look));
+    let system = system
+        .layer(Extension(shows))
+        .layer(middleware::from_fn_with_state(access, auth::check));
     Router::new()
         .route("/healthz", get(|| async { "OK" }))
-        .route("/system/info", get(info))
-        .route("/system/functions", get(list))
-        .route("/system/function/{name}", get(describe))
-        .with_state(registry)
+        .route("/openapi.yaml", get(openapi))
+        .nest("/system", system)
+        .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
+        .with_state(deployments)
 }
 
-#[derive(Deserialize)]
-struct InNamespace {
-    #[serde(default)]
-    namespace: String,
-}
+/// Whether functions' variables are shown, which may hold what is for those alone who may deploy.
+#[derive(Clone, Copy)]
+struct ShowsEnvironment(bool);
+
+/// The namespace that a query names.
+struct InNamespace(String);
 
 impl InNamespace {
-    /// Clients send an empty value where they mean the default.
-    fn or_default(&self) -> &str {
-        match self.namespace.as_str() {
-            "" => DEFAULT_NAMESPACE,
-            namespace => namespace,
-        }
+    /// The function of a name in it.
+    fn function(&self, name: &str) -> Result<FunctionName, Problem> {
+        Ok(FunctionName::new(name, &self.0)?)
     }
 }
 
-async fn list(
-    State(registry): State<Registry>,
-    Query(query): Query<InNamespace>,
-) -> Json<Vec<FunctionStatus>> {
-    let functions = registry.list(query.or_default());
-    Json(functions.iter().map(|f| FunctionStatus::of(f)).collect())
+impl<S> FromRequestParts<S> for InNamespace
+where
+    S: Send + Sync,
+{
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        #[derive(Deserialize)]
+        struct Named {
+            #[serde(default)]
+            namespace: String,
+        }
+        let query: Query<Named> = Query::from_request_parts(parts, state).await?;
+        Ok(Self(or_default(query.0.namespace)))
+    }
 }
 
-/// `usage=` is accepted; no usage is measured yet, and the field is left out.
-async fn describe(
-    State(registry): State<Registry>,
-    Path(name): Path<String>,
-    Query(query): Query<InNamespace>,
-) -> Response {
-    let found = match FunctionName::new(&name, query.or_default()) {
-        Ok(name) => registry.find(name.qualified()),
-        Err(error) => return (StatusCode::NOT_FOUND, format!("{error}\n")).into_response(),
-    };
-    match found {
-        Some(function) => Json(FunctionStatus::of(&function)).into_response(),
-        None => {
-            let namespace = query.or_default();
-            let text = format!("function `{name}` is not deployed in namespace `{namespace}`\n");
-            (StatusCode::NOT_FOUND, text).into_response()
-        }
+/// Clients send an empty namespace, or none, where they mean the default.
+fn or_default(namespace: String) -> String {
+    match namespace.as_str() {
+        "" => DEFAULT_NAMESPACE.to_owned(),
+        _ => namespace,
     }
+}
+
+/// What this API is, for those who read such.
+async fn openapi() -> impl IntoResponse {
+    let kind = [(CONTENT_TYPE, "application/yaml")];
+    (kind, include_str!("rest/openapi.yaml"))
 }
 
 async fn info() -> Json<serde_json::Value> {

@@ -14,18 +14,19 @@ mod file;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
-use tracing::warn;
-
 use crate::functions::{DEFAULT_NAMESPACE, FunctionName, FunctionSpec};
-use crate::process::ProcessSpec;
+use crate::images::HEALTH_PATH_DEFAULT;
+use crate::process::{Limits, Mode, ProcessSpec};
 pub use error::{StackError, StackProblem};
 use file::{FunctionEntry, StackFile};
 
 /// The annotation that holds the command line of a function's process.
-const PROCESS: &str = "turlough.process";
+pub(crate) const PROCESS: &str = "turlough.process";
 
-const HEALTH_PATH: &str = "com.openfaas.health.http.path";
-const HEALTH_PATH_DEFAULT: &str = "/_/health";
+/// The annotation that says how it serves requests: `http`, `fork` or `static`.
+pub(crate) const MODE: &str = "turlough.mode";
+
+pub(crate) const HEALTH_PATH: &str = "com.openfaas.health.http.path";
 
 /// The functions of one stack file, in its order.
 #[derive(Clone, Debug)]
@@ -97,13 +98,11 @@ fn function(
     let namespace = entry.namespace.as_deref().filter(|text| !text.is_empty());
     let name = FunctionName::new(name, namespace.unwrap_or(DEFAULT_NAMESPACE))?;
     let process = process(folder, &name, &entry)?;
-    if !entry.secrets.is_empty() {
-        warn!(function = %name, "secrets are listed, but not yet provided to local processes");
-    }
     let spec = FunctionSpec {
         name,
         image: entry.image,
         env_process: process.command_line(),
+        env_vars: entry.environment,
         labels: entry.labels,
         annotations: entry.annotations,
         constraints: entry.constraints,
@@ -112,6 +111,7 @@ fn function(
         requests: entry.requests,
         read_only_root_filesystem: entry.readonly_root_filesystem,
     };
+    spec.scaling()?;
     Ok(StackFunction { spec, process })
 }
 
@@ -121,6 +121,19 @@ fn process(
     entry: &FunctionEntry,
 ) -> Result<ProcessSpec, StackProblem> {
     let function = || name.to_string();
+    let mode = entry
+        .annotations
+        .get(MODE)
+        .map_or(Ok(Mode::Http), |mode| mode.parse());
+    let mode = mode.map_err(|problem| StackProblem::Mode {
+        function: function(),
+        problem,
+    })?;
+    let limits = Limits::read(name, entry.limits.as_ref())?;
+    if mode == Mode::Static {
+        let directory = handler_directory(folder, name, &entry.handler)?;
+        return Ok(ProcessSpec::of_folder(directory));
+    }
     let Some(line) = entry.annotations.get(PROCESS) else {
         return Err(StackProblem::NoCommand {
             function: function(),
@@ -130,8 +143,6 @@ fn process(
         function: function(),
         command: line.clone(),
     };
-    let mut words = shlex::split(line).ok_or_else(bad_command)?.into_iter();
-    let program = words.next().ok_or_else(bad_command)?;
     let health_path = match entry.annotations.get(HEALTH_PATH) {
         Some(path) if !path.starts_with('/') => {
             return Err(StackProblem::HealthPath {
@@ -142,12 +153,12 @@ fn process(
         Some(path) => path.clone(),
         None => HEALTH_PATH_DEFAULT.to_owned(),
     };
+    let directory = handler_directory(folder, name, &entry.handler)?;
+    let process = ProcessSpec::of_command(line, directory, health_path).ok_or_else(bad_command)?;
     Ok(ProcessSpec {
-        program,
-        args: words.collect(),
-        directory: handler_directory(folder, name, &entry.handler)?,
-        environment: entry.environment.clone(),
-        health_path,
+        mode,
+        limits,
+        ..process.with_environment(entry.environment.clone())
     })
 }
 

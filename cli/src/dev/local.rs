@@ -73,6 +73,7 @@ impl Local {
             stop_grace: defaults.stop_grace.max(arguments.drain + CLOSE_GRACE),
             ..defaults
         };
+        let config = arguments.deploying.apply(config);
         let gateway = Gateway::bind(config).await.map_err(Failure::platform)?;
         let mut settings = Settings::from_environment();
         settings.gateway_url = gateway.url();
@@ -292,7 +293,7 @@ fn for_this_machine(
 fn refuse_replicas(stack: &Stack) -> Result<(), Failure> {
     for function in stack.functions() {
         let label = function.spec.labels.get(FLOW_FUNCTION_LABEL);
-        let replicas = function.spec.replicas_min();
+        let replicas = function.spec.replicas_min().unwrap_or(1);
         if replicas == 1 || label.is_none_or(|value| value != "true") {
             continue;
         }

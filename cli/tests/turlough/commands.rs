@@ -185,7 +185,15 @@ async fn output_of_functions_stands_under_their_names() {
         "{told}"
     );
     let logged = std::fs::read_to_string(logs.join("probe.log")).unwrap();
-    assert_eq!(logged, "echo was called\n");
+    let parts: Vec<&str> = logged.splitn(3, ' ').collect();
+    let [at, instance, text] = parts[..] else {
+        panic!("{logged}")
+    };
+    assert!(
+        at.ends_with('Z') && instance.starts_with("probe-"),
+        "{logged}"
+    );
+    assert_eq!(text, "echo was called\n");
     assert_eq!(quiet.wait().1, "");
 }
 

@@ -1,16 +1,25 @@
 //! Where one replica of a function answers.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use http::uri::{Authority, Scheme, Uri};
 use http::{HeaderValue, Request};
+use tokio::sync::Notify;
 
 /// An HTTP origin, with what a request to it needs made ready.
 #[derive(Debug)]
 pub(crate) struct Endpoint {
     authority: Authority,
     host: HeaderValue,
+    in_flight: AtomicUsize,
+    ended: Notify,
 }
+
+/// One call that is on its way to an endpoint, or back; over when it is dropped.
+#[derive(Debug)]
+pub(crate) struct InFlight(Arc<Endpoint>);
 
 impl Endpoint {
     /// Reads `http://host:port`; anything else is `None`.
@@ -46,6 +55,50 @@ impl Endpoint {
 
     fn new(authority: Authority) -> Option<Self> {
         let host = HeaderValue::from_str(authority.as_str()).ok()?;
-        Some(Self { authority, host })
+        Some(Self {
+            authority,
+            host,
+            in_flight: AtomicUsize::new(0),
+            ended: Notify::new(),
+        })
+    }
+
+    /// Calls on their way to it, or back.
+    pub(super) fn in_flight(&self) -> usize {
+        self.in_flight.load(Ordering::Relaxed)
+    }
+
+    /// Takes on one call more; `None` where there are `max` already.
+    pub(super) fn take_on(self: &Arc<Self>, max: usize) -> Option<InFlight> {
+        if self.in_flight.fetch_add(1, Ordering::AcqRel) >= max {
+            self.in_flight.fetch_sub(1, Ordering::AcqRel);
+            return None;
+        }
+        Some(InFlight(Arc::clone(self)))
+    }
+
+    /// Returns once no call is in flight; who wants that takes it out of the registry before.
+    pub(crate) async fn idle(&self) {
+        loop {
+            let ended = self.ended.notified();
+            if self.in_flight.load(Ordering::Acquire) == 0 {
+                return;
+            }
+            ended.await;
+        }
+    }
+}
+
+impl InFlight {
+    pub(crate) fn endpoint(&self) -> Arc<Endpoint> {
+        Arc::clone(&self.0)
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        if self.0.in_flight.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.0.ended.notify_waiters();
+        }
     }
 }

@@ -1,18 +1,19 @@
 //! One registered function: what it was deployed as, and its live counts.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use tokio::sync::{Notify, watch};
 
+use super::endpoint::InFlight;
+use super::scaling::{Scaling, SettingError};
 use super::{Endpoint, FunctionName};
 use crate::metrics::FunctionMetrics;
-
-/// Processes of one function at most: each is one of this machine's.
-pub(super) const REPLICAS_MAX: u32 = 32;
 
 /// What a function was deployed as; shown by `/system/functions`.
 #[derive(Clone, Debug)]
@@ -21,6 +22,7 @@ pub struct FunctionSpec {
     pub image: String,
     /// The command line that serves it; empty where someone else runs it.
     pub env_process: String,
+    pub env_vars: BTreeMap<String, String>,
     pub labels: BTreeMap<String, String>,
     pub annotations: BTreeMap<String, String>,
     pub constraints: Vec<String>,
@@ -41,13 +43,20 @@ pub struct Resources {
 }
 
 impl FunctionSpec {
-    /// Replicas that it is to have: OpenFaaS's label `com.openfaas.scale.min`, 1 without it, and
-    /// 32 at most.
-    #[must_use]
-    pub fn replicas_min(&self) -> u32 {
-        let label = self.labels.get("com.openfaas.scale.min");
-        let replicas = label.and_then(|text| text.trim().parse().ok());
-        replicas.unwrap_or(1).clamp(1, REPLICAS_MAX)
+    /// Replicas that it is to have: OpenFaaS's label `com.openfaas.scale.min`, 1 without it.
+    ///
+    /// # Errors
+    /// Labels that say something else.
+    pub fn replicas_min(&self) -> Result<u32, SettingError> {
+        Ok(self.scaling()?.min)
+    }
+
+    /// How its labels and variables let it scale.
+    ///
+    /// # Errors
+    /// A label that says something else.
+    pub(crate) fn scaling(&self) -> Result<Scaling, SettingError> {
+        Scaling::read(&self.name, &self.labels, &self.env_vars)
     }
 
     /// A function of which nothing but the name is known.
@@ -57,6 +66,7 @@ impl FunctionSpec {
             name,
             image: String::new(),
             env_process: String::new(),
+            env_vars: BTreeMap::new(),
             labels: BTreeMap::new(),
             annotations: BTreeMap::new(),
             constraints: Vec::new(),
@@ -70,33 +80,75 @@ impl FunctionSpec {
 
 #[derive(Debug)]
 pub(crate) struct Function {
-    spec: FunctionSpec,
+    name: FunctionName,
+    deployed: ArcSwap<Deployed>,
     created_at: Timestamp,
-    /// Those that answer now; calls take them in turn.
+    /// Those that answer now.
     endpoints: ArcSwap<Vec<Arc<Endpoint>>>,
+    attached: Notify,
     turn: AtomicUsize,
-    /// How many there ought to be.
-    replicas: AtomicU32,
+    /// How many there ought to be; whoever runs them follows it.
+    replicas: watch::Sender<u32>,
+    /// It had no replica when a call came, and calls wait for one.
+    is_waking: AtomicBool,
     invocations: AtomicU64,
+    /// When it was last called, in milliseconds since the first function was registered.
+    called_ms: AtomicU64,
     metrics: FunctionMetrics,
 }
 
+/// What an update replaces.
+#[derive(Debug)]
+pub(crate) struct Deployed {
+    pub(crate) spec: FunctionSpec,
+    pub(crate) scaling: Scaling,
+}
+
+/// Why a call has no replica to go to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Busy {
+    /// There is none now: it is starting, or failed.
+    None,
+    /// It was scaled to none: the call may wait for one.
+    Asleep,
+    /// Each works on as many calls as it may.
+    Full,
+}
+
 impl Function {
-    pub(super) fn new(spec: FunctionSpec, replicas: u32, metrics: FunctionMetrics) -> Self {
+    pub(super) fn new(
+        spec: FunctionSpec,
+        replicas: u32,
+        metrics: FunctionMetrics,
+    ) -> Result<Self, SettingError> {
         metrics.replicas(replicas);
-        Self {
-            spec,
+        Ok(Self {
+            name: spec.name.clone(),
+            deployed: ArcSwap::from_pointee(Deployed::new(spec)?),
             created_at: Timestamp::now(),
             endpoints: ArcSwap::from_pointee(Vec::new()),
+            attached: Notify::new(),
             turn: AtomicUsize::new(0),
-            replicas: AtomicU32::new(replicas),
+            replicas: watch::Sender::new(replicas),
+            is_waking: AtomicBool::new(false),
             invocations: AtomicU64::new(0),
+            called_ms: AtomicU64::new(now_ms()),
             metrics,
-        }
+        })
     }
 
-    pub(crate) fn spec(&self) -> &FunctionSpec {
-        &self.spec
+    pub(crate) fn name(&self) -> &FunctionName {
+        &self.name
+    }
+
+    pub(crate) fn deployed(&self) -> Arc<Deployed> {
+        self.deployed.load_full()
+    }
+
+    /// Shows it as something else, from now on.
+    pub(crate) fn redeploy(&self, spec: FunctionSpec) -> Result<(), SettingError> {
+        self.deployed.store(Arc::new(Deployed::new(spec)?));
+        Ok(())
     }
 
     pub(crate) fn created_at(&self) -> Timestamp {
@@ -108,7 +160,17 @@ impl Function {
     }
 
     pub(crate) fn replicas(&self) -> u32 {
-        self.replicas.load(Ordering::Relaxed)
+        *self.replicas.borrow()
+    }
+
+    /// Tells of each change of the number of replicas that there ought to be.
+    pub(crate) fn scaled(&self) -> watch::Receiver<u32> {
+        self.replicas.subscribe()
+    }
+
+    pub(crate) fn scale(&self, replicas: u32) {
+        self.metrics.replicas(replicas);
+        self.replicas.send_replace(replicas);
     }
 
     pub(crate) fn replicas_available(&self) -> usize {
@@ -121,18 +183,61 @@ impl Function {
 
     pub(crate) fn count_invocation(&self) {
         self.invocations.fetch_add(1, Ordering::Relaxed);
+        self.called_ms.store(now_ms(), Ordering::Relaxed);
     }
 
-    /// The replica whose turn it is; `None` while there is none.
-    pub(crate) fn endpoint(&self) -> Option<Arc<Endpoint>> {
+    /// For how long nobody has called it; `None` while a call is in flight.
+    pub(crate) fn unused_for(&self) -> Option<Duration> {
         let endpoints = self.endpoints.load();
-        match endpoints.len() {
-            0 => None,
-            1 => Some(Arc::clone(&endpoints[0])),
-            several => {
-                let turn = self.turn.fetch_add(1, Ordering::Relaxed);
-                Some(Arc::clone(&endpoints[turn % several]))
+        if endpoints.iter().any(|endpoint| endpoint.in_flight() > 0) {
+            return None;
+        }
+        let called_ms = self.called_ms.load(Ordering::Relaxed);
+        Some(Duration::from_millis(now_ms().saturating_sub(called_ms)))
+    }
+
+    /// The replica with the fewest calls in flight; those that have as many take turns.
+    pub(crate) fn endpoint(&self) -> Result<InFlight, Busy> {
+        let endpoints = self.endpoints.load();
+        let max = self.deployed.load().scaling.in_flight_max;
+        let least = match endpoints.as_slice() {
+            [] if self.replicas() == 0 || self.is_waking.load(Ordering::Relaxed) => {
+                return Err(Busy::Asleep);
             }
+            [] => return Err(Busy::None),
+            [only] => only,
+            several => {
+                let turn = self.turn.fetch_add(1, Ordering::Relaxed) % several.len();
+                let (before, after) = several.split_at(turn);
+                let least = after.iter().chain(before);
+                least
+                    .min_by_key(|endpoint| endpoint.in_flight())
+                    .unwrap_or(&several[turn])
+            }
+        };
+        least.take_on(max).ok_or(Busy::Full)
+    }
+
+    /// Has a replica started where there are none, and waits until one answers.
+    pub(crate) async fn wake(&self) {
+        let is_first = self.replicas.send_if_modified(|replicas| {
+            let is_asleep = *replicas == 0;
+            if is_asleep {
+                // Before anybody sees the number: whoever finds no replica then waits, too.
+                self.is_waking.store(true, Ordering::Relaxed);
+                *replicas = self.deployed.load().scaling.min;
+            }
+            is_asleep
+        });
+        if is_first {
+            self.metrics.replicas(self.replicas());
+        }
+        loop {
+            let attached = self.attached.notified();
+            if self.replicas_available() > 0 {
+                return;
+            }
+            attached.await;
         }
     }
 
@@ -142,6 +247,8 @@ impl Function {
             endpoints.push(Arc::clone(&endpoint));
             endpoints
         });
+        self.is_waking.store(false, Ordering::Relaxed);
+        self.attached.notify_waiters();
     }
 
     pub(crate) fn detach(&self, endpoint: &Arc<Endpoint>) {
@@ -151,4 +258,19 @@ impl Function {
             endpoints
         });
     }
+}
+
+impl Deployed {
+    fn new(spec: FunctionSpec) -> Result<Self, SettingError> {
+        Ok(Self {
+            scaling: spec.scaling()?,
+            spec,
+        })
+    }
+}
+
+fn now_ms() -> u64 {
+    static FIRST: OnceLock<Instant> = OnceLock::new();
+    let since = FIRST.get_or_init(Instant::now).elapsed();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }

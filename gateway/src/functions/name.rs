@@ -43,13 +43,8 @@ impl FunctionName {
     /// # Errors
     /// [`NameError`] if either is not a name.
     pub fn new(name: &str, namespace: &str) -> Result<Self, NameError> {
-        for part in [name, namespace] {
-            if !is_name(part) {
-                return Err(NameError {
-                    name: part.to_owned(),
-                });
-            }
-        }
+        check_name(name)?;
+        check_name(namespace)?;
         Ok(Self {
             qualified: format!("{name}.{namespace}").into(),
             name_bytes: name.len(),
@@ -82,6 +77,15 @@ impl fmt::Display for FunctionName {
             f.write_str(&self.qualified)
         }
     }
+}
+
+/// # Errors
+/// [`NameError`] for what is no name of a function or namespace.
+pub(crate) fn check_name(text: &str) -> Result<(), NameError> {
+    let error = || NameError {
+        name: text.to_owned(),
+    };
+    is_name(text).then_some(()).ok_or_else(error)
 }
 
 /// `^[a-z0-9]([-a-z0-9]*[a-z0-9])?$`, at most 63 characters.

@@ -3,27 +3,30 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 use super::backoff::Backoff;
 use super::log::FunctionLog;
 use super::running::Running;
-use super::{ProcessSpec, Shared, StartError, Started};
+use super::watchdog::Watchdog;
+use super::{Mode, ProcessSpec, Shared, StartError, Started};
 use crate::functions::{Endpoint, Function, FunctionName};
 
 #[derive(Debug)]
 pub(super) struct Replica {
     pub(super) function: Arc<Function>,
-    pub(super) process: ProcessSpec,
+    pub(super) process: Arc<ProcessSpec>,
     pub(super) log: FunctionLog,
     pub(super) shared: Arc<Shared>,
     pub(super) shutdown: CancellationToken,
+    /// Told whenever it answers.
+    pub(super) answering: mpsc::Sender<Arc<ProcessSpec>>,
 }
 
-type Report = oneshot::Sender<Result<Started, StartError>>;
+pub(super) type Report = oneshot::Sender<Result<Started, StartError>>;
 
 /// What ended a wait on a starting process.
 enum Wait {
@@ -34,9 +37,11 @@ enum Wait {
 }
 
 impl Replica {
-    /// Runs until shutdown; or, if the first start fails, until then.
-    pub(super) async fn run(self, report: Report) {
-        let mut report = Some(report);
+    /// Runs until shutdown; or, where the first start is to be reported and fails, until then.
+    pub(super) async fn run(self, mut report: Option<Report>) {
+        if self.process.mode != Mode::Http {
+            return self.stand_guard(report).await;
+        }
         let mut backoff = Backoff::new();
         loop {
             let mut healthy_for = Duration::ZERO;
@@ -62,6 +67,42 @@ impl Replica {
                 () = sleep(wait) => {}
             }
         }
+    }
+
+    /// Serves what has no server of its own, until shutdown.
+    async fn stand_guard(self, report: Option<Report>) {
+        let started = Watchdog::start(self.name(), &self.process, &self.log, &self.shared).await;
+        let watchdog = match started {
+            Ok(watchdog) => watchdog,
+            Err(source) => {
+                let error = StartError::Listen {
+                    function: self.name().clone(),
+                    source,
+                };
+                match report {
+                    // Nobody listening means that the caller gave up the start.
+                    Some(report) => drop(report.send(Err(error))),
+                    None => error!(%error, "function is not served"),
+                }
+                return;
+            }
+        };
+        if let Some(report) = report {
+            let started = Started {
+                function: self.name().clone(),
+                ready_after: Duration::ZERO,
+                port: watchdog.address.port(),
+                pid: std::process::id(),
+            };
+            drop(report.send(Ok(started)));
+        }
+        let attached = Attached::new(&self.function, watchdog.address);
+        // Nobody listening means that all of them are being stopped.
+        let _ = self.answering.send(Arc::clone(&self.process)).await;
+        self.shutdown.cancelled().await;
+        let endpoint = attached.endpoint.clone();
+        drop(attached);
+        self.drain(std::future::pending::<()>(), endpoint).await;
     }
 
     /// Starts a process and waits until it is healthy. On an error nothing is left of it.
@@ -119,8 +160,13 @@ impl Replica {
     async fn serve(&self, mut running: Running) -> Option<Duration> {
         let since = Instant::now();
         let attached = Attached::new(&self.function, running.address());
+        // Nobody listening means that all of them are being stopped.
+        let _ = self.answering.send(Arc::clone(&self.process)).await;
         tokio::select! {
             () = self.shutdown.cancelled() => {
+                let endpoint = attached.endpoint.clone();
+                drop(attached);
+                self.drain(running.ended(), endpoint).await;
                 running.stop(self.shared.config.stop_grace).await;
                 None
             }
@@ -136,8 +182,22 @@ impl Replica {
         }
     }
 
+    /// Waits until the calls that it works on have ended, or it has, or nobody waits any longer.
+    async fn drain<E>(&self, ended: impl Future<Output = E>, endpoint: Option<Arc<Endpoint>>) {
+        let Some(endpoint) = endpoint else { return };
+        tokio::select! {
+            () = endpoint.idle() => {}
+            // Told when it is cleared away.
+            _ = ended => {}
+            () = self.shared.ending.cancelled() => {}
+            () = sleep(self.shared.config.drain_timeout) => {
+                warn!(function = %self.name(), limit = ?self.shared.config.drain_timeout, "replica is stopped with calls in flight");
+            }
+        }
+    }
+
     fn name(&self) -> &FunctionName {
-        &self.function.spec().name
+        self.function.name()
     }
 
     fn exited(&self, status: std::process::ExitStatus) -> StartError {
@@ -204,7 +264,7 @@ fn announce(report: Option<Report>, started: Started) {
                 ready_after,
                 ..
             } = started;
-            info!(%function, ?ready_after, "function runs again");
+            info!(%function, ?ready_after, "replica of a function answers");
         }
     }
 }

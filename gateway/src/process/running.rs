@@ -1,5 +1,6 @@
 //! One process of a function, from its start to its end.
 
+use std::collections::HashSet;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
@@ -8,12 +9,17 @@ use tokio::process::{Child, Command};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tracing::{error, warn};
+use uuid::Uuid;
 
 use super::group::ProcessGroup;
 use super::log::FunctionLog;
 use super::port::Port;
-use super::{ProcessSpec, Shared, StartError};
+use super::spawner::lay_secrets;
+use super::{ProcessSpec, Shared, StartError, strays};
 use crate::functions::FunctionName;
+
+/// The variable by which OpenFaaS's own programs are told where their secrets lie.
+const SECRETS: &str = "secret_mount_path";
 
 /// For what a kill leaves to do: the kernel's work, and the last of the output.
 /// Output that a process outside the group still holds open is not waited for.
@@ -26,6 +32,7 @@ pub(super) struct Running {
     pub(super) port: Port,
     child: Child,
     group: ProcessGroup,
+    mark: String,
     output: JoinHandle<()>,
 }
 
@@ -41,12 +48,11 @@ impl Running {
             function: name.clone(),
             source,
         })?;
-        let mut command = command(process);
+        let mark = mark();
+        let mut command = command(name, process, shared, &mark);
         command
             .env("port", port.number.to_string())
-            .env("PORT", port.number.to_string())
-            .env("TURLOUGH_FUNCTION", name.to_string())
-            .env("TURLOUGH_GATEWAY_URL", &shared.config.gateway_url);
+            .env("PORT", port.number.to_string());
         let spawn_error = |source| StartError::Spawn {
             function: name.clone(),
             command: process.command_line(),
@@ -63,7 +69,12 @@ impl Running {
             port,
             child,
             group,
-            output: tokio::spawn(log.clone().follow(stdout, stderr)),
+            mark,
+            output: tokio::spawn(log.clone().follow(
+                format!("{}-{pid}", name.name()),
+                stdout,
+                stderr,
+            )),
         })
     }
 
@@ -101,6 +112,14 @@ impl Running {
                 "killed processes of a function are still listed"
             );
         }
+        let strays = HashSet::from([self.mark]);
+        let strays = tokio::task::spawn_blocking(move || strays::kill(&strays)).await;
+        if let Ok(strays @ 1..) = strays {
+            warn!(
+                pid = self.pid,
+                strays, "killed processes that had left their function's group"
+            );
+        }
         match timeout(AFTER_KILL, &mut self.output).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => error!(%error, "function output task failed"),
@@ -109,7 +128,13 @@ impl Running {
     }
 }
 
-fn command(process: &ProcessSpec) -> Command {
+/// What a function's processes have in common.
+pub(super) fn command(
+    name: &FunctionName,
+    process: &ProcessSpec,
+    shared: &Shared,
+    mark: &str,
+) -> Command {
     // A program named by a path is meant from the function's folder, which
     // `current_dir` alone leaves unspecified.
     let mut command = if process.program.contains('/') {
@@ -121,8 +146,21 @@ fn command(process: &ProcessSpec) -> Command {
         .args(&process.args)
         .current_dir(&process.directory)
         .envs(&process.environment)
+        .env("TURLOUGH_FUNCTION", name.to_string())
+        .env("TURLOUGH_GATEWAY_URL", &shared.config.gateway_url)
+        .env(strays::MARK, mark)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
+    process.limits.lay(command.as_std_mut());
+    if let Some(secrets) = &process.secrets {
+        command.env(SECRETS, secrets);
+        lay_secrets(command.as_std_mut(), secrets);
+    }
     command
+}
+
+/// What the processes of one replica, and those that they start, are known by.
+pub(super) fn mark() -> String {
+    Uuid::new_v4().to_string()
 }

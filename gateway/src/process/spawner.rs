@@ -5,6 +5,7 @@
 //! by one thread that lives as long as the supervisor.
 
 mod death;
+mod mounts;
 
 use std::io;
 use std::sync::mpsc;
@@ -13,6 +14,8 @@ use std::thread;
 use tokio::process::{Child, Command};
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
+
+pub(super) use mounts::lay_secrets;
 
 /// Starts that may wait their turn; a fork takes a millisecond.
 const WAITING_MAX: usize = 64;

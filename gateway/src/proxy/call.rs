@@ -7,7 +7,7 @@ use hyper::body::Incoming;
 use tokio::time::Instant;
 
 use super::GatewayBody;
-use crate::functions::Function;
+use crate::functions::{Endpoint, Function, InFlight};
 
 /// The status that is counted where the caller left before there was one
 /// (nginx's convention; it is never sent).
@@ -19,6 +19,8 @@ pub(super) struct Call {
     function: Arc<Function>,
     begun: Instant,
     code: Option<StatusCode>,
+    /// Where it is in flight.
+    replica: Option<InFlight>,
 }
 
 impl Call {
@@ -28,7 +30,15 @@ impl Call {
             function,
             begun: Instant::now(),
             code: None,
+            replica: None,
         }
+    }
+
+    /// Counts for a replica from now on, until it ends.
+    pub(super) fn goes_to(&mut self, replica: InFlight) -> Arc<Endpoint> {
+        let endpoint = replica.endpoint();
+        self.replica = Some(replica);
+        endpoint
     }
 
     pub(super) fn function(&self) -> &Function {

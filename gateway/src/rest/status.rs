@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
+use super::ShowsEnvironment;
 use crate::functions::{Function, Resources};
 
-/// What `/system/functions` tells about a function. The environment is left
-/// out: it may hold what not every reader of a list should see.
+/// What `/system/functions` tells about a function. Its variables are told to those alone who may
+/// deploy: they may hold what not every reader of a list should see.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct FunctionStatus {
@@ -16,6 +17,8 @@ pub(super) struct FunctionStatus {
     namespace: String,
     #[serde(skip_serializing_if = "String::is_empty")]
     env_process: String,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    env_vars: BTreeMap<String, String>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     constraints: Vec<String>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -36,13 +39,18 @@ pub(super) struct FunctionStatus {
 }
 
 impl FunctionStatus {
-    pub(super) fn of(function: &Function) -> Self {
-        let spec = function.spec().clone();
+    pub(super) fn of(function: &Function, shows: ShowsEnvironment) -> Self {
+        let spec = function.deployed().spec.clone();
         Self {
             name: spec.name.name().to_owned(),
             namespace: spec.name.namespace().to_owned(),
             image: spec.image,
             env_process: spec.env_process,
+            env_vars: if shows.0 {
+                spec.env_vars
+            } else {
+                BTreeMap::new()
+            },
             constraints: spec.constraints,
             secrets: spec.secrets,
             labels: spec.labels,

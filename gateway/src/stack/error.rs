@@ -3,14 +3,15 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use crate::functions::NameError;
+use crate::functions::{NameError, SettingError};
+use crate::process::{LimitsError, ModeError};
 
 /// A problem, and where it is.
 #[derive(Debug)]
 pub struct StackError {
     file: PathBuf,
     line: Option<u64>,
-    problem: StackProblem,
+    problem: Box<StackProblem>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -27,6 +28,8 @@ pub enum StackProblem {
     NoFunctions,
     #[error(transparent)]
     Name(#[from] NameError),
+    #[error(transparent)]
+    Setting(#[from] SettingError),
     #[error(
         "function `{function}`: handler directory `{}` does not exist; write handler: with a folder relative to this file",
         directory.display()
@@ -43,6 +46,13 @@ pub enum StackProblem {
         "function `{function}`: turlough.process `{command}` is not a command; write a program and its arguments, with quotes that are closed"
     )]
     BadCommand { function: String, command: String },
+    #[error("function `{function}`: turlough.mode {problem}")]
+    Mode {
+        function: String,
+        problem: ModeError,
+    },
+    #[error(transparent)]
+    Limits(#[from] LimitsError),
     #[error("function `{function}`: health path `{path}` must begin with `/`")]
     HealthPath { function: String, path: String },
 }
@@ -52,7 +62,7 @@ impl StackError {
         Self {
             file: file.to_owned(),
             line,
-            problem,
+            problem: Box::new(problem),
         }
     }
 

@@ -15,6 +15,9 @@ BEHAVIOUR = os.environ.get("behaviour", "")
 class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
+    def log_message(self, *_):
+        """Only what a behaviour says is written."""
+
     def do_GET(self):
         if self.path == "/die":
             os._exit(7)
@@ -23,11 +26,29 @@ class Handler(BaseHTTPRequestHandler):
         known = not self.path.startswith("/_/") or self.path == health
         self.answer(503 if sick else 200 if known else 404)
 
+    def do_POST(self):
+        """Says what it heard; `/slow` takes its time over it."""
+        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        if self.path == "/leak":
+            LEAK.append(b"x" * int(body))
+        if self.path == "/slow":
+            print("slow call", flush=True)
+            time.sleep(float(os.environ.get("slow_s", "1")))
+        self.send_response(200)
+        self.send_header("Content-Type", "text/plain")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+        print("heard", len(body), "bytes", flush=True)
+
+    do_PUT = do_POST
+
     def answer(self, status):
         about = {
             "pid": os.getpid(),
             "cwd": os.getcwd(),
             "environment": dict(os.environ),
+            "secrets": sorted(os.listdir(SECRETS)) if os.path.isdir(SECRETS) else None,
             "child": CHILD.pid if CHILD else None,
         }
         body = json.dumps(about).encode()
@@ -45,6 +66,8 @@ def wait_for_permission():
     pathlib.Path(os.environ["folder"], "started").touch()
 
 
+LEAK = []
+SECRETS = "/var/openfaas/secrets"
 CHILD = None
 if BEHAVIOUR == "crash":
     print("reading the settings")
@@ -58,6 +81,12 @@ if BEHAVIOUR in ("family", "orphan"):
     ignoring = "import signal, time; signal.signal(15, signal.SIG_IGN); print('up', flush=True); time.sleep(600)"
     CHILD = subprocess.Popen([sys.executable, "-c", ignoring], stdout=subprocess.PIPE)
     CHILD.stdout.readline()
+if BEHAVIOUR == "escape":
+    # Neither in its group nor its child.
+    leave = "import os, time; os.setsid(); print(os.fork() or '', flush=True); time.sleep(600)"
+    escaped = subprocess.Popen([sys.executable, "-c", leave], stdout=subprocess.PIPE)
+    CHILD = escaped
+    os.environ["escaped"] = escaped.stdout.readline().decode().strip()
 if BEHAVIOUR == "talkative":
     print("x" * 100_000, flush=True)
     for number in range(3000):

@@ -36,6 +36,7 @@ pub(crate) fn config() -> GatewayConfig {
     GatewayConfig {
         listen: (Ipv4Addr::LOCALHOST, 0).into(),
         metrics_listen: (Ipv4Addr::LOCALHOST, 0).into(),
+        anybody_deploys: true,
         stop_grace: Duration::from_secs(1),
         drain_grace: Duration::from_secs(1),
         ..GatewayConfig::default()

@@ -23,3 +23,11 @@ mod stop;
 
 mod metrics;
 mod rest;
+
+mod deploying;
+mod faas_cli;
+mod logs;
+mod modes;
+mod namespaces;
+mod scaling;
+mod secrets;

@@ -1,4 +1,4 @@
-//! The parent-death signal. The only unsafe code of this crate.
+//! The parent-death signal.
 
 use std::io;
 

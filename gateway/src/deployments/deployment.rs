@@ -1,0 +1,131 @@
+//! What a client asks to be deployed: OpenFaaS's `FunctionDeployment`.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::DeployError;
+use crate::functions::{DEFAULT_NAMESPACE, FunctionName, FunctionSpec, Resources};
+use crate::images::{HEALTH_PATH_DEFAULT, Images};
+use crate::namespaces::or_default;
+use crate::process::{Limits, ProcessSpec};
+use crate::stack::{HEALTH_PATH, MODE, PROCESS};
+
+/// Where the command of the annotation `turlough.process` runs, where the image says no folder.
+const DIRECTORY: &str = "turlough.directory";
+
+/// Fields that are not known are not looked at, as OpenFaaS does.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(crate) struct Deployment {
+    service: String,
+    image: String,
+    namespace: String,
+    env_process: String,
+    #[serde(deserialize_with = "or_default")]
+    env_vars: BTreeMap<String, String>,
+    #[serde(deserialize_with = "or_default")]
+    constraints: Vec<String>,
+    #[serde(deserialize_with = "or_default")]
+    secrets: Vec<String>,
+    #[serde(deserialize_with = "or_default")]
+    labels: BTreeMap<String, String>,
+    #[serde(deserialize_with = "or_default")]
+    annotations: BTreeMap<String, String>,
+    limits: Option<Resources>,
+    requests: Option<Resources>,
+    read_only_root_filesystem: bool,
+}
+
+impl Deployment {
+    /// The function's name; a namespace in the query is meant where the body says none.
+    pub(crate) fn name(&self, of_query: &str) -> Result<FunctionName, DeployError> {
+        let namespace = [self.namespace.as_str(), of_query, DEFAULT_NAMESPACE];
+        let namespace = namespace.into_iter().find(|text| !text.is_empty());
+        Ok(FunctionName::new(
+            &self.service,
+            namespace.unwrap_or_default(),
+        )?)
+    }
+
+    pub(super) fn secrets(&self) -> &[String] {
+        &self.secrets
+    }
+
+    /// What it is and how it runs here; checked.
+    pub(super) fn read(
+        &self,
+        name: FunctionName,
+        images: &Images,
+    ) -> Result<(FunctionSpec, ProcessSpec), DeployError> {
+        let process = self.process(&name, images)?;
+        let spec = FunctionSpec {
+            name,
+            image: self.image.clone(),
+            env_process: self.env_process.clone(),
+            env_vars: self.env_vars.clone(),
+            labels: self.labels.clone(),
+            annotations: self.annotations.clone(),
+            constraints: self.constraints.clone(),
+            secrets: self.secrets.clone(),
+            limits: self.limits.clone(),
+            requests: self.requests.clone(),
+            read_only_root_filesystem: self.read_only_root_filesystem,
+        };
+        spec.scaling()?;
+        Ok((spec, process))
+    }
+
+    fn process(&self, name: &FunctionName, images: &Images) -> Result<ProcessSpec, DeployError> {
+        let image = images.find(&self.image);
+        let process = match (self.annotations.get(PROCESS), image) {
+            (None, Some(process)) => process,
+            (None, None) => {
+                return Err(DeployError::UnknownImage {
+                    function: name.clone(),
+                    image: self.image.clone(),
+                });
+            }
+            (Some(line), image) => {
+                let directory = match (self.annotations.get(DIRECTORY), &image) {
+                    (Some(directory), _) => directory.into(),
+                    (None, Some(image)) => image.directory.clone(),
+                    (None, None) => std::env::temp_dir(),
+                };
+                if !directory.is_dir() {
+                    return Err(DeployError::Directory {
+                        function: name.clone(),
+                        directory,
+                    });
+                }
+                let of_image = image.map(|image| (image.health_path, image.environment));
+                let (health_path, environment) =
+                    of_image.unwrap_or_else(|| (HEALTH_PATH_DEFAULT.to_owned(), BTreeMap::new()));
+                let process = ProcessSpec::of_command(line, directory, health_path);
+                let process = process.ok_or_else(|| DeployError::Command {
+                    function: name.clone(),
+                    command: line.clone(),
+                })?;
+                process.with_environment(environment)
+            }
+        };
+        let mut process = process.with_environment(self.env_vars.clone());
+        process.limits = Limits::read(name, self.limits.as_ref())?;
+        if let Some(mode) = self.annotations.get(MODE) {
+            process.mode = mode.parse().map_err(|problem| DeployError::Mode {
+                function: name.clone(),
+                problem,
+            })?;
+        }
+        if let Some(path) = self.annotations.get(HEALTH_PATH) {
+            if !path.starts_with('/') {
+                return Err(DeployError::HealthPath {
+                    function: name.clone(),
+                    path: path.clone(),
+                });
+            }
+            process.health_path.clone_from(path);
+        }
+        Ok(process)
+    }
+}

@@ -1,0 +1,90 @@
+//! `/system/functions` and `/system/function/NAME`.
+
+use std::sync::Arc;
+
+use axum::body::Bytes;
+use axum::extract::{Path, State};
+use axum::{Extension, Json};
+use http::StatusCode;
+use serde::Deserialize;
+
+use super::problem::Problem;
+use super::status::FunctionStatus;
+use super::{InNamespace, ShowsEnvironment, or_default};
+use crate::deployments::{DeployError, Deployment, Deployments};
+use crate::functions::{Function, FunctionName};
+
+pub(super) async fn list(
+    State(deployments): State<Arc<Deployments>>,
+    Extension(shows): Extension<ShowsEnvironment>,
+    namespace: InNamespace,
+) -> Json<Vec<FunctionStatus>> {
+    let functions = deployments.registry.list(&namespace.0);
+    let status = |function: &Arc<Function>| FunctionStatus::of(function, shows);
+    Json(functions.iter().map(status).collect())
+}
+
+/// `usage=` is accepted; no usage is measured yet, and the field is left out.
+pub(super) async fn describe(
+    State(deployments): State<Arc<Deployments>>,
+    Extension(shows): Extension<ShowsEnvironment>,
+    Path(name): Path<String>,
+    namespace: InNamespace,
+) -> Result<Json<FunctionStatus>, Problem> {
+    let found = namespace.function(&name);
+    let found = found.map_err(|_| not_deployed(&name, &namespace.0))?;
+    let found = deployments.registry.find(found.qualified());
+    let found = found.ok_or_else(|| not_deployed(&name, &namespace.0))?;
+    Ok(Json(FunctionStatus::of(&found, shows)))
+}
+
+pub(super) async fn deploy(
+    State(deployments): State<Arc<Deployments>>,
+    namespace: InNamespace,
+    body: Bytes,
+) -> Result<StatusCode, Problem> {
+    let deployment: Deployment = Problem::read(&body, "a function's deployment")?;
+    deployments.deploy(&namespace.0, deployment).await?;
+    Ok(StatusCode::ACCEPTED)
+}
+
+pub(super) async fn update(
+    State(deployments): State<Arc<Deployments>>,
+    namespace: InNamespace,
+    body: Bytes,
+) -> Result<StatusCode, Problem> {
+    let deployment: Deployment = Problem::read(&body, "a function's deployment")?;
+    deployments.update(&namespace.0, deployment).await?;
+    Ok(StatusCode::ACCEPTED)
+}
+
+pub(super) async fn remove(
+    State(deployments): State<Arc<Deployments>>,
+    namespace: InNamespace,
+    body: Bytes,
+) -> Result<StatusCode, Problem> {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Removal {
+        function_name: String,
+        #[serde(default)]
+        namespace: String,
+    }
+    let removal: Removal = Problem::read(&body, "{\"functionName\": …}")?;
+    let in_namespace = match removal.namespace.as_str() {
+        "" => namespace.0,
+        _ => or_default(removal.namespace),
+    };
+    let name = FunctionName::new(&removal.function_name, &in_namespace)?;
+    match deployments.remove(&name).await {
+        Err(DeployError::Unknown(_)) => Err(not_deployed(name.name(), name.namespace())),
+        removed => Ok(removed.map(|()| StatusCode::ACCEPTED)?),
+    }
+}
+
+pub(super) fn not_deployed(name: &str, namespace: &str) -> Problem {
+    Problem::new(
+        StatusCode::NOT_FOUND,
+        format!("function `{name}` is not deployed in namespace `{namespace}`"),
+    )
+}

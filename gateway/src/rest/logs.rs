@@ -1,0 +1,113 @@
+//! `/system/logs`: what functions write, a JSON object a line.
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Query, State};
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use futures_util::stream;
+use http::header::CONTENT_TYPE;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use tokio::sync::mpsc;
+
+use super::or_default;
+use super::problem::Problem;
+use crate::deployments::Deployments;
+use crate::functions::FunctionName;
+use crate::process::{LogLine, Wanted};
+
+/// What is sent at once where more lines wait.
+const CHUNK_BYTES: usize = 32 << 10;
+
+#[derive(Deserialize)]
+pub(super) struct Asked {
+    #[serde(default)]
+    name: String,
+    #[serde(default)]
+    namespace: String,
+    #[serde(default)]
+    instance: String,
+    #[serde(default)]
+    follow: bool,
+    /// RFC 3339.
+    #[serde(default)]
+    since: Option<Timestamp>,
+    /// The last so many lines; all where it is negative.
+    #[serde(default)]
+    tail: Option<i64>,
+}
+
+#[derive(Serialize)]
+struct Message<'a> {
+    name: &'a str,
+    namespace: &'a str,
+    instance: &'a str,
+    timestamp: Timestamp,
+    text: &'a str,
+}
+
+/// As OpenFaaS does, it answers 200 also for a function that is not there; a line says so.
+pub(super) async fn read(
+    State(deployments): State<Arc<Deployments>>,
+    asked: Result<Query<Asked>, QueryRejection>,
+) -> Result<Response, Problem> {
+    let Query(asked) = asked?;
+    let name = FunctionName::new(&asked.name, &or_default(asked.namespace))?;
+    let wanted = Wanted {
+        instance: Some(asked.instance).filter(|instance| !instance.is_empty()),
+        since: asked.since,
+        tail: asked.tail.and_then(|tail| usize::try_from(tail).ok()),
+    };
+    let lines = match deployments.log(&name).await {
+        Some(log) => log.read(wanted, asked.follow).await,
+        None => nothing(&deployments, &name),
+    };
+    let body = stream::unfold((lines, name), |(mut lines, name)| async move {
+        let mut text = message(&name, &*lines.recv().await?);
+        while text.len() < CHUNK_BYTES
+            && let Ok(line) = lines.try_recv()
+        {
+            text.extend(message(&name, &line));
+        }
+        Some((
+            Ok::<_, std::convert::Infallible>(Bytes::from(text)),
+            (lines, name),
+        ))
+    });
+    let kind = [(CONTENT_TYPE, "application/x-ndjson")];
+    Ok((kind, Body::from_stream(body)).into_response())
+}
+
+fn message(name: &FunctionName, line: &LogLine) -> Vec<u8> {
+    let message = Message {
+        name: name.name(),
+        namespace: name.namespace(),
+        instance: &line.instance,
+        timestamp: line.at,
+        text: &line.text,
+    };
+    // Strings and a time are always JSON.
+    let mut text = serde_json::to_vec(&message).unwrap_or_default();
+    text.push(b'\n');
+    text
+}
+
+/// The one line of a function whose output is not read here.
+fn nothing(deployments: &Deployments, name: &FunctionName) -> mpsc::Receiver<Arc<LogLine>> {
+    let why = match deployments.registry.find(name.qualified()) {
+        Some(_) => "is run by someone else, who has its output",
+        None => "is not deployed",
+    };
+    let line = LogLine {
+        at: Timestamp::now(),
+        instance: Arc::from(""),
+        text: format!("function `{name}` {why}"),
+    };
+    let (sender, lines) = mpsc::channel(1);
+    // There is room for one.
+    let _ = sender.try_send(Arc::new(line));
+    lines
+}

@@ -1,0 +1,285 @@
+//! Functions that are no servers: a process for each request, or a folder; and what processes may take.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Request, StatusCode};
+use http_body_util::Full;
+use turlough_gateway::Stack;
+
+use crate::harness::*;
+
+/// A stack of functions, each with its mode, command and further lines.
+fn stack(functions: &[(&str, &str, &str, &str)]) -> Stack {
+    let mut text = String::from("functions:\n");
+    for (name, mode, command, more) in functions {
+        let command = serde_json::to_string(command).unwrap();
+        text.push_str(&format!(
+            "  {name}:\n    handler: {}\n    annotations:\n      turlough.mode: {mode}\n      turlough.process: {command}\n{more}",
+            handlers().display(),
+        ));
+    }
+    Stack::parse(&handlers().join("stack.yaml"), &text, Default::default())
+        .unwrap_or_else(|error| panic!("{error}\n{text}"))
+}
+
+async fn post(gateway: &TestGateway, path: &str, body: impl Into<Bytes>) -> Answer {
+    let request = Request::post(path).body(Full::from(body.into())).unwrap();
+    within(gateway.call(request)).await
+}
+
+#[tokio::test]
+async fn process_gets_the_request_and_its_output_is_the_answer() {
+    let tells = "sh -c 'echo \"$Http_Method $Http_Path $Http_Query $Http_X_Thing\"; cat'";
+    let kind = "    environment:\n      content_type: application/x-thing\n";
+    let stack = stack(&[
+        ("tells", "fork", tells, kind),
+        ("cat", "fork", "cat", ""),
+        ("deaf", "fork", "true", ""),
+        (
+            "fails",
+            "fork",
+            "sh -c 'echo half; echo what went wrong >&2; exit 3'",
+            "",
+        ),
+        ("missing", "fork", "no-such-program", ""),
+    ]);
+    let gateway = TestGateway::with_stack(config(), &stack).await;
+    let request = Request::put("/function/tells/a/b?c=d")
+        .header("x-thing", "thing")
+        .body(Full::from("body"));
+    let answer = gateway.call(request.unwrap()).await;
+    assert_eq!(answer.status, StatusCode::OK);
+    assert_eq!(answer.text(), "PUT /a/b c=d thing\nbody");
+    assert_eq!(answer.headers["content-type"], "application/x-thing");
+    assert!(answer.headers.contains_key("x-call-id"));
+    let large: Vec<u8> = (0..10_000_000u32).map(|n| (n % 251) as u8).collect();
+    let answer = post(&gateway, "/function/cat", large.clone()).await;
+    assert_eq!(answer.status, StatusCode::OK);
+    assert!(
+        answer.body == large,
+        "{} bytes came back",
+        answer.body.len()
+    );
+    let answer = post(&gateway, "/function/deaf", large).await;
+    assert_eq!((answer.status, answer.text()), (StatusCode::OK, ""));
+    let answer = post(&gateway, "/function/fails", "").await;
+    assert_eq!(answer.status, StatusCode::INTERNAL_SERVER_ERROR);
+    assert!(
+        answer.text().contains("exit status: 3"),
+        "{}",
+        answer.text()
+    );
+    let log = || async {
+        let log = gateway.get("/system/logs?name=fails").await;
+        log.text().contains("what went wrong").then_some(())
+    };
+    eventually(log).await;
+    let answer = post(&gateway, "/function/missing", "").await;
+    assert_eq!(answer.status, StatusCode::INTERNAL_SERVER_ERROR);
+    assert!(
+        answer.text().contains("no-such-program"),
+        "{}",
+        answer.text()
+    );
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn long_answer_streams_and_breaks_off_where_its_process_fails() {
+    let command = "sh -c 'head -c 1000000 /dev/zero; exit 3'";
+    let gateway = TestGateway::with_stack(config(), &stack(&[("it", "fork", command, "")])).await;
+    let request = Request::get("/function/it").body(Full::default()).unwrap();
+    let response = send(gateway.address, request).await;
+    assert_eq!(response.status(), StatusCode::OK);
+    let body = http_body_util::BodyExt::collect(response.into_body());
+    assert!(within(body).await.is_err(), "a part passed for the whole");
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn process_past_its_time_its_number_or_its_caller_is_no_more() {
+    let folder = tempfile::tempdir().unwrap();
+    let pid = folder.path().join("pid");
+    let sleeps = format!("sh -c 'echo $$ > {}; exec sleep 60'", pid.display());
+    let timed = "    environment:\n      exec_timeout: 300ms\n";
+    let one = "    environment:\n      max_inflight: \"1\"\n";
+    let stack = stack(&[
+        ("timed", "fork", &sleeps, timed),
+        ("one", "fork", "sh -c 'cat; sleep 1'", one),
+        ("left", "fork", &sleeps, ""),
+    ]);
+    let gateway = TestGateway::with_stack(config(), &stack).await;
+    let gone = || async {
+        let pid: u64 = std::fs::read_to_string(&pid).ok()?.trim().parse().ok()?;
+        (!runs(pid)).then_some(())
+    };
+    let answer = post(&gateway, "/function/timed", "").await;
+    assert_eq!(answer.status, StatusCode::GATEWAY_TIMEOUT);
+    eventually(gone).await;
+    let (first, second) = tokio::join!(post(&gateway, "/function/one", "1"), async {
+        tokio::time::sleep(Duration::from_millis(400)).await;
+        post(&gateway, "/function/one", "2").await
+    });
+    assert_eq!((first.status, first.text()), (StatusCode::OK, "1"));
+    assert_eq!(second.status, StatusCode::TOO_MANY_REQUESTS);
+    std::fs::remove_file(&pid).unwrap();
+    let request = Request::get("/function/left")
+        .body(Full::default())
+        .unwrap();
+    let call = send(gateway.address, request);
+    assert!(
+        tokio::time::timeout(Duration::from_millis(700), call)
+            .await
+            .is_err()
+    );
+    eventually(gone).await;
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn process_of_a_request_ends_with_the_gateway() {
+    let folder = tempfile::tempdir().unwrap();
+    let pid = folder.path().join("pid");
+    let sleeps = format!("sh -c 'echo $$ > {}; exec sleep 60'", pid.display());
+    let gateway = TestGateway::with_stack(config(), &stack(&[("it", "fork", &sleeps, "")])).await;
+    let address = gateway.address;
+    let call = tokio::spawn(async move {
+        let request = Request::get("/function/it").body(Full::default()).unwrap();
+        send(address, request).await.status()
+    });
+    let read = || async {
+        std::fs::read_to_string(&pid)
+            .ok()?
+            .trim()
+            .parse::<u64>()
+            .ok()
+    };
+    let pid = eventually(read).await;
+    assert!(runs(pid));
+    gateway.stop().await;
+    eventually(|| async { (!runs(pid)).then_some(()) }).await;
+    call.abort();
+}
+
+#[tokio::test]
+async fn files_of_a_folder_are_served_and_nothing_outside_it() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::create_dir(folder.path().join("site")).unwrap();
+    std::fs::write(folder.path().join("site/index.html"), "<p>hello").unwrap();
+    std::fs::write(folder.path().join("secret"), "secret").unwrap();
+    let text =
+        "functions:\n  it:\n    handler: site\n    annotations:\n      turlough.mode: static\n";
+    let stack = Stack::parse(&folder.path().join("stack.yaml"), text, Default::default()).unwrap();
+    let gateway = TestGateway::with_stack(config(), &stack).await;
+    for path in ["/function/it/", "/function/it/index.html"] {
+        let answer = gateway.get(path).await;
+        assert_eq!(
+            (answer.status, answer.text()),
+            (StatusCode::OK, "<p>hello"),
+            "{path}"
+        );
+        assert_eq!(answer.headers["content-type"], "text/html");
+    }
+    for path in [
+        "/function/it/none",
+        "/function/it/../secret",
+        "/function/it/%2e%2e/secret",
+    ] {
+        let answer = gateway.get(path).await;
+        assert_eq!(answer.status, StatusCode::NOT_FOUND, "{path}");
+    }
+    assert_eq!(
+        post(&gateway, "/function/it/", "x").await.status,
+        StatusCode::METHOD_NOT_ALLOWED
+    );
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn memory_past_the_limit_is_refused_to_the_process_and_to_nobody_else() {
+    let limits = "    limits: {memory: 200Mi}\n";
+    let takes = "python3 -c 'print(len(bytearray(int(input()))))'";
+    let stack = stack(&[
+        ("forked", "fork", takes, limits),
+        ("served", "http", "python3 handler.py", limits),
+        ("free", "http", "python3 handler.py", ""),
+    ]);
+    let gateway = TestGateway::with_stack(config(), &stack).await;
+    let answer = post(&gateway, "/function/forked", "50000000").await;
+    assert_eq!(
+        (answer.status, answer.text()),
+        (StatusCode::OK, "50000000\n")
+    );
+    let answer = post(&gateway, "/function/forked", "300000000").await;
+    assert_eq!(answer.status, StatusCode::INTERNAL_SERVER_ERROR);
+    let log = || async {
+        let log = gateway.get("/system/logs?name=forked").await;
+        log.text().contains("MemoryError").then_some(())
+    };
+    eventually(log).await;
+    // One that leaks comes to its limit, and fails there.
+    let mut leaked = 0;
+    while post(&gateway, "/function/served/leak", "50000000")
+        .await
+        .status
+        == StatusCode::OK
+    {
+        leaked += 1;
+        assert!(leaked < 5, "it took {leaked} times 50 MB");
+    }
+    assert!(leaked >= 1);
+    let answer = post(&gateway, "/function/free/leak", "300000000").await;
+    assert_eq!(answer.status, StatusCode::OK);
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn process_that_leaves_its_group_is_found_and_goes_too() {
+    let gateway = TestGateway::with_stack(config(), &python("escape")).await;
+    let about = gateway.get("/function/it").await.json();
+    let escaped: u64 = about["environment"]["escaped"]
+        .as_str()
+        .unwrap()
+        .parse()
+        .unwrap();
+    let child = about["child"].as_u64().unwrap();
+    assert!(runs(escaped) && runs(child));
+    gateway.stop().await;
+    assert!(!runs(escaped) && !runs(child));
+}
+
+#[tokio::test]
+async fn what_a_requests_process_leaves_behind_goes_too() {
+    let leaves = "sh -c 'setsid sleep 60 >/dev/null 2>&1 & echo $!'";
+    let gateway = TestGateway::with_stack(config(), &stack(&[("it", "fork", leaves, "")])).await;
+    let answer = post(&gateway, "/function/it", "").await;
+    assert_eq!(answer.status, StatusCode::OK, "{}", answer.text());
+    let left: u64 = answer.text().trim().parse().unwrap();
+    eventually(|| async { (!runs(left)).then_some(()) }).await;
+    gateway.stop().await;
+}
+
+#[test]
+fn modes_and_limits_that_there_are_not_are_refused() {
+    let parse = |more: &str| {
+        let text = format!(
+            "functions:\n  it:\n    handler: .\n    annotations: {{turlough.process: cat, turlough.mode: fork}}\n{more}"
+        );
+        Stack::parse(&handlers().join("stack.yaml"), &text, Default::default())
+    };
+    assert!(parse("").is_ok());
+    let error = parse("    limits: {memory: lots}\n")
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.contains("limits.memory is `lots`") && error.contains("128Mi"),
+        "{error}"
+    );
+    let text = "functions:\n  it:\n    handler: .\n    annotations: {turlough.process: cat, turlough.mode: often}\n";
+    let error = Stack::parse(&handlers().join("stack.yaml"), text, Default::default()).unwrap_err();
+    assert!(
+        error.to_string().contains("`often` is not a mode"),
+        "{error}"
+    );
+}
