@@ -23,6 +23,7 @@ test: data tools ## Every test that a user can run
 test-ext: build ## Tests that need other people's servers and tools
 	loadtest/hey.sh
 	CARGO="$(CARGO)" datastore/tests/s3.sh
+	gateway/tests/openapi.sh
 
 lint: ## Formatting, lints, documentation links, licences
 	$(CARGO) fmt --all --check
@@ -39,6 +40,7 @@ bench: build data tools ## Benchmarks, side by side with their peers; raw figure
 	.venv/bin/python etl-examples/flights/bench.py
 	$(PYTHON) loadtest/steps.py
 	$(PYTHON) datastore/benches/compare.py
+	$(PYTHON) gateway/benches/proxy.py
 
 soak: build tools ## Long campaigns
 	loadtest/fizz-buzz.sh --requests 200000 --concurrency 100
