@@ -166,6 +166,31 @@ pub trait DataStore: fmt::Debug + Send + Sync {
     fn held(&self) -> Option<Held> {
         None
     }
+
+    /// What the tenant holds, and past how much nothing new is to begin. None where there is no such limit.
+    ///
+    /// # Errors
+    /// A store that is away or refuses.
+    async fn usage(&self) -> Result<Option<Usage>, Failure> {
+        Ok(None)
+    }
+}
+
+/// What a tenant holds in a store, beside its soft limit; both in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Usage {
+    /// Held now.
+    pub bytes: u64,
+    /// Past it nothing new is to begin; puts go on up to the hard limit.
+    pub soft: u64,
+}
+
+impl Usage {
+    /// Whether nothing new is to begin.
+    #[must_use]
+    pub const fn is_past_soft(&self) -> bool {
+        self.bytes > self.soft
+    }
 }
 
 fn beginning(whole: &Bytes, bytes: usize) -> Bytes {

@@ -13,7 +13,7 @@ use tracing::{info, warn};
 use crate::http;
 use crate::server::{Config, Server, now_ms};
 use crate::settings::Settings;
-use crate::tenants;
+use crate::tenants::{self, TenantsFile};
 use crate::tls;
 
 /// Runs a store until SIGTERM or an interrupt, logging to standard error.
@@ -75,8 +75,9 @@ async fn run(settings: Settings) -> Result<(), anyhow::Error> {
     .await?;
     let shared = Arc::clone(server.shared());
     if let Some(path) = &settings.tenants {
-        tenants::apply(path, &shared.store, now_ms())?;
-        tenants::follow(path.clone(), Arc::clone(&shared), now_ms);
+        let mut file = TenantsFile::new(path.clone());
+        file.apply(&shared.store, now_ms())?;
+        tenants::follow(file, Arc::clone(&shared), now_ms);
     }
     let address = settings.address_of_metrics();
     let metrics = TcpListener::bind(address).await.with_context(|| {

@@ -109,9 +109,6 @@ pub struct Settings {
     pub drain: Duration,
 }
 
-/// What is taken of the soft limit and of what is in flight, of a hard limit, as parts.
-const SOFT: (u64, u64) = (4, 5);
-const FLIGHT: u64 = 4;
 /// Of a machine that does not say what it has.
 const BYTES_MAX: u64 = 1 << 30;
 
@@ -157,17 +154,8 @@ impl Settings {
         Bounds {
             bytes_max,
             lease_ms: u64::try_from(self.lease.as_millis()).unwrap_or(u64::MAX),
-            quota: quota_of(self.tenant_bytes_max.unwrap_or(bytes_max)),
+            quota: Quota::of(self.tenant_bytes_max.unwrap_or(bytes_max)),
         }
-    }
-}
-
-/// The limits that a hard limit brings with it.
-pub(crate) const fn quota_of(hard: u64) -> Quota {
-    Quota {
-        soft: hard / SOFT.1 * SOFT.0,
-        hard,
-        flight: hard / FLIGHT,
     }
 }
 

@@ -39,8 +39,8 @@ pub(crate) use item::{Away, Held, Item, SMALL_MAX, Value, cost};
 pub(crate) use key::Key;
 pub use key::{KEY_BYTES_MAX, KeyError};
 pub(crate) use pressure::Pressure;
-pub(crate) use quota::Budget;
 pub use quota::Quota;
+pub(crate) use quota::{Budget, soft_of};
 pub use refusal::Refusal;
 pub(crate) use reserved::{InFlight, Reserved};
 use shard::Gone;
@@ -215,6 +215,11 @@ impl Store {
     pub fn tenants(&self) -> Vec<Arc<Tenant>> {
         let tenants = self.tenants.read().unwrap_or_else(PoisonError::into_inner);
         tenants.values().cloned().collect()
+    }
+
+    /// What tenants may hold that nobody named.
+    pub(crate) const fn quota(&self) -> Quota {
+        self.quota
     }
 
     /// Takes away what is due. To be called a few times a second.

@@ -1,6 +1,6 @@
 //! The file of quotas: tenants with what they may hold. It is read anew when it changes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -9,7 +9,6 @@ use serde::Deserialize;
 use tracing::{error, info};
 use turlough_sdk::TenantId;
 
-use crate::settings::quota_of;
 use crate::store::{Quota, Store};
 
 /// How often it is looked at.
@@ -17,7 +16,8 @@ const LOOK: Duration = Duration::from_secs(1);
 /// The largest, in bytes.
 const BYTES_MAX: u64 = 1 << 20;
 
-/// What a tenant may hold, in bytes. What is left out follows from the hard limit.
+/// What a tenant may hold, in bytes. What is left out follows from the hard limit. What other tenants may
+/// hold is what the store's settings say, or who administers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Entry {
@@ -48,24 +48,44 @@ pub enum TenantsError {
     },
 }
 
-/// Sets the quotas that a file says.
-///
-/// # Errors
-/// A file that cannot be read, or is none; then no quota changes.
-pub(crate) fn apply(path: &Path, store: &Store, now_ms: u64) -> Result<usize, TenantsError> {
-    let entries = read(path)?;
-    for (tenant, entry) in &entries {
-        let rest = quota_of(entry.hard);
-        store.tenant(tenant.as_str(), now_ms).set_quota(Quota {
-            hard: entry.hard,
-            soft: entry.soft.unwrap_or(rest.soft),
-            flight: entry.flight.unwrap_or(rest.flight),
-        });
-    }
-    Ok(entries.len())
+/// A file of quotas, and whom it named when it was read.
+#[derive(Debug)]
+pub(crate) struct TenantsFile {
+    path: PathBuf,
+    named: BTreeSet<TenantId>,
 }
 
-fn read(path: &Path) -> Result<BTreeMap<TenantId, Entry>, TenantsError> {
+impl TenantsFile {
+    pub(crate) const fn new(path: PathBuf) -> Self {
+        Self {
+            path,
+            named: BTreeSet::new(),
+        }
+    }
+
+    /// Sets the quotas that the file says; whom it names no longer has again what holds for those that
+    /// nobody named. How many it names.
+    ///
+    /// # Errors
+    /// A file that cannot be read, or is none; then no quota changes.
+    pub(crate) fn apply(&mut self, store: &Store, now_ms: u64) -> Result<usize, TenantsError> {
+        let quotas = read(&self.path)?;
+        for tenant in &self.named {
+            if !quotas.contains_key(tenant) {
+                store
+                    .tenant(tenant.as_str(), now_ms)
+                    .set_quota(store.quota());
+            }
+        }
+        for (tenant, quota) in &quotas {
+            store.tenant(tenant.as_str(), now_ms).set_quota(*quota);
+        }
+        self.named = quotas.into_keys().collect();
+        Ok(self.named.len())
+    }
+}
+
+fn read(path: &Path) -> Result<BTreeMap<TenantId, Quota>, TenantsError> {
     let failed = |source| TenantsError::Read {
         path: path.to_owned(),
         source,
@@ -79,26 +99,35 @@ fn read(path: &Path) -> Result<BTreeMap<TenantId, Entry>, TenantsError> {
         return Err(no_file(format!("it is {bytes} bytes, limit {BYTES_MAX}")));
     }
     let text = std::fs::read_to_string(path).map_err(failed)?;
-    serde_saphyr::from_str(&text).map_err(|error| no_file(error.to_string()))
+    let entries: BTreeMap<TenantId, Entry> =
+        serde_saphyr::from_str(&text).map_err(|error| no_file(error.to_string()))?;
+    let quotas = entries.into_iter().map(|(tenant, entry)| {
+        let quota = Quota::said(entry.hard, entry.soft, entry.flight);
+        let quota = quota.map_err(|error| no_file(format!("tenant {tenant}: {error}")))?;
+        Ok((tenant, quota))
+    });
+    quotas.collect()
 }
 
 /// Reads the file again each time that it changes, until the process ends.
 pub(crate) fn follow(
-    path: PathBuf,
+    mut file: TenantsFile,
     store: Arc<impl AsRef<Store> + Send + Sync + 'static>,
     now_ms: fn() -> u64,
 ) {
     let follow = move || {
-        let mut seen = changed(&path);
+        let mut seen = changed(&file.path);
         loop {
             std::thread::sleep(LOOK);
-            let now = changed(&path);
+            let now = changed(&file.path);
             if now == seen {
                 continue;
             }
             seen = now;
-            match apply(&path, (*store).as_ref(), now_ms()) {
-                Ok(tenants) => info!(path = %path.display(), tenants, "quotas were read anew"),
+            match file.apply((*store).as_ref(), now_ms()) {
+                Ok(tenants) => {
+                    info!(path = %file.path.display(), tenants, "quotas were read anew");
+                }
                 Err(error) => error!(%error, "quotas stay as they were"),
             }
         }

@@ -9,13 +9,18 @@ mod found;
 mod keep;
 mod kept;
 mod lent;
+#[cfg(test)]
+mod local;
 mod manifest;
 mod reader;
+mod room;
 mod stores;
 
 pub(crate) use found::Found;
 pub(crate) use kept::Touched;
 pub(crate) use lent::Lent;
+#[cfg(test)]
+pub(crate) use local::LocalStore;
 pub(crate) use manifest::{Manifest, Split};
 pub(crate) use stores::{Durable, Stores, touched};
 

@@ -28,6 +28,7 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use turlough_datastore::data::Usage;
 use turlough_sdk::{Digest, Flow, FlowName, ReplicaId, RequestId, Value};
 use turlough_statestore::event::{Accepted, Callback, Parent};
 use turlough_statestore::{State, StateError, Steady};
@@ -71,6 +72,11 @@ pub(crate) enum StartError {
         "logs hold {held} of {limit} bytes, and the last fifth is for open requests; try again later, or raise TURLOUGH_STATE_BYTES_MAX"
     )]
     LogFull { held: u64, limit: u64 },
+    #[error(
+        "the tenant holds {} bytes in its store, and past its soft limit of {} nothing new begins; try again later, or raise its quota",
+        .0.bytes, .0.soft
+    )]
+    DataFull(Usage),
     #[error("no flow {0} here; a sub-flow is served by the same function")]
     NoSubflow(FlowName),
     #[error("input cannot be kept: {0}")]
@@ -109,6 +115,7 @@ impl StartError {
         match self {
             Self::Log(error) => error.passes(),
             Self::LogFull { .. }
+            | Self::DataFull(_)
             | Self::StoreFull(_)
             | Self::Unsure { .. }
             | Self::Absent(_)
@@ -328,6 +335,12 @@ impl Shared {
         if usage.is_nearly_full() {
             let (held, limit) = (usage.bytes, usage.bytes_max);
             return Err(StartError::LogFull { held, limit });
+        }
+        // A sub-flow is part of what was let in.
+        if parent.is_none()
+            && let Some(usage) = self.stores.past_soft().await
+        {
+            return Err(StartError::DataFull(usage));
         }
         self.admit(self.settings.requests_max)
             .map_err(|open| StartError::Full { open })?;

@@ -13,10 +13,10 @@ use tokio_util::sync::DropGuard;
 use turlough_sdk::{Digest, RequestId, ValueRef};
 use uuid::Uuid;
 
-use super::error::{BucketError, GetError, Newer, PutError};
+use super::error::{BucketError, Failure, GetError, Newer, PutError};
 use super::sweeping::{Sweep, every_part_of};
-use super::{DataStore, Dropped, Held, LEASE_MAX, Options, Stored, key};
-use crate::store::Budget;
+use super::{DataStore, Dropped, Held, LEASE_MAX, Options, Stored, Usage, key};
+use crate::store::{Budget, soft_of};
 
 /// Locks that the buckets are spread over.
 const SHARDS: usize = 64;
@@ -184,6 +184,13 @@ impl DataStore for InMemory {
             bytes: self.values.bytes.held(),
             refusals: self.values.refusals.load(Ordering::Relaxed),
         })
+    }
+
+    async fn usage(&self) -> Result<Option<Usage>, Failure> {
+        Ok(Some(Usage {
+            bytes: self.values.bytes.held(),
+            soft: soft_of(self.values.bytes.limit()),
+        }))
     }
 }
 

@@ -13,7 +13,7 @@ use turlough_sdk::{Digest, RequestId, ValueRef};
 use super::error::{BucketError, Failure, GetError, Newer, PutError};
 use super::line::{Dialler, Fault, Line, Password, Said, StoreLogin, Wire, read_authorities};
 use super::url::StoreUrl;
-use super::{DataStore, Dropped, Options, Stored, beginning, key, lease_ms};
+use super::{DataStore, Dropped, Options, Stored, Usage, beginning, key, lease_ms};
 use crate::credential::StepCredential;
 use crate::reference::Reference;
 
@@ -280,13 +280,9 @@ impl DataStore for StoreClient {
         let attempted = || format!("dropping the bucket of request {request}");
         let value = of_bucket(self.line.ask(&command, 0).await, epoch, attempted)?;
         let fields = fields(value);
-        let number = |name: &str| {
-            let mut found = fields.iter().filter(|(field, _)| field == name);
-            found.find_map(|(_, value)| u64::from_redis_value_ref(value).ok())
-        };
         Ok(Dropped {
-            keys: number("keys").unwrap_or(0),
-            bytes: number("bytes").unwrap_or(0),
+            keys: number(&fields, "keys").unwrap_or(0),
+            bytes: number(&fields, "bytes").unwrap_or(0),
         })
     }
 
@@ -302,6 +298,17 @@ impl DataStore for StoreClient {
         let attempted = || format!("setting the lease of the bucket of request {request}");
         let value = of_bucket(self.line.ask(&command, 0).await, epoch, attempted)?;
         Ok(value == Value::Int(1))
+    }
+
+    async fn usage(&self) -> Result<Option<Usage>, Failure> {
+        let asked = self.line.ask(&redis::cmd("TENANT.STAT"), 0).await;
+        let failed = |fault: Fault| fault.failure("looking at what the tenant holds".to_owned());
+        let (value, _) = asked.map_err(failed)?;
+        let fields = fields(value);
+        let usage = |(bytes, soft)| Usage { bytes, soft };
+        Ok(number(&fields, "bytes")
+            .zip(number(&fields, "soft"))
+            .map(usage))
     }
 
     async fn drop_at(
@@ -392,4 +399,10 @@ fn put_error(fault: Fault, key: &str, epoch: u64, size: u64) -> PutError {
 /// Names with values, as a map or as a list of both in turn; none where there is nothing.
 fn fields(value: Value) -> Vec<(String, Value)> {
     Vec::from_redis_value(value).unwrap_or_default()
+}
+
+/// The number of that name.
+fn number(fields: &[(String, Value)], name: &str) -> Option<u64> {
+    let mut found = fields.iter().filter(|(field, _)| field == name);
+    found.find_map(|(_, value)| u64::from_redis_value_ref(value).ok())
 }

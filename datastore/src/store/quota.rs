@@ -2,6 +2,10 @@
 
 use crate::sync::atomic::{AtomicU64, Ordering};
 
+/// What is taken of a hard limit for the soft one and for what is in flight, as parts.
+const SOFT: (u64, u64) = (4, 5);
+const FLIGHT: u64 = 4;
+
 /// What a tenant may hold, in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Quota {
@@ -11,6 +15,53 @@ pub struct Quota {
     pub hard: u64,
     /// Of values that are being received, at once.
     pub flight: u64,
+}
+
+impl Quota {
+    /// The limits that a hard one brings with it.
+    pub(crate) const fn of(hard: u64) -> Self {
+        Self {
+            soft: soft_of(hard),
+            hard,
+            flight: hard / FLIGHT,
+        }
+    }
+
+    /// Limits of which those that are said hold, and the others follow from the hard one.
+    ///
+    /// # Errors
+    /// A soft limit over the hard one, which nothing would ever reach.
+    pub(crate) fn said(
+        hard: u64,
+        soft: Option<u64>,
+        flight: Option<u64>,
+    ) -> Result<Self, QuotaError> {
+        let rest = Self::of(hard);
+        let soft = soft.unwrap_or(rest.soft);
+        if soft > hard {
+            return Err(QuotaError { soft, hard });
+        }
+        Ok(Self {
+            soft,
+            hard,
+            flight: flight.unwrap_or(rest.flight),
+        })
+    }
+}
+
+/// The soft limit that a hard one brings with it.
+pub(crate) const fn soft_of(hard: u64) -> u64 {
+    hard / SOFT.1 * SOFT.0
+}
+
+/// Why limits are not taken.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "soft limit of {soft} bytes is over the hard limit of {hard}; set a lower one, or leave it out for four fifths"
+)]
+pub(crate) struct QuotaError {
+    soft: u64,
+    hard: u64,
 }
 
 /// An amount that is taken of a limit, and given back.

@@ -12,13 +12,16 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::future::join_all;
 use tracing::{debug, warn};
-use turlough_datastore::data::{BucketError, Failure, GetError, Held, PutError, Stored, in_memory};
+use turlough_datastore::data::{
+    BucketError, Failure, GetError, Held, PutError, Stored, Usage, in_memory,
+};
 use turlough_datastore::{DataStore, StepCredential};
 use turlough_sdk::{RequestId, ValueRef};
 use turlough_statestore::event::StepEnd;
 use turlough_statestore::{Event, Record};
 
 use super::kept::{Kept, Registry, Touched};
+use super::room::Room;
 use crate::settings::Settings;
 
 /// The waits between tries of what a store has no room for, or cannot do now.
@@ -39,6 +42,7 @@ pub(crate) struct Stores {
     /// How long data lasts that nobody says anything of.
     lease: Duration,
     registry: Registry,
+    room: Room,
 }
 
 /// A store for what is kept for as long as logs are.
@@ -56,6 +60,7 @@ impl Stores {
             durable,
             lease,
             registry: Registry::default(),
+            room: Room::default(),
         }
     }
 
@@ -331,6 +336,12 @@ impl Stores {
     /// How long data lasts that nobody says anything of.
     pub(crate) const fn lease(&self) -> Duration {
         self.lease
+    }
+
+    /// What the tenant holds in the own one, where that is so much that nothing new is to begin.
+    pub(crate) async fn past_soft(&self) -> Option<Usage> {
+        let usage = self.room.usage(&*self.own).await?;
+        usage.is_past_soft().then_some(usage)
     }
 
     /// What the own one holds, where that is in this process.

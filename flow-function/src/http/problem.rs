@@ -119,6 +119,7 @@ impl From<StartError> for Problem {
             }
             StartError::Full { .. }
             | StartError::LogFull { .. }
+            | StartError::DataFull(_)
             | StartError::StoreFull(_)
             | StartError::Abandoned { .. }
             | StartError::Draining => {

@@ -51,15 +51,24 @@ pub(super) fn stat(call: &mut Call<'_>, args: &mut Args<'_>) -> Result<Next, Fau
     Ok(Next::Done)
 }
 
-type Limit = fn(&mut Quota) -> &mut u64;
+/// What is said of a tenant's limits.
+#[derive(Debug, Default)]
+struct Said {
+    soft: Option<u64>,
+    hard: Option<u64>,
+    flight: Option<u64>,
+}
+
+type Limit = fn(&mut Said) -> &mut Option<u64>;
 
 const LIMITS: [(&str, Limit); 3] = [
-    ("soft", |quota| &mut quota.soft),
-    ("hard", |quota| &mut quota.hard),
-    ("flight", |quota| &mut quota.flight),
+    ("soft", |said| &mut said.soft),
+    ("hard", |said| &mut said.hard),
+    ("flight", |said| &mut said.flight),
 ];
 
-/// `TENANT.SET name [SOFT bytes] [HARD bytes] [FLIGHT bytes]`
+/// `TENANT.SET name [SOFT bytes] [HARD bytes] [FLIGHT bytes]`. What is not said stays as it was; a soft limit
+/// that a new hard one falls below follows from that.
 pub(super) fn set(call: &mut Call<'_>, args: &mut Args<'_>) -> Result<Next, Fault> {
     let name = std::str::from_utf8(text(args, 1)?).unwrap_or_default();
     let name: turlough_sdk::TenantId = name
@@ -68,17 +77,20 @@ pub(super) fn set(call: &mut Call<'_>, args: &mut Args<'_>) -> Result<Next, Faul
     if !args.len().is_multiple_of(2) {
         return Err(Fault::syntax());
     }
-    let mut limits = Vec::new();
+    let mut said = Said::default();
     for n in (2..args.len()).step_by(2) {
         let limit = LIMITS.iter().find(|(word, _)| is_word(args, n, word));
         let (_, limit) = limit.ok_or_else(Fault::syntax)?;
-        limits.push((*limit, natural(args, n + 1)?));
+        *limit(&mut said) = Some(natural(args, n + 1)?);
     }
-    let tenant = call.shared.store.tenant(name.as_str(), call.now_ms);
-    let mut quota = tenant.quota();
-    for (limit, bytes) in limits {
-        *limit(&mut quota) = bytes;
-    }
+    let store = &call.shared.store;
+    let known = store.find(name.as_str());
+    let now = known.map_or_else(|| store.quota(), |tenant| tenant.quota());
+    let hard = said.hard.unwrap_or(now.hard);
+    let soft = said.soft.or((now.soft <= hard).then_some(now.soft));
+    let quota = Quota::said(hard, soft, said.flight.or(Some(now.flight)));
+    let quota = quota.map_err(|error| Fault::new(format!("ERR {error}")))?;
+    let tenant = store.tenant(name.as_str(), call.now_ms);
     tenant.set_quota(quota);
     call.ok()
 }

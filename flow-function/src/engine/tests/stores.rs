@@ -9,12 +9,13 @@ use tokio::sync::watch;
 use turlough_datastore::data::{
     BucketError, Dropped, Failure, GetError, Held, PutError, Stored, in_memory, open,
 };
-use turlough_datastore::{DataStore, DataUrl, StepCredential};
+use turlough_datastore::{DataStore, DataUrl, Quota, StepCredential};
 use turlough_sdk::{Cause, ValueRef};
 use turlough_statestore::State;
+use turlough_statestore::event::StepEnd;
 
 use super::*;
-use crate::data::{Durable, Stores};
+use crate::data::{Durable, LocalStore, Stores};
 
 /// A store in this process, with its troubles.
 #[derive(Debug)]
@@ -365,4 +366,69 @@ nodes: { child: { flow: child }, size: { after: [child], pass: '.[0] | length' }
         .map(|output| output.decode::<u32>().unwrap());
     assert_eq!(size, Some(3_000), "{:?}", finished.outcome);
     assert_eq!(engine.store_bytes(), 0);
+}
+
+/// On a store's server of which the tenant may hold so much.
+async fn on_server(quota: Quota, flows: &[&str]) -> (Engine, LocalStore) {
+    let (local, settings) = (LocalStore::with(quota).await, settings());
+    let stores = Stores::new(Arc::clone(&local.store), None, settings.data_lease);
+    (with(settings, stores, flows), local)
+}
+
+async fn held(local: &LocalStore) -> u64 {
+    local.store.usage().await.unwrap().unwrap().bytes
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn past_the_soft_limit_nothing_new_begins_and_what_was_let_in_goes_on() {
+    let parent = "
+flow: parent
+nodes:
+  go: { wait: { signal: go } }
+  child: { after: [go], flow: large }
+";
+    let quota = Quota {
+        soft: 8_000,
+        hard: 1_000_000,
+        flight: 1_000_000,
+    };
+    let (engine, local) = on_server(quota, &[EARLY, LARGE, parent]).await;
+    let above = engine.begin_one("parent", input(3_000)).await.unwrap();
+    let first = engine.begin_one("early", input(5_000)).await.unwrap();
+    until(async || held(&local).await > quota.soft).await;
+    until(async || engine.begin_one("early", input(1)).await.is_err()).await;
+    let refused = engine.begin_one("large", input(1)).await.unwrap_err();
+    assert!(matches!(refused, StartError::DataFull(usage) if usage.soft == quota.soft));
+    // A sub-flow of one that was let in is let in as well.
+    signal(&engine, above.request).await;
+    let finished = soon(above.finished).await.unwrap();
+    assert!(finished.output.is_some(), "{:?}", finished.outcome);
+    signal(&engine, first.request).await;
+    soon(first.finished).await.unwrap();
+    until(async || engine.begin_one("large", input(1)).await.is_ok()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_put_past_the_hard_limit_is_made_again_once_another_request_is_over() {
+    let quota = Quota {
+        soft: 18_000,
+        hard: 18_000,
+        flight: 18_000,
+    };
+    let (engine, local) = on_server(quota, &[EARLY]).await;
+    let first = engine.begin_one("early", input(5_000)).await.unwrap();
+    until(async || held(&local).await > 10_000).await;
+    let second = engine.begin_one("early", input(5_000)).await.unwrap();
+    let is_text =
+        |event: &Event| matches!(event, Event::StepEnded(ended) if ended.step.as_str() == "text");
+    let has_text = async |request| events(&engine, request).await.iter().any(is_text);
+    signal(&engine, second.request).await;
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert!(!has_text(second.request).await, "there is no room for it");
+    signal(&engine, first.request).await;
+    soon(first.finished).await.unwrap();
+    let finished = soon(second.finished).await.unwrap();
+    assert!(finished.output.is_some(), "{:?}", finished.outcome);
+    let failed = |event: &Event| matches!(event, Event::StepEnded(ended) if matches!(ended.end, StepEnd::Failed { .. }));
+    assert!(!events(&engine, second.request).await.iter().any(failed));
 }

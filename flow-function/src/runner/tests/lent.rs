@@ -1,14 +1,10 @@
 //! Calls by reference: what is lent, what comes back, and what is none.
 
-use std::net::Ipv4Addr;
-
-use tokio_util::sync::{CancellationToken, DropGuard};
-use turlough_datastore::data::{self, Options};
-use turlough_datastore::{
-    Backup, Config, DataStore, DataUrl, Reference, Server, Settings as StoreSettings,
-};
+use turlough_datastore::data;
+use turlough_datastore::{DataStore, Reference};
 
 use super::*;
+use crate::data::LocalStore;
 
 const NODE: &str = "flow: f\nnodes:\n  n: { apply: words, data: reference }\n";
 
@@ -20,38 +16,13 @@ struct World {
     bench: Bench,
     store: Arc<dyn DataStore>,
     seen: Arc<Seen>,
-    _stop: DropGuard,
-    _folder: tempfile::TempDir,
+    _local: LocalStore,
 }
 
 /// A store, and a function that uses it.
 async fn world(node: &str, does: Does) -> World {
-    let folder = tempfile::tempdir().unwrap();
-    let socket = folder.path().join("store.sock");
-    let limits = StoreSettings::from_environment();
-    let server = Server::bind(Config {
-        bounds: limits.bounds(),
-        spill: None,
-        listen: (Ipv4Addr::LOCALHOST, 0).into(),
-        address: None,
-        socket: Some(socket.clone()),
-        secrets: folder.path().to_owned(),
-        peers: None,
-        peers_root: None,
-        backup: Backup::None,
-        tls: None,
-        value_bytes_max: limits.value_bytes_max,
-        connections_max: 100,
-        workers: 1,
-    });
-    let (server, stop) = (server.await.unwrap(), CancellationToken::new());
-    tokio::spawn(server.run(stop.clone()));
-    let options = Options {
-        secrets: folder.path().to_owned(),
-        ..Options::new("default".parse().unwrap())
-    };
-    let url = DataUrl::Socket(socket);
-    let store = data::open(&url, &options).await.unwrap();
+    let local = LocalStore::start().await;
+    let store = Arc::clone(&local.store);
     let (gateway, seen) = function(Arc::clone(&store), does).await;
     let mut settings = Settings::from_environment();
     settings.gateway_url = gateway;
@@ -61,8 +32,7 @@ async fn world(node: &str, does: Does) -> World {
         bench,
         store,
         seen,
-        _stop: stop.drop_guard(),
-        _folder: folder,
+        _local: local,
     }
 }
 
