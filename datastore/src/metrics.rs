@@ -95,6 +95,9 @@ fn clients(shared: &Shared, to: &Metrics) {
     let counts = &shared.counts;
     let open = counts.connections.load(Ordering::Relaxed);
     to.gauge("connections", "Connections that are open", open as f64);
+    let held = counts.buffered.load(Ordering::Relaxed);
+    let help = "What connections hold of commands and replies";
+    to.gauge("buffers_bytes", help, held as f64);
     let help = "Connections that were accepted";
     to.count("connections_total", help, &counts.accepted);
     let help = "Connections past the bound";

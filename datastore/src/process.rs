@@ -70,6 +70,8 @@ async fn run(settings: Settings) -> Result<(), anyhow::Error> {
         tls,
         value_bytes_max: settings.value_bytes_max,
         connections_max: settings.connections_max,
+        buffers_bytes_max: settings.buffers_bytes_max,
+        stalled: settings.stalled,
         workers: settings.workers.unwrap_or(processors / 2),
     })
     .await?;
@@ -141,7 +143,17 @@ async fn gone(shared: &crate::server::Shared, most: std::time::Duration) {
             tokio::time::sleep(LOOK).await;
         }
     };
-    drop(tokio::time::timeout(most, gone).await);
+    if tokio::time::timeout(most, gone).await.is_ok() {
+        return;
+    }
+    let (connections, copies) = (shared.connections(), shared.peers.counts().pending());
+    let drain = format!("{most:?}");
+    warn!(
+        %drain,
+        connections,
+        copies,
+        "store ends though clients are connected, or other stores were not given all copies; raise TURLOUGH_DRAIN if it should wait longer"
+    );
 }
 
 async fn wait_for_signal() {

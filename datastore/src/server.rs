@@ -18,6 +18,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use rustix::net::sockopt;
 use rustls::ServerConfig;
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::runtime::Handle;
@@ -28,9 +29,10 @@ use tokio_util::sync::CancellationToken;
 pub(crate) use alone::Alone;
 pub(crate) use clock::now_ms;
 use connection::Connection;
-use guesses::Guesses;
+use guesses::{Guesses, Origin};
 pub(crate) use secrets::Secrets;
 use session::Counts;
+use session::Place;
 pub(crate) use session::Shared;
 
 use crate::peers::{self, Backup, PeerList, Peers};
@@ -44,6 +46,8 @@ const TRIM_SWEEPS: u32 = 10;
 const AGAIN: Duration = Duration::from_millis(50);
 /// After a disk that took nothing.
 const SPILL_AGAIN: Duration = Duration::from_secs(1);
+/// After which time without a word a host is asked whether it is there; after twice that it is not.
+const KEEP_ALIVE: Duration = Duration::from_secs(60);
 /// How long a handshake may take.
 const HANDSHAKE: Duration = Duration::from_secs(10);
 
@@ -75,6 +79,10 @@ pub struct Config {
     pub value_bytes_max: usize,
     /// Connections at once.
     pub connections_max: u64,
+    /// What they may hold together of commands and replies, in bytes.
+    pub buffers_bytes_max: u64,
+    /// How long a client may take over a part of a command, leave a reply unread, or not say who it is.
+    pub stalled: Duration,
     /// Threads that serve.
     pub workers: usize,
 }
@@ -183,6 +191,8 @@ impl Server {
                 boot,
                 started_ms: clock::now_ms(),
                 value_bytes_max: config.value_bytes_max,
+                buffers_bytes_max: config.buffers_bytes_max,
+                stalled: config.stalled,
                 counts: Counts::default(),
             }),
             tcp,
@@ -268,22 +278,27 @@ impl Server {
         if !self.has_room() {
             return;
         }
-        let (shared, tls) = (Arc::clone(&self.shared), self.tls.clone());
+        // Before anything is said: a handshake takes a place as well.
+        let (place, tls) = (Place::take(&self.shared), self.tls.clone());
         // From one worker's reactor to another's.
-        let Ok(stream) = stream.set_nodelay(true).and_then(|()| stream.into_std()) else {
+        let ready = stream
+            .set_nodelay(true)
+            .and_then(|()| keep_alive(&stream))
+            .and_then(|()| stream.into_std());
+        let Ok(stream) = ready else {
             return;
         };
         worker.spawn(async move {
             let Ok(stream) = TcpStream::from_std(stream) else {
                 return;
             };
-            let peer = Some(peer.ip());
+            let origin = Origin::Host(peer.ip());
             let Some(tls) = tls else {
-                return Connection::new(stream, &shared, peer).serve().await;
+                return Connection::new(stream, place, origin).serve().await;
             };
             let accepted = TlsAcceptor::from(tls).accept(stream);
             match tokio::time::timeout(HANDSHAKE, accepted).await {
-                Ok(Ok(stream)) => Connection::new(stream, &shared, peer).serve().await,
+                Ok(Ok(stream)) => Connection::new(stream, place, origin).serve().await,
                 Ok(Err(error)) => tracing::debug!(%error, "TLS handshake failed"),
                 Err(_) => tracing::debug!("TLS handshake took too long"),
             }
@@ -294,16 +309,27 @@ impl Server {
         if !self.has_room() {
             return;
         }
-        let shared = Arc::clone(&self.shared);
+        let place = Place::take(&self.shared);
+        let user = stream.peer_cred().ok().map(|peer| peer.uid());
         let Ok(stream) = stream.into_std() else {
             return;
         };
         worker.spawn(async move {
             if let Ok(stream) = UnixStream::from_std(stream) {
-                Connection::new(stream, &shared, None).serve().await;
+                let origin = Origin::User(user);
+                Connection::new(stream, place, origin).serve().await;
             }
         });
     }
+}
+
+/// Has the kernel ask whether a host is there that says nothing: of one that vanished nobody hears otherwise.
+fn keep_alive(stream: &TcpStream) -> io::Result<()> {
+    sockopt::set_socket_keepalive(stream, true)?;
+    sockopt::set_tcp_keepidle(stream, KEEP_ALIVE)?;
+    sockopt::set_tcp_keepintvl(stream, KEEP_ALIVE / 4)?;
+    sockopt::set_tcp_keepcnt(stream, 4)?;
+    Ok(())
 }
 
 async fn accept(unix: Option<&UnixListener>) -> io::Result<UnixStream> {

@@ -100,6 +100,15 @@ pub struct Settings {
     #[arg(long, env = "TURLOUGH_STORE_CONNECTIONS_MAX", default_value_t = 20_000)]
     pub connections_max: u64,
 
+    /// What they may hold together of commands that are not there yet and of replies that nobody reads, in
+    /// bytes; past it each may hold 64 KiB
+    #[arg(long, env = "TURLOUGH_STORE_BUFFERS_BYTES_MAX", default_value_t = 256 << 20)]
+    pub buffers_bytes_max: u64,
+
+    /// How long a client may take over a part of a command, leave a reply unread, or not say who it is
+    #[arg(long, env = "TURLOUGH_STORE_STALLED", default_value = "60s", value_parser = parse_duration)]
+    pub stalled: Duration,
+
     /// Threads that serve [default: one for every two processors, the rest is for who asks]
     #[arg(long, env = "TURLOUGH_STORE_WORKERS")]
     pub workers: Option<usize>,

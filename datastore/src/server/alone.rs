@@ -1,15 +1,16 @@
 //! A store that listens nowhere, for whoever has a stream to serve: fuzzers.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::runtime::Handle;
 
 use super::clock::now_ms;
 use super::connection::Connection;
-use super::guesses::Guesses;
+use super::guesses::{Guesses, Origin};
 use super::secrets::{DEFAULT, Secrets};
-use super::session::{Counts, Shared};
+use super::session::{Counts, Place, Shared};
 use crate::peers::{Backup, Peers};
 use crate::store::{Bounds, Store};
 
@@ -33,6 +34,8 @@ impl Alone {
             boot: 1,
             started_ms: now_ms(),
             value_bytes_max: 1 << 20,
+            buffers_bytes_max: 1 << 20,
+            stalled: Duration::from_secs(60),
             counts: Counts::default(),
         }))
     }
@@ -43,7 +46,11 @@ impl Alone {
         stream: S,
     ) -> impl Future<Output = ()> + use<S> {
         let shared = Arc::clone(&self.0);
-        async move { Connection::new(stream, &shared, None).serve().await }
+        async move {
+            let place = Place::take(&shared);
+            let origin = Origin::User(None);
+            Connection::new(stream, place, origin).serve().await;
+        }
     }
 
     /// Nothing is in flight, and nothing is counted that is not there.

@@ -1,7 +1,8 @@
 //! A connection: bytes in, commands one after the other, replies out.
 //!
-//! Invariants: replies go out in the order of their commands; what is not written yet is bounded, and
-//! past that nothing more is read; nobody has the worker for longer than a slice.
+//! Invariants: replies go out in the order of their commands; what is not written yet is bounded, for each
+//! connection and for all together, and past that nothing more is read; nobody has the worker for longer
+//! than a slice.
 
 use std::cell::RefCell;
 use std::io;
@@ -18,7 +19,8 @@ use tokio::time::Sleep;
 use super::clock::now_ms;
 use super::commands::{self, Next};
 use super::fault::Fault;
-use super::session::{Session, Shared};
+use super::guesses::Origin;
+use super::session::{Place, Session, Shared};
 use super::wait::Wait;
 use crate::blob::Buffer;
 use crate::store::{InFlight, Reserved};
@@ -30,12 +32,13 @@ const READ_BYTES: usize = 32 << 10;
 const TURN_BYTES: usize = 256 << 10;
 /// Replies that may wait to be written; nothing more is read past it.
 const UNWRITTEN_MAX: usize = 32 << 20;
+/// What one connection may hold of replies, and of a command that is not there yet, where all together hold
+/// too much.
+const PRESSED_MAX: usize = 64 << 10;
 /// What may be read ahead of a command that waits.
 const AHEAD_MAX: usize = 64 << 10;
 /// A buffer that is kept while nothing comes.
 const KEPT_BYTES: usize = 4 << 10;
-/// How long a client may take over a part of a command, or leave a reply unread; and to say who it is.
-const STALLED: Duration = Duration::from_secs(60);
 
 thread_local! {
     /// What was just read, on the way to the connection that it is for.
@@ -63,6 +66,7 @@ enum Incoming {
 pub(crate) struct Connection<S> {
     stream: S,
     shared: Arc<Shared>,
+    _place: Place,
     session: Session,
     inbox: BytesMut,
     parser: Parser,
@@ -73,18 +77,22 @@ pub(crate) struct Connection<S> {
     waits: Option<Wait>,
     is_closing: bool,
     commands: u64,
+    /// What it was counted with of what all hold.
+    buffered: u64,
     moved_ms: u64,
+    /// Since when it is nobody.
+    stranger_ms: Option<u64>,
     stalled: Option<Pin<Box<Sleep>>>,
 }
 
 impl<S> Connection<S> {
-    pub(crate) fn new(stream: S, shared: &Arc<Shared>, peer: Option<std::net::IpAddr>) -> Self {
-        let now_ms = now_ms();
-        shared.counts.connections.fetch_add(1, Ordering::Relaxed);
+    pub(crate) fn new(stream: S, place: Place, origin: Origin) -> Self {
+        let (shared, now_ms) = (Arc::clone(place.shared()), now_ms());
         Self {
             stream,
-            session: Session::new(shared, peer, now_ms),
-            shared: Arc::clone(shared),
+            session: Session::new(&shared, origin, now_ms),
+            shared,
+            _place: place,
             inbox: BytesMut::new(),
             parser: Parser::default(),
             incoming: Incoming::Command,
@@ -93,15 +101,17 @@ impl<S> Connection<S> {
             waits: None,
             is_closing: false,
             commands: 0,
+            buffered: 0,
             moved_ms: now_ms,
+            stranger_ms: None,
             stalled: None,
         }
     }
 
     /// Carries out what has come, as long as replies may be put; whether anything was.
     fn carry_out(&mut self, now_ms: u64) -> bool {
-        let mut did = false;
-        while !self.is_closing && self.waits.is_none() && self.out.bytes() < UNWRITTEN_MAX {
+        let (mut did, most) = (false, self.unwritten_max());
+        while !self.is_closing && self.waits.is_none() && self.out.bytes() < most {
             let went_on = match &mut self.incoming {
                 Incoming::Command => self.command(now_ms),
                 Incoming::Body { .. } | Incoming::Skip(_) => self.body(),
@@ -122,8 +132,20 @@ impl<S> Connection<S> {
         did
     }
 
+    /// Replies that may wait to be written.
+    fn unwritten_max(&self) -> usize {
+        match self.shared.is_pressed() {
+            true => PRESSED_MAX,
+            false => UNWRITTEN_MAX,
+        }
+    }
+
     fn command(&mut self, now_ms: u64) -> bool {
+        self.parser.set_of_stranger(!self.session.is_somebody());
         match self.parser.parse(&self.inbox) {
+            Ok(Parsed::Partial) if self.inbox.len() > PRESSED_MAX && self.shared.is_pressed() => {
+                self.lose("all connections hold too much of commands and replies, and this one the part of a large command; send smaller ones, or raise TURLOUGH_STORE_BUFFERS_BYTES_MAX")
+            }
             Ok(Parsed::Partial) => false,
             Ok(Parsed::Large(bytes)) => {
                 self.admit(bytes);
@@ -279,6 +301,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 break self.poll_stalled(cx, now_ms);
             }
         };
+        self.count_buffered();
         let commands = std::mem::take(&mut self.commands);
         if commands > 0 {
             let all = &self.shared.counts.commands;
@@ -288,6 +311,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             self.inbox = BytesMut::new();
         }
         polled
+    }
+
+    /// Counts what it holds now.
+    fn count_buffered(&mut self) {
+        let buffered = (self.inbox.capacity() + self.out.copied()) as u64;
+        let before = std::mem::replace(&mut self.buffered, buffered);
+        if buffered != before {
+            let more = buffered.wrapping_sub(before);
+            let all = &self.shared.counts.buffered;
+            all.fetch_add(more, Ordering::Relaxed);
+        }
     }
 
     /// Ends a wait whose time has come; whether it did.
@@ -321,7 +355,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
 
     /// Reads into the value that is being received, or what comes of the next command.
     fn poll_read(&mut self, cx: &mut Context<'_>, most: usize) -> Poll<io::Result<usize>> {
-        let is_full = self.out.bytes() >= UNWRITTEN_MAX
+        let is_full = self.out.bytes() >= self.unwritten_max()
             || self.waits.is_some() && self.inbox.len() >= AHEAD_MAX;
         if self.is_closing || is_full || most == 0 {
             return Poll::Pending;
@@ -348,16 +382,25 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
 
     /// Nothing moves: who owes something, or does not take what it is owed, has its time.
     fn poll_stalled(&mut self, cx: &mut Context<'_>, now_ms: u64) -> Poll<io::Result<()>> {
+        if self.session.is_somebody() {
+            self.stranger_ms = None;
+        }
         if !self.is_busy() {
             return Poll::Pending;
         }
-        let limit_ms = u64::try_from(STALLED.as_millis()).unwrap_or(u64::MAX);
+        let limit = self.shared.stalled;
+        let limit_ms = u64::try_from(limit.as_millis()).unwrap_or(u64::MAX);
+        // Who has not said who it is has that time for it, whatever else it says.
+        let since_ms = match self.session.is_somebody() {
+            true => self.moved_ms,
+            false => *self.stranger_ms.get_or_insert(now_ms),
+        };
         loop {
             let stalled = self
                 .stalled
-                .get_or_insert_with(|| Box::pin(tokio::time::sleep(STALLED)));
+                .get_or_insert_with(|| Box::pin(tokio::time::sleep(limit)));
             ready!(stalled.as_mut().poll(cx));
-            let still_ms = now_ms.saturating_sub(self.moved_ms);
+            let still_ms = now_ms.saturating_sub(since_ms);
             if still_ms >= limit_ms {
                 return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
             }
@@ -369,10 +412,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
 
 impl<S> Drop for Connection<S> {
     fn drop(&mut self) {
-        self.shared
-            .counts
-            .connections
-            .fetch_sub(1, Ordering::Relaxed);
+        let all = &self.shared.counts.buffered;
+        all.fetch_sub(self.buffered, Ordering::Relaxed);
         if let Some(wait) = &self.waits {
             wait.give_up(&self.session);
         }

@@ -1,12 +1,12 @@
 //! A client, as long as it is connected: who it is, and what it said of itself.
 
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use super::clock::unix_ms;
 use super::fault::Fault;
-use super::guesses::Guesses;
+use super::guesses::{Guesses, Origin};
 use super::secrets::{DEFAULT, Secrets, Who};
 use crate::credential::StepCredential;
 use crate::peers::{Backup, Peers};
@@ -28,6 +28,10 @@ pub(crate) struct Shared {
     pub(crate) started_ms: u64,
     /// The largest value, in bytes.
     pub(crate) value_bytes_max: usize,
+    /// What connections may hold together of commands and replies, in bytes.
+    pub(crate) buffers_bytes_max: u64,
+    /// How long a client may owe something, or leave something.
+    pub(crate) stalled: Duration,
     pub(crate) counts: Counts,
 }
 
@@ -42,12 +46,40 @@ impl Shared {
     pub(crate) fn connections(&self) -> u64 {
         self.counts.connections.load(Ordering::Relaxed)
     }
+
+    /// Whether connections hold more than they may.
+    pub(crate) fn is_pressed(&self) -> bool {
+        self.counts.buffered.load(Ordering::Relaxed) > self.buffers_bytes_max
+    }
+}
+
+/// A connection's place among those that may be open, from before it says anything until it is gone.
+#[derive(Debug)]
+pub(crate) struct Place(Arc<Shared>);
+
+impl Place {
+    pub(crate) fn take(shared: &Arc<Shared>) -> Self {
+        shared.counts.connections.fetch_add(1, Ordering::Relaxed);
+        Self(Arc::clone(shared))
+    }
+
+    pub(crate) const fn shared(&self) -> &Arc<Shared> {
+        &self.0
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.counts.connections.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 /// What there was since the start.
 #[derive(Debug, Default)]
 pub(crate) struct Counts {
     pub(crate) connections: AtomicU64,
+    /// What they hold of commands and replies, in bytes.
+    pub(crate) buffered: AtomicU64,
     pub(crate) accepted: AtomicU64,
     pub(crate) refused: AtomicU64,
     pub(crate) commands: AtomicU64,
@@ -69,16 +101,14 @@ pub(crate) struct Session {
     pub(crate) id: u64,
     pub(crate) speaker: Speaker,
     pub(crate) name: Vec<u8>,
-    /// Where it comes from; none over a Unix socket.
-    pub(crate) peer: Option<IpAddr>,
+    pub(crate) origin: Origin,
     /// Who it is where it does not say so.
     initial: Speaker,
 }
 
 impl Session {
-    pub(crate) fn new(shared: &Shared, peer: Option<IpAddr>, now_ms: u64) -> Self {
-        let is_near = peer.is_none_or(|peer| peer.to_canonical().is_loopback());
-        let initial = if is_near && shared.secrets.is_open() {
+    pub(crate) fn new(shared: &Shared, origin: Origin, now_ms: u64) -> Self {
+        let initial = if origin.is_near() && shared.secrets.is_open() {
             Speaker::Tenant(shared.store.tenant(DEFAULT, now_ms))
         } else {
             Speaker::Nobody
@@ -87,7 +117,7 @@ impl Session {
             id: shared.counts.accepted.fetch_add(1, Ordering::Relaxed) + 1,
             speaker: initial.clone(),
             name: Vec::new(),
-            peer,
+            origin,
             initial,
         }
     }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use foldhash::fast::RandomState;
 
+use super::key::Key;
 use super::tenant::Tenant;
 
 /// Who has copies of a bucket's values.
@@ -34,6 +35,13 @@ impl Copies {
         self.by_name.get(name)
     }
 
+    /// That store has no copy of what stands under a name.
+    fn has_none(&mut self, name: &[u8], store: &str) {
+        if self.of(name).is_some_and(|has| **has == *store) {
+            self.by_name.remove(name);
+        }
+    }
+
     pub(crate) fn stores(&self) -> &[Arc<str>] {
         &self.stores
     }
@@ -45,6 +53,14 @@ impl Tenant {
         let shard = self.bucket_shard(bucket);
         let found = shard.buckets.get(bucket);
         found.map_or_else(Vec::new, |it| it.copies().stores().to_vec())
+    }
+
+    /// A store was not given the copy that it was to have of a value.
+    pub(crate) fn was_not_copied(&self, key: &Key<'_>, store: &str) {
+        let mut shard = self.shard(key);
+        if let Some(bucket) = shard.buckets.get_mut(key.bucket) {
+            bucket.copies_mut().has_none(key.name, store);
+        }
     }
 
     /// What is left of a bucket's lease, and its epoch, where that is more than it was born with.

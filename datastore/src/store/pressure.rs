@@ -274,8 +274,8 @@ impl Tenant {
         loop {
             match held.take_within(bytes, held.limit() / BACK) {
                 Ok(()) => return Ok(Room(Arc::clone(&self.common), bytes)),
-                Err((held, limit)) if now_ms() >= until_ms => {
-                    return Err(Refusal::NoRoom { held, limit, bytes });
+                Err((_, limit)) if now_ms() >= until_ms => {
+                    return Err(Refusal::NoRoom { limit, bytes });
                 }
                 Err((held, _)) => pressure.feel(held),
             }

@@ -43,13 +43,11 @@ pub enum Refusal {
         /// Whether it is the tenant's limit, and not the store's.
         is_tenants: bool,
     },
-    /// The store may not hold more, whoever asks.
+    /// The store may not hold more, whoever asks. What it holds is not said: it would tell of other tenants.
     #[error(
-        "store holds {held} of {limit} bytes; {bytes} more are refused, raise TURLOUGH_STORE_BYTES_MAX or add a host"
+        "store has no room for {bytes} bytes beside what is held, limit {limit}; try again later, raise TURLOUGH_STORE_BYTES_MAX or add a host"
     )]
     Full {
-        /// Bytes held.
-        held: u64,
         /// The limit.
         limit: u64,
         /// What the put would have added.
@@ -57,11 +55,9 @@ pub enum Refusal {
     },
     /// A value on disk finds no memory to come back to.
     #[error(
-        "store holds {held} of {limit} bytes, no room for a value of {bytes} on disk; ask again, raise TURLOUGH_STORE_BYTES_MAX, or give TURLOUGH_STORE_SPILL more room"
+        "store has no memory for a value of {bytes} bytes on disk, limit {limit}; ask again, raise TURLOUGH_STORE_BYTES_MAX, or give TURLOUGH_STORE_SPILL more room"
     )]
     NoRoom {
-        /// Bytes held.
-        held: u64,
         /// The limit.
         limit: u64,
         /// Size of the value.

@@ -73,7 +73,7 @@ impl Tenant {
             let held = taken.map_or_else(|(held, _)| held + bytes, |()| self.common.held.held());
             pressure.feel(held);
         }
-        taken.map_err(|(held, limit)| {
+        taken.map_err(|(_, limit)| {
             self.held.give_back(bytes);
             refused(match bytes > limit {
                 true => Refusal::Large {
@@ -82,7 +82,7 @@ impl Tenant {
                     what: "TURLOUGH_STORE_BYTES_MAX".to_owned(),
                     is_tenants: false,
                 },
-                false => Refusal::Full { held, limit, bytes },
+                false => Refusal::Full { limit, bytes },
             })
         })?;
         Ok(Reserved {

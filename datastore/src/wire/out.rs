@@ -36,6 +36,8 @@ pub(crate) struct Outbox {
     /// What of the first chunk was written.
     written: usize,
     bytes: usize,
+    /// Bytes that lie here alone, not in a value.
+    copied: usize,
     /// The last vector that was written, to be filled again.
     spare: Vec<u8>,
     pub(crate) version: Version,
@@ -45,6 +47,11 @@ impl Outbox {
     /// Bytes that are not written yet.
     pub(crate) const fn bytes(&self) -> usize {
         self.bytes
+    }
+
+    /// Bytes that are held for them here, beside the values that they show.
+    pub(crate) const fn copied(&self) -> usize {
+        self.copied
     }
 
     pub(crate) fn simple(&mut self, text: &str) {
@@ -144,6 +151,7 @@ impl Outbox {
             for part in parts {
                 bytes.extend_from_slice(part);
                 self.bytes += part.len();
+                self.copied += part.len();
             }
         }
     }
@@ -190,10 +198,11 @@ impl Outbox {
                 return;
             }
             self.written -= len;
-            if let Some(Chunk::Bytes(mut bytes)) = self.chunks.pop_front()
-                && bytes.capacity() <= 2 * CHUNK_BYTES
-                && self.chunks.is_empty()
-            {
+            let Some(Chunk::Bytes(mut bytes)) = self.chunks.pop_front() else {
+                continue;
+            };
+            self.copied -= len;
+            if bytes.capacity() <= 2 * CHUNK_BYTES && self.chunks.is_empty() {
                 bytes.clear();
                 self.spare = bytes;
             }

@@ -10,6 +10,8 @@ use crate::store::{InFlight, Reserved, SMALL_MAX};
 const ARGUMENTS_MAX: i64 = 1 << 20;
 /// What the small arguments of a command may come to.
 const COMMAND_BYTES_MAX: usize = 64 << 20;
+/// Of somebody who has not said who it is.
+const ARGUMENTS_OF_STRANGERS: i64 = 10;
 /// A line that is no bulk.
 const LINE_BYTES_MAX: usize = 64 << 10;
 
@@ -18,6 +20,8 @@ const LINE_BYTES_MAX: usize = 64 << 10;
 pub(crate) enum ProtocolError {
     #[error("Protocol error: invalid multibulk length")]
     Arguments,
+    #[error("Protocol error: unauthenticated multibulk length")]
+    Stranger,
     #[error("Protocol error: invalid bulk length")]
     Length,
     #[error("Protocol error: expected '$', got '{0}'")]
@@ -76,6 +80,7 @@ pub(crate) struct Parser {
     place: usize,
     /// Up to where the end of a line was looked for.
     looked: usize,
+    is_of_stranger: bool,
 }
 
 /// The arguments of a command.
@@ -87,6 +92,11 @@ pub(crate) struct Args<'a> {
 }
 
 impl Parser {
+    /// Whether whoever speaks has not said who it is: it has little to say then.
+    pub(crate) const fn set_of_stranger(&mut self, is_of_stranger: bool) {
+        self.is_of_stranger = is_of_stranger;
+    }
+
     /// Reads on in what came since the command before.
     pub(crate) fn parse(&mut self, bytes: &[u8]) -> Result<Parsed, ProtocolError> {
         loop {
@@ -184,6 +194,9 @@ impl Parser {
             let count = number(&line[1..]).ok_or(ProtocolError::Arguments)?;
             if count > ARGUMENTS_MAX {
                 return Err(ProtocolError::Arguments);
+            }
+            if self.is_of_stranger && count > ARGUMENTS_OF_STRANGERS {
+                return Err(ProtocolError::Stranger);
             }
             // None, or less, is nothing, as in Redis.
             self.left = Some(usize::try_from(count).unwrap_or(0));

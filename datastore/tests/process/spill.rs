@@ -34,7 +34,7 @@ fn put(client: &mut Client, key: &str, value: &[u8]) {
         if told == "OK" {
             return;
         }
-        assert!(told.starts_with("(error) OOM store holds"), "{told}");
+        assert!(told.starts_with("(error) OOM store has no room"), "{told}");
         std::thread::sleep(Duration::from_millis(20));
     }
     panic!("there is no room for {key}");

@@ -40,6 +40,8 @@ impl LocalStore {
             tls: None,
             value_bytes_max: limits.value_bytes_max,
             connections_max: 100,
+            buffers_bytes_max: limits.buffers_bytes_max,
+            stalled: limits.stalled,
             workers: 1,
         });
         let (server, stop) = (server.await.unwrap(), CancellationToken::new());

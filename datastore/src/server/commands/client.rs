@@ -1,7 +1,5 @@
 //! What a client says of itself, and asks of the connection.
 
-use std::time::Duration;
-
 use super::{Call, Next, is_word, text};
 use crate::server::fault::Fault;
 use crate::server::secrets::DEFAULT;
@@ -40,11 +38,9 @@ pub(super) fn hello(call: &mut Call<'_>, args: &mut Args<'_>) -> Result<Next, Fa
         }
     }
     if let Some((user, password)) = user
-        && let Err(fault) = call
-            .session
-            .authenticate(call.shared, user, password, call.now_ms)
+        && let Some(wrong) = sign_in(call, user, password)?
     {
-        return Ok(wrong(call, fault));
+        return Ok(wrong);
     }
     if !call.session.is_somebody() {
         return Err(Fault::new(
@@ -87,23 +83,29 @@ pub(super) fn auth(call: &mut Call<'_>, args: &mut Args<'_>) -> Result<Next, Fau
         3 => (text(args, 1)?, text(args, 2)?),
         _ => return Err(Fault::syntax()),
     };
-    let shared = call.shared;
-    match call
-        .session
-        .authenticate(shared, user, password, call.now_ms)
-    {
-        Ok(()) => call.ok(),
-        Err(fault) => Ok(wrong(call, fault)),
+    match sign_in(call, user, password)? {
+        None => call.ok(),
+        Some(wrong) => Ok(wrong),
     }
 }
 
-/// The answer to a wrong password comes late.
-fn wrong(call: &Call<'_>, fault: Fault) -> Next {
-    let pause: Duration = call.shared.guesses.wrong(call.session.peer, call.now_ms);
-    Next::Wait(Wait::Pause {
-        until: Box::pin(tokio::time::sleep(pause)),
-        fault,
-    })
+/// Becomes who has this name and this password. The answer to a wrong one comes late, and while many wait
+/// none is looked at.
+fn sign_in(call: &mut Call<'_>, user: &[u8], password: &[u8]) -> Result<Option<Next>, Fault> {
+    let (shared, origin, now_ms) = (call.shared, call.session.origin, call.now_ms);
+    if let Some(wait_ms) = shared.guesses.wait_ms(origin, now_ms) {
+        return Err(Fault::new(format!(
+            "ERR too many wrong passwords come from where you are, this one was not looked at; try again in {wait_ms} ms"
+        )));
+    }
+    let signed_in = call.session.authenticate(shared, user, password, now_ms);
+    Ok(signed_in.err().map(|fault| {
+        let pause = shared.guesses.wrong(origin, now_ms);
+        Next::Wait(Wait::Pause {
+            until: Box::pin(tokio::time::sleep(pause)),
+            fault,
+        })
+    }))
 }
 
 pub(super) fn quit(call: &mut Call<'_>, _: &mut Args<'_>) -> Result<Next, Fault> {

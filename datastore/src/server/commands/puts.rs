@@ -186,15 +186,8 @@ fn put(
     let tenant_id = putting.tenant.id();
     let store = peers.choose(tenant_id, key.bucket, call.now_ms);
     if backup == Backup::Async {
-        let kept = Made::of(value.held());
         putting.how.copy = store.ok();
-        let (how, tenant) = (putting.how.clone(), Arc::clone(&putting.tenant));
-        putting.finish(key, value, call.out, call.now_ms)?;
-        match &how.copy {
-            Some(store) => drop(copy(call, &tenant, store, key, kept, how.epoch)),
-            None => peers.counts().fail(),
-        }
-        return Ok(Next::Done);
+        return copied_behind(call, putting, key, value);
     }
     let store = store.map_err(no_backup)?;
     let kept = Made::of(value.held());
@@ -207,6 +200,32 @@ fn put(
         value: kept,
         putting: Some(putting),
     }))))
+}
+
+/// Puts a value, and has it copied behind the answer, where there is a store for that.
+fn copied_behind(
+    call: &mut Call<'_>,
+    putting: Putting,
+    key: &Key<'_>,
+    value: Value<'_>,
+) -> Result<Next, Fault> {
+    let peers = &call.shared.peers;
+    let (how, tenant) = (putting.how.clone(), Arc::clone(&putting.tenant));
+    let kept = Made::of(value.held());
+    putting.finish(key, value, call.out, call.now_ms)?;
+    let Some(store) = how.copy else {
+        peers.counts().fail();
+        return Ok(Next::Done);
+    };
+    match copy(call, &tenant, &store, key, kept, how.epoch) {
+        Ok(heard) => drop(
+            peers
+                .runtime()
+                .spawn(hear(heard, tenant, key.whole(), store)),
+        ),
+        Err(_) => tenant.was_not_copied(key, &store),
+    }
+    Ok(Next::Done)
 }
 
 /// What a step is told whose output is there already: the same may be put again, and no other.
@@ -282,6 +301,18 @@ fn copy(
         peers.tell(store, tenant.id(), Word::Lease { bucket, epoch, ms });
     }
     Ok(heard)
+}
+
+/// Waits for what came of a copy: a reference names no store that has none.
+async fn hear(
+    heard: oneshot::Receiver<Result<(), PeerError>>,
+    tenant: Arc<Tenant>,
+    key: Vec<u8>,
+    store: Arc<str>,
+) {
+    if let (Err(_) | Ok(Err(_)), Ok(key)) = (heard.await, Key::parse(&key)) {
+        tenant.was_not_copied(&key, &store);
+    }
 }
 
 fn no_backup(error: PeerError) -> Fault {
