@@ -14,4 +14,5 @@ mod program;
 mod quotas;
 mod replies;
 mod spill;
+mod strangers;
 mod tls;

@@ -139,6 +139,36 @@ fn quotas_are_read_from_a_file_and_again_when_it_changes() {
     store.logged("quotas were read anew");
     assert!(hard(acme.say(&["TENANT.STAT"])).starts_with("5000,"));
     assert_eq!(acme.call(&[b"SET", b"a", &[0; 2_000]]), "OK");
+    fs::write(&file, "acme: { hard: 5000, soft: 5001 }\n").unwrap();
+    let line = store.logged("soft limit of 5001 bytes is over the hard limit of 5000");
+    assert!(line.contains("quotas stay as they were"), "{line}");
+    // Whom it names no longer has what all others have.
+    fs::write(&file, "other: { hard: 7000 }\n").unwrap();
+    eventually("acme has the store's limit", || {
+        acme.call(&[b"SET", b"b", &[0; 9_000]]) == "OK"
+    });
+}
+
+#[test]
+fn limits_that_are_set_fit_one_another() {
+    let store = Store::with(&["acme", "admin"], &[]);
+    let (mut admin, mut acme) = (store.client_as("admin"), store.client_as("acme"));
+    let mut stat = || acme.say(&["TENANT.STAT"]);
+    let set = ["TENANT.SET", "acme", "SOFT", "600", "HARD", "1000"];
+    assert_eq!(admin.say(&set), "OK");
+    let told = admin.say(&["TENANT.SET", "acme", "FLIGHT", "1", "SOFT", "1001"]);
+    assert!(
+        told.starts_with("(error) ERR soft limit of 1001 bytes is over the hard limit of 1000"),
+        "{told}"
+    );
+    assert!(stat().contains("soft, 600, hard, 1000"), "{}", stat());
+    assert!(!stat().contains("flight, 1,"), "{}", stat());
+    // A hard limit below the soft one brings its own.
+    assert_eq!(admin.say(&["TENANT.SET", "acme", "HARD", "500"]), "OK");
+    assert!(stat().contains("soft, 400, hard, 500"), "{}", stat());
+    let told = admin.say(&["TENANT.SET", "nobody", "SOFT", "2", "HARD", "1"]);
+    assert!(told.starts_with("(error) ERR soft limit"), "{told}");
+    assert_eq!(admin.say(&["TENANT.LIST"]), "[acme]");
 }
 
 #[test]
