@@ -29,7 +29,7 @@ pub use credential::{CredentialError, StepCredential};
 pub use data::{DataStore, DataUrl, DataUrlError};
 pub use peers::{Backup, PeerList, PeerListError};
 pub use pool::{Pool, PoolError};
-pub use process::main_with;
+pub use process::{StoreProcess, main_with};
 pub use reference::{Reference, ReferenceError};
 pub use server::{Config, Server, ServerError, SpillTo};
 pub use settings::Settings;

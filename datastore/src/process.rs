@@ -1,8 +1,10 @@
-//! The process: it serves until SIGTERM.
+//! The process: a store with what goes beside it, which serves until SIGTERM.
 
+use std::future::IntoFuture as _;
 use std::io::Write as _;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -11,8 +13,9 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::http;
-use crate::server::{Config, Server, now_ms};
+use crate::server::{Config, Server, Shared, now_ms};
 use crate::settings::Settings;
+use crate::store::Bounds;
 use crate::tenants::{self, TenantsFile};
 use crate::tls;
 
@@ -44,7 +47,80 @@ pub fn main_with(settings: Settings) -> ExitCode {
 
 async fn run(settings: Settings) -> Result<(), anyhow::Error> {
     allow_files(settings.connections_max);
-    let bounds = settings.bounds();
+    let process = StoreProcess::open(&settings).await?;
+    let stop = CancellationToken::new();
+    let stopping = stop.clone();
+    tokio::spawn(async move {
+        wait_for_signal().await;
+        info!("store is shutting down");
+        stopping.cancel();
+    });
+    process.run(stop).await;
+    Ok(())
+}
+
+/// A store, and what a process of its own has beside it: quotas from a file, health and metrics.
+#[derive(Debug)]
+pub struct StoreProcess {
+    server: Server,
+    metrics: TcpListener,
+    drain: Duration,
+}
+
+impl StoreProcess {
+    /// Listens as the settings say, with nothing in the store.
+    ///
+    /// # Errors
+    /// An address, a socket, a folder or a file that cannot be had, or does not hold what it should.
+    pub async fn open(settings: &Settings) -> Result<Self, anyhow::Error> {
+        let bounds = settings.bounds();
+        let server = Server::bind(config(settings, bounds)?).await?;
+        if let Some(path) = &settings.tenants {
+            let shared = server.shared();
+            let mut file = TenantsFile::new(path.clone());
+            file.apply(&shared.store, now_ms())?;
+            tenants::follow(file, Arc::clone(shared), now_ms);
+        }
+        let address = settings.address_of_metrics();
+        let metrics = TcpListener::bind(address).await.with_context(|| {
+            format!(
+                "cannot listen on {address}; set TURLOUGH_LISTEN and TURLOUGH_STORE_METRICS_PORT"
+            )
+        })?;
+        info!(
+            address = %server.local_addr()?,
+            metrics = %metrics.local_addr()?,
+            socket = settings.socket.as_ref().map(|path| path.display().to_string()),
+            bytes_max = bounds.bytes_max,
+            "store"
+        );
+        Ok(Self {
+            server,
+            metrics,
+            drain: settings.drain,
+        })
+    }
+
+    /// Serves until `stop`, and then for as long as clients have to go.
+    pub async fn run(self, stop: CancellationToken) {
+        let (shared, drain) = (Arc::clone(self.server.shared()), self.drain);
+        let (ending, ended) = (CancellationToken::new(), CancellationToken::new());
+        let serving = http::router(Arc::clone(&shared), ending.clone());
+        let serving = tokio::spawn(axum::serve(self.metrics, serving).into_future());
+        let ends = ended.clone();
+        tokio::spawn(async move {
+            stop.cancelled().await;
+            ending.cancel();
+            shared.store.close();
+            gone(&shared, drain).await;
+            ends.cancel();
+        });
+        self.server.run(ended).await;
+        serving.abort();
+    }
+}
+
+fn config(settings: &Settings, bounds: Bounds) -> Result<Config, anyhow::Error> {
     let tls = match (&settings.tls_cert, &settings.tls_key) {
         (Some(cert), Some(key)) => Some(tls::server(cert, key)?),
         _ => None,
@@ -57,7 +133,7 @@ async fn run(settings: Settings) -> Result<(), anyhow::Error> {
         })?),
     };
     let processors = std::thread::available_parallelism().map_or(1, usize::from);
-    let server = Server::bind(Config {
+    Ok(Config {
         bounds,
         spill: settings.spill_to(),
         listen: settings.address_of_store(),
@@ -74,38 +150,6 @@ async fn run(settings: Settings) -> Result<(), anyhow::Error> {
         stalled: settings.stalled,
         workers: settings.workers.unwrap_or(processors / 2),
     })
-    .await?;
-    let shared = Arc::clone(server.shared());
-    if let Some(path) = &settings.tenants {
-        let mut file = TenantsFile::new(path.clone());
-        file.apply(&shared.store, now_ms())?;
-        tenants::follow(file, Arc::clone(&shared), now_ms);
-    }
-    let address = settings.address_of_metrics();
-    let metrics = TcpListener::bind(address).await.with_context(|| {
-        format!("cannot listen on {address}; set TURLOUGH_LISTEN and TURLOUGH_STORE_METRICS_PORT")
-    })?;
-    info!(
-        address = %server.local_addr()?,
-        metrics = %metrics.local_addr()?,
-        socket = settings.socket.as_ref().map(|path| path.display().to_string()),
-        bytes_max = bounds.bytes_max,
-        "store"
-    );
-    let (ending, stop) = (CancellationToken::new(), CancellationToken::new());
-    let serving = http::router(Arc::clone(&shared), ending.clone());
-    tokio::spawn(async move { axum::serve(metrics, serving).await });
-    let (drain, stopping) = (settings.drain, stop.clone());
-    tokio::spawn(async move {
-        wait_for_signal().await;
-        info!("store is shutting down");
-        ending.cancel();
-        shared.store.close();
-        gone(&shared, drain).await;
-        stopping.cancel();
-    });
-    server.run(stop).await;
-    Ok(())
 }
 
 /// Has this process hold as many connections as it may: each is a file. Says so where that is fewer
@@ -136,8 +180,8 @@ fn allow_files(connections_max: u64) {
 }
 
 /// Waits until all clients are gone and all copies are given, for so long at most.
-async fn gone(shared: &crate::server::Shared, most: std::time::Duration) {
-    const LOOK: std::time::Duration = std::time::Duration::from_millis(20);
+async fn gone(shared: &Shared, most: Duration) {
+    const LOOK: Duration = Duration::from_millis(20);
     let gone = async {
         while shared.connections() > 0 || shared.peers.counts().pending() > 0 {
             tokio::time::sleep(LOOK).await;

@@ -26,7 +26,7 @@ pub struct Settings {
     #[arg(long, env = "TURLOUGH_STORE_METRICS_PORT", default_value_t = 7701)]
     pub metrics_port: u16,
 
-    /// Unix socket to listen on as well: half the time of TCP for large values
+    /// Unix socket to listen on as well, for clients on this host
     #[arg(long, env = "TURLOUGH_STORE_SOCKET")]
     pub socket: Option<PathBuf>,
 

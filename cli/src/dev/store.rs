@@ -1,14 +1,15 @@
 //! The store of `turlough dev`, where nobody named another: one for all flow-functions on this machine, as
 //! each host has one.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::Ipv4Addr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use anyhow::Context;
 use tempfile::TempDir;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
-use turlough_datastore::{Backup, Config, DataUrl, Server, Settings as StoreSettings};
+use turlough_datastore::{DataUrl, Settings as StoreSettings, StoreProcess};
 use turlough_flow_function::Settings;
 
 use crate::exit::Failure;
@@ -33,29 +34,31 @@ impl DevStore {
         }
         let folder = tempfile::tempdir().context("cannot make a folder for the store's socket");
         let folder = folder.map_err(Failure::platform)?;
-        let socket = folder.path().join("store.sock");
         let mut store = StoreSettings::from_environment();
+        // As a store's process is set, but for where it listens: many of these may run on one machine.
+        if std::env::var_os("TURLOUGH_LISTEN").is_none() {
+            store.listen = Ipv4Addr::LOCALHOST.into();
+        }
+        if std::env::var_os("TURLOUGH_STORE_PORT").is_none() {
+            store.port = 0;
+        }
+        if std::env::var_os("TURLOUGH_STORE_METRICS_PORT").is_none() {
+            store.metrics_port = 0;
+        }
+        let own = || folder.path().join("store.sock");
+        let socket = store.socket.get_or_insert_with(own).clone();
         // Its buckets last as long as this one says.
         store.lease = store.lease.max(settings.data_lease);
-        let server = Server::bind(Config {
-            bounds: store.bounds(),
-            spill: store.spill_to(),
-            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
-            address: None,
-            socket: Some(socket.clone()),
-            secrets: settings.secrets.clone(),
-            peers: None,
-            peers_root: None,
-            backup: Backup::None,
-            tls: None,
-            value_bytes_max: store.value_bytes_max,
-            connections_max: store.connections_max,
-            workers: 1,
-        });
-        let server = server.await.map_err(Failure::platform)?;
+        store.secrets.clone_from(&settings.secrets);
+        store.workers.get_or_insert(1);
+        // Who used it has ended before it.
+        store.drain = Duration::ZERO;
+        let process = StoreProcess::open(&store)
+            .await
+            .map_err(Failure::platform)?;
         let stop = CancellationToken::new();
         let stopping = stop.clone();
-        let task = tokio::spawn(async move { server.run(stopping).await });
+        let task = tokio::spawn(process.run(stopping));
         Ok(Some(Self {
             socket,
             stop,
