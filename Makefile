@@ -48,6 +48,7 @@ soak: build tools ## Long campaigns
 	TURLOUGH_CLUSTERS=5000 $(CARGO) test --release -p turlough-flow-function --lib simulation -- --nocapture
 	TURLOUGH_KILLS=200 $(CARGO) test --release -p turlough-flow-function --test replicas campaign -- --nocapture
 	$(CARGO) test --release -p turlough-flow-function --features planted-faults --test replicas campaign::proof -- --nocapture
+	TURLOUGH_STORE_REQUESTS=10000 $(CARGO) test --release -p turlough-flow-function --test replicas stores -- --nocapture
 	TURLOUGH_ORDERS=100000 $(CARGO) test --release -p turlough-datastore --features shuttle --lib orders
 	$(MAKE) fuzz FUZZ_SECONDS=600
 

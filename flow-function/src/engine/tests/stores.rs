@@ -247,11 +247,23 @@ async fn v3_where_a_store_knows_of_a_newer_claim_than_the_log_it_is_claimed_abov
 
 /// A function that counts its calls.
 async fn function() -> (String, Arc<AtomicUsize>) {
+    function_that(|_| "3".to_owned()).await
+}
+
+/// One whose answer is another each time, and over the inline limit.
+async fn another_each_time() -> (String, Arc<AtomicUsize>) {
+    function_that(|call| format!("{:?}", call.to_string().repeat(6_000))).await
+}
+
+/// A function that answers its calls as they are counted, with JSON.
+async fn function_that(
+    answers: impl Fn(usize) -> String + Clone + Send + Sync + 'static,
+) -> (String, Arc<AtomicUsize>) {
     let calls = Arc::new(AtomicUsize::new(0));
     let counted = Arc::clone(&calls);
     let app = axum::Router::new().fallback(async move || {
-        counted.fetch_add(1, Ordering::Relaxed);
-        "3"
+        let call = counted.fetch_add(1, Ordering::Relaxed) + 1;
+        ([("content-type", "application/json")], answers(call))
     });
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
@@ -431,4 +443,61 @@ async fn a_put_past_the_hard_limit_is_made_again_once_another_request_is_over() 
     assert!(finished.output.is_some(), "{:?}", finished.outcome);
     let failed = |event: &Event| matches!(event, Event::StepEnded(ended) if matches!(ended.end, StepEnd::Failed { .. }));
     assert!(!events(&engine, second.request).await.iter().any(failed));
+}
+
+/// On a store's server that is lost, with all it holds, once a step has ended; then the flow goes on.
+async fn after_a_loss(flow: &str, step: &str) -> (Vec<Event>, Value, usize) {
+    let (url, calls) = another_each_time().await;
+    let mut settings = settings();
+    settings.gateway_url = url;
+    let local = LocalStore::start().await;
+    let stores = Stores::new(Arc::clone(&local.store), None, settings.data_lease);
+    let engine = with(settings, stores, &[flow]);
+    let started = engine.begin_one("f", json("1")).await.unwrap();
+    let is_it =
+        |event: &Event| matches!(event, Event::StepEnded(ended) if ended.step.as_str() == step);
+    until(async || events(&engine, started.request).await.iter().any(is_it)).await;
+    let local = local.lose().await;
+    signal(&engine, started.request).await;
+    let finished = soon(started.finished).await.unwrap();
+    let output = finished
+        .output
+        .unwrap_or_else(|| panic!("{:?}", finished.outcome));
+    drop(local);
+    let events = events(&engine, started.request).await;
+    (events, output, calls.load(Ordering::Relaxed))
+}
+
+fn losses(events: &[Event]) -> usize {
+    let is_loss = |event: &&Event| matches!(event, Event::StepEnded(ended) if matches!(ended.end, StepEnd::Lost { .. }));
+    events.iter().filter(is_loss).count()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn v2_what_must_not_be_made_again_outlives_its_store() {
+    let flow = "
+flow: f
+nodes:
+  pay: { apply: pay, idempotent: false }
+  go: { wait: { signal: go } }
+  size: { after: [pay, go], pass: '.pay | length' }
+";
+    let (events, output, calls) = after_a_loss(flow, "pay").await;
+    assert_eq!(output.decode::<u32>().unwrap(), 6_000);
+    assert_eq!((calls, losses(&events)), (1, 0));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn where_what_is_made_again_is_another_all_that_used_it_is_made_again() {
+    let flow = "
+flow: f
+nodes:
+  make: { apply: make }
+  early: { after: [make], pass: '.[0:1]' }
+  go: { wait: { signal: go } }
+  both: { after: [make, early, go], pass: '[.make[0:1], .early]' }
+";
+    let (events, output, calls) = after_a_loss(flow, "early").await;
+    assert_eq!(output.decode::<[String; 2]>().unwrap(), ["2", "2"]);
+    assert_eq!((calls, losses(&events)), (2, 1));
 }
