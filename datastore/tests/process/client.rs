@@ -26,6 +26,21 @@ impl Client {
         self.call(&words)
     }
 
+    /// The same, of words with spaces between them.
+    pub(crate) fn say_all(&mut self, words: &str) -> String {
+        self.say(&words.split(' ').collect::<Vec<_>>())
+    }
+
+    /// A field of a reply that is a map.
+    pub(crate) fn field(&mut self, words: &[&str], name: &str) -> String {
+        let all = self.say(words);
+        let mut parts = all.trim_matches(['[', ']']).split(", ");
+        let found = parts.find(|part| *part == name).and_then(|_| parts.next());
+        found
+            .unwrap_or_else(|| panic!("{name} is not in {all}"))
+            .to_owned()
+    }
+
     pub(crate) fn call(&mut self, words: &[&[u8]]) -> String {
         self.send(&command(words));
         self.reply().expect("the connection stays")

@@ -38,11 +38,7 @@ fn at(place: &str, peers: &str) -> Store {
 
 /// A field of what `BUCKET.REF` says.
 fn field(client: &mut Client, key: &str, name: &str) -> String {
-    let all = client.say(&["BUCKET.REF", key]);
-    let all = all.trim_start_matches('[').trim_end_matches(']');
-    let mut parts = all.split(", ");
-    parts.find(|part| *part == name).unwrap();
-    parts.next().unwrap().to_owned()
+    client.field(&["BUCKET.REF", key], name)
 }
 
 #[test]

@@ -2,10 +2,10 @@
 
 use std::fs;
 use std::io::{BufRead as _, BufReader};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::client::Client;
 
@@ -21,6 +21,16 @@ pub(crate) fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
         std::thread::sleep(Duration::from_millis(20));
     }
     panic!("not within 30 s: {what}");
+}
+
+pub(crate) fn unix_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.unwrap().as_millis() as u64
+}
+
+fn let_in(folder: &Path, name: &str) {
+    let file = folder.join(format!("turlough-store-{name}"));
+    fs::write(file, format!("{name}-secret\n")).unwrap();
 }
 
 /// A store that ends with its test.
@@ -42,8 +52,7 @@ impl Store {
     pub(crate) fn with(names: &[&str], settings: &[(&str, &str)]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         for name in names {
-            let file = folder.path().join(format!("turlough-store-{name}"));
-            fs::write(file, format!("{name}-secret\n")).unwrap();
+            let_in(folder.path(), name);
         }
         let mut command = Command::new(env!("CARGO_BIN_EXE_turlough-datastore"));
         command
@@ -93,6 +102,11 @@ impl Store {
                 return line;
             }
         }
+    }
+
+    /// Has a name with a password from now on, `name-secret`.
+    pub(crate) fn let_in(&self, name: &str) {
+        let_in(self.folder.path(), name);
     }
 
     pub(crate) fn address(&self) -> &str {
