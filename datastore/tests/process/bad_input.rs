@@ -4,8 +4,6 @@
 use std::io::Write as _;
 use std::net::TcpStream;
 
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-
 use crate::client::{Client, command};
 use crate::program::{Store, eventually};
 
@@ -156,74 +154,6 @@ fn a_command_is_the_same_however_it_is_cut() {
         assert_eq!(client.say(&["STRLEN", "{r}a"]), "40000");
         assert_eq!(client.say(&["DEL", "{r}a", "{r}b", "c", "{r}d"]), "4");
     }
-}
-
-#[test]
-fn a_long_pipeline_is_answered_in_order_though_nobody_reads_meanwhile() {
-    let store = Store::open();
-    let mut client = store.client();
-    let count = 1_000_000;
-    let mut bytes = Vec::new();
-    for n in 0..count {
-        bytes.extend_from_slice(format!("ECHO {n}\r\n").as_bytes());
-    }
-    client.send(&bytes);
-    for n in 0..count {
-        assert_eq!(client.reply().unwrap(), n.to_string());
-    }
-}
-
-#[test]
-fn what_is_announced_and_never_sent_costs_little_and_keeps_nobody_waiting() {
-    let store = Store::with(&[], &[("TURLOUGH_STORE_BYTES_MAX", "8589934592")]);
-    let before = store.resident_bytes();
-    let slow: Vec<_> = (0..200)
-        .map(|n| {
-            let mut client = store.client();
-            let announced = format!("*3\r\n$3\r\nSET\r\n$4\r\nr{n:03}\r\n$10000000\r\n12345");
-            client.send(announced.as_bytes());
-            client
-        })
-        .collect();
-    let mut client = store.client();
-    assert_eq!(client.say(&["SET", "a", "1"]), "OK");
-    let mut huge = store.client();
-    huge.send(b"*3\r\n$3\r\nSET\r\n$1\r\nb\r\n$4294967296\r\n12345");
-    assert_eq!(client.say(&["GET", "a"]), "1");
-    // What was sent on other connections may have been read after this one's.
-    let comes_to = |bytes: f64| {
-        eventually(&format!("{bytes} bytes in flight"), || {
-            store.metric("turlough_store_bytes_in_flight{tenant=\"default\"}") == bytes
-        });
-    };
-    comes_to(2e9);
-    assert!(store.resident_bytes() < before + (64 << 20), "{before}");
-    drop((slow, huge));
-    comes_to(0.0);
-}
-
-#[test]
-fn ten_thousand_connections_cost_little_and_are_all_served() {
-    const CONNECTIONS: u64 = 10_000;
-    let files = Rlimit {
-        current: Some(CONNECTIONS + 1_000),
-        ..getrlimit(Resource::Nofile)
-    };
-    setrlimit(Resource::Nofile, files).expect("a limit of 11,000 open files; see ulimit -Hn");
-    let store = Store::open();
-    let before = store.resident_bytes();
-    let mut clients: Vec<_> = (0..CONNECTIONS).map(|_| store.client()).collect();
-    for (n, client) in clients.iter_mut().enumerate() {
-        assert_eq!(client.say(&["SET", &n.to_string(), "1"]), "OK");
-    }
-    let each = (store.resident_bytes() - before) / CONNECTIONS;
-    assert!(each < 8 << 10, "{each} bytes for a connection with its key");
-    assert_eq!(
-        store.metric("turlough_store_connections "),
-        CONNECTIONS as f64
-    );
-    let mut one = store.client();
-    assert_eq!(one.say(&["DBSIZE"]), CONNECTIONS.to_string());
 }
 
 #[test]

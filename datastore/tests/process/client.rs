@@ -55,6 +55,11 @@ impl Client {
         self.0.get_mut().write_all(bytes)
     }
 
+    /// The same connection, to send on while replies are read.
+    pub(crate) fn sender(&self) -> TcpStream {
+        self.0.get_ref().try_clone().unwrap()
+    }
+
     /// Waits until some of a reply has come, and leaves it.
     pub(crate) fn peek(&mut self) {
         assert!(!self.0.fill_buf().unwrap().is_empty());
@@ -96,6 +101,12 @@ impl Client {
             Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset => None,
             Err(error) => panic!("{error}"),
         }
+    }
+
+    /// Whether the store closes it within so long.
+    pub(crate) fn is_closed_within(&mut self, limit: Duration) -> bool {
+        self.0.get_ref().set_read_timeout(Some(limit)).unwrap();
+        self.is_closed()
     }
 
     /// Whether the store has closed it.

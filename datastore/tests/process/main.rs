@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by it")]
 
+mod abuse;
 mod alike;
 mod attack;
 mod bad_input;
