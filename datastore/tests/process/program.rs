@@ -104,6 +104,12 @@ impl Store {
         }
     }
 
+    /// How many lines that hold a text it has logged since a line was last asked for.
+    pub(crate) fn times_logged(&self, part: &str) -> usize {
+        let lines = self.lines.try_iter();
+        lines.filter(|line| line.contains(part)).count()
+    }
+
     /// Has a name with a password from now on, `name-secret`.
     pub(crate) fn let_in(&self, name: &str) {
         let_in(self.folder.path(), name);
