@@ -3,6 +3,7 @@
 use std::io;
 use std::net::TcpListener;
 use std::process::Command;
+use std::time::Duration;
 
 use crate::client::{Client, command};
 use crate::program::{Store, eventually};
@@ -119,6 +120,47 @@ fn a_store_gives_no_copy_to_itself_under_another_name() {
         let told = client.say(&["SET", "{r}a", "v", "BACKUP", "sync"]);
         told.starts_with("(error) NOBACKUP")
     });
+}
+
+#[test]
+fn stores_that_a_name_resolves_to_are_given_copies_and_asked_for_them() {
+    let backup = alone();
+    // There may be two addresses, of which nobody listens on one.
+    let name = format!("dns:localhost:{}", backup.port());
+    let settings = [("TURLOUGH_STORE_PEERS", &*name)];
+    let owner = Store::with(&["acme"], &settings);
+    let near = Store::with(&["acme"], &settings);
+    let mut at = owner.client_as("acme");
+    let value = "v".repeat(100_000);
+    eventually("it has a copy", || {
+        at.say(&["SET", "{r}a", &value, "BACKUP", "SYNC"]) == "OK"
+    });
+    assert!(owner.logged("other stores").contains("name=localhost:"));
+    assert!(owner.metric("turlough_store_peers ") >= 1.0);
+    assert_eq!(field(&mut at, "{r}a", "backup"), backup.address());
+    assert_eq!(backup.client_as("acme").say(&["DBSIZE"]), "1");
+    let reference = field(&mut at, "{r}a", "reference");
+    drop(owner);
+    let mut here = near.client_as("acme");
+    eventually("the copy is found", || {
+        here.say(&["REF.GET", &reference]) == value
+    });
+    assert_eq!(near.metric("turlough_store_saved_total"), 1.0);
+}
+
+#[test]
+fn a_store_that_finds_itself_by_a_name_gives_itself_no_copy() {
+    let there = place();
+    let (_, port) = there.rsplit_once(':').unwrap();
+    let store = at(&there, &format!("dns:localhost:{port}"));
+    let mut client = store.client_as("acme");
+    for n in 0..30 {
+        let key = format!("{{r{n}}}a");
+        let told = client.say(&["SET", &key, "v", "BACKUP", "SYNC"]);
+        assert!(told.starts_with("(error) NOBACKUP"), "{told}");
+        // A name is resolved behind the start.
+        std::thread::sleep(Duration::from_millis(100));
+    }
 }
 
 #[test]
