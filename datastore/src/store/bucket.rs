@@ -131,6 +131,9 @@ impl Bucket {
         self.expiring = 0;
         self.away = 0;
         self.kept.retain(|(_, until_ms)| *until_ms > now_ms);
+        // In the order in which they lay: a scan misses none that it has still to meet.
+        self.kept
+            .sort_by_cached_key(|(name, _)| gone.get_index_of(&**name));
         for (name, until_ms) in &self.kept {
             if let Some(item) = gone.swap_take(&**name) {
                 let at_ms = item

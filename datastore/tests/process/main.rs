@@ -14,6 +14,7 @@ mod peers;
 mod program;
 mod quotas;
 mod replies;
+mod sequences;
 mod spill;
 mod strangers;
 mod tls;
