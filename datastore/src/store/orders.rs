@@ -131,3 +131,59 @@ fn extents_have_one_owner_in_every_order() {
     };
     check_random(run, orders() / 10);
 }
+
+#[test]
+fn in_every_order_one_puts_what_is_not_there_and_one_has_what_is_taken() {
+    let run = || {
+        let store = Arc::new(store());
+        let tenant = store.tenant("acme", 0);
+        let threads: Vec<_> = (0..3_u8)
+            .map(|who| {
+                let (store, tenant) = (Arc::clone(&store), Arc::clone(&tenant));
+                thread::spawn(move || put_and_take(&store, &tenant, who))
+            })
+            .collect();
+        let (mut put, mut had) = (Vec::new(), Vec::new());
+        for thread in threads {
+            let (put_here, had_here) = thread.join().unwrap();
+            put.extend(put_here);
+            had.extend(had_here);
+        }
+        let left = tenant.take(&Key::parse(b"{r}a").unwrap(), 1);
+        had.extend(left.map(|item| first(item.value())));
+        put.sort_unstable();
+        had.sort_unstable();
+        assert_eq!(put, had);
+    };
+    check_random(run, orders());
+}
+
+/// What a thread put, and what it then had; of what it put over and was told of, too.
+fn put_and_take(store: &Store, tenant: &Arc<Tenant>, who: u8) -> (Vec<u8>, Vec<u8>) {
+    let key = Key::parse(b"{r}a").unwrap();
+    let (mut put, mut had) = (Vec::new(), Vec::new());
+    for (turn, only) in [Only::Absent, Only::Present].into_iter().enumerate() {
+        let number = who * 2 + turn as u8;
+        let value = made(store, number, who == 0);
+        let how = Put {
+            only,
+            ..Put::default()
+        };
+        let mut old = None;
+        let look = |item: Option<&Item>| old = item.map(|item| first(item.value()));
+        if tenant.put(&key, value.lent(), None, how, 1, look).unwrap() {
+            put.push(number);
+            had.extend(old);
+        }
+        if who != 1 {
+            had.extend(tenant.take(&key, 1).map(|item| first(item.value())));
+        }
+    }
+    (put, had)
+}
+
+fn first(held: Held<'_>) -> u8 {
+    let mut all = Vec::new();
+    held.copy_to(&mut all).unwrap();
+    all[0]
+}

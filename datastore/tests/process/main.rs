@@ -15,6 +15,7 @@ mod program;
 mod quotas;
 mod replies;
 mod sequences;
+mod shared;
 mod spill;
 mod strangers;
 mod tls;
