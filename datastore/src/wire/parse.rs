@@ -47,10 +47,11 @@ pub(crate) enum Parsed {
     Partial,
 }
 
-/// An argument: its place among the bytes, or the number of a body.
+/// An argument: its place among the bytes or among what was typed, or the number of a body.
 #[derive(Debug, Clone, Copy)]
 enum Part {
     Small(usize, usize),
+    Typed(usize, usize),
     Large(usize),
 }
 
@@ -72,6 +73,8 @@ pub(crate) enum Body {
 pub(crate) struct Parser {
     parts: Vec<Part>,
     bodies: Vec<Body>,
+    /// Words of a line that somebody typed, without their quotes.
+    typed: Vec<u8>,
     /// Arguments that are still to come; none before the head of a command.
     left: Option<usize>,
     /// The length of the argument that comes next, once its line was read.
@@ -87,6 +90,7 @@ pub(crate) struct Parser {
 #[derive(Debug)]
 pub(crate) struct Args<'a> {
     bytes: &'a [u8],
+    typed: &'a [u8],
     parts: &'a [Part],
     bodies: &'a mut Vec<Body>,
 }
@@ -164,6 +168,7 @@ impl Parser {
     pub(crate) fn args<'a>(&'a mut self, bytes: &'a [u8]) -> Args<'a> {
         Args {
             bytes,
+            typed: &self.typed,
             parts: &self.parts,
             bodies: &mut self.bodies,
         }
@@ -173,6 +178,7 @@ impl Parser {
     pub(crate) fn finish(&mut self) -> usize {
         self.parts.clear();
         self.bodies.clear();
+        self.typed.clear();
         self.left = None;
         self.bulk = None;
         self.looked = 0;
@@ -201,36 +207,49 @@ impl Parser {
             // None, or less, is nothing, as in Redis.
             self.left = Some(usize::try_from(count).unwrap_or(0));
         } else {
-            self.inline(line, start)?;
+            self.inline(line)?;
             self.left = Some(0);
         }
         Ok(true)
     }
 
-    /// A command as a person types it. Quotes keep words together; what is escaped in them stays.
-    fn inline(&mut self, line: &[u8], start: usize) -> Result<(), ProtocolError> {
-        let mut at = 0;
-        while at < line.len() {
-            if line[at].is_ascii_whitespace() {
-                at += 1;
-                continue;
-            }
-            let quote = Some(line[at]).filter(|byte| matches!(byte, b'"' | b'\''));
-            let begin = at + usize::from(quote.is_some());
-            let is_end = |byte: &u8| match quote {
-                Some(quote) => *byte == quote,
-                None => byte.is_ascii_whitespace(),
-            };
-            let end = line[begin..].iter().position(is_end);
-            let end = match (end, quote) {
-                (Some(len), _) => begin + len,
-                (None, None) => line.len(),
-                (None, Some(_)) => return Err(ProtocolError::Quotes),
-            };
-            self.parts.push(Part::Small(start + begin, start + end));
-            at = end + usize::from(quote.is_some());
+    /// A command as a person types it: words, with quotes as Redis has them.
+    fn inline(&mut self, line: &[u8]) -> Result<(), ProtocolError> {
+        let mut rest = skip_space(line);
+        while !rest.is_empty() {
+            let begin = self.typed.len();
+            rest = skip_space(self.word(rest)?);
+            self.parts.push(Part::Typed(begin, self.typed.len()));
         }
         Ok(())
+    }
+
+    /// A word that is not empty, and what follows it.
+    fn word<'a>(&mut self, mut rest: &'a [u8]) -> Result<&'a [u8], ProtocolError> {
+        let mut quote = None;
+        while let Some((byte, after)) = rest.split_first() {
+            rest = after;
+            match (quote, *byte) {
+                (None, b' ' | b'\t' | b'\r') => return Ok(rest),
+                (None, b'"' | b'\'') => quote = Some(*byte),
+                (Some(b'"'), b'\\') => {
+                    let (byte, after) = escaped(rest).ok_or(ProtocolError::Quotes)?;
+                    self.typed.push(byte);
+                    rest = after;
+                }
+                (Some(b'\''), b'\\') if rest.first() == Some(&b'\'') => {
+                    self.typed.push(b'\'');
+                    rest = &rest[1..];
+                }
+                // Quotes that end are the end of the word.
+                (Some(quote), byte) if byte == quote => {
+                    let is_end = rest.first().is_none_or(is_space);
+                    return is_end.then_some(rest).ok_or(ProtocolError::Quotes);
+                }
+                (_, byte) => self.typed.push(byte),
+            }
+        }
+        quote.map_or(Ok(rest), |_| Err(ProtocolError::Quotes))
     }
 
     /// The next line, without its end.
@@ -244,6 +263,9 @@ impl Parser {
             return Ok(None);
         };
         let (start, newline) = (self.place, from + found);
+        if newline - start > LINE_BYTES_MAX {
+            return Err(ProtocolError::Line);
+        }
         let end = match bytes[start..newline].last() {
             Some(b'\r') => newline - 1,
             _ => newline,
@@ -271,6 +293,7 @@ impl<'a> Args<'a> {
     pub(crate) fn get(&self, n: usize) -> Option<&'a [u8]> {
         match *self.parts.get(n)? {
             Part::Small(start, end) => self.bytes.get(start..end),
+            Part::Typed(start, end) => self.typed.get(start..end),
             Part::Large(_) => None,
         }
     }
@@ -283,10 +306,39 @@ impl<'a> Args<'a> {
     /// Takes a large argument out.
     pub(crate) fn body(&mut self, n: usize) -> Option<Body> {
         match *self.parts.get(n)? {
-            Part::Small(..) => None,
+            Part::Small(..) | Part::Typed(..) => None,
             Part::Large(at) => Some(std::mem::replace(&mut self.bodies[at], Body::Skipped)),
         }
     }
+}
+
+fn is_space(byte: &u8) -> bool {
+    matches!(byte, b' ' | b'\t'..=b'\r')
+}
+
+fn skip_space(line: &[u8]) -> &[u8] {
+    let start = line.iter().position(|byte| !is_space(byte));
+    &line[start.unwrap_or(line.len())..]
+}
+
+/// The byte that stands after a backslash in double quotes, and what follows.
+fn escaped(rest: &[u8]) -> Option<(u8, &[u8])> {
+    let digit = |byte: u8| char::from(byte).to_digit(16);
+    if let [b'x', high, low, after @ ..] = rest
+        && let (Some(high), Some(low)) = (digit(*high), digit(*low))
+    {
+        return Some(((high * 16 + low) as u8, after));
+    }
+    let (byte, after) = rest.split_first()?;
+    let byte = match byte {
+        b'n' => b'\n',
+        b'r' => b'\r',
+        b't' => b'\t',
+        b'b' => 0x08,
+        b'a' => 0x07,
+        other => *other,
+    };
+    Some((byte, after))
 }
 
 fn bulk_length(line: &[u8]) -> Result<usize, ProtocolError> {

@@ -1,6 +1,9 @@
 //! Whatever is sent, in whatever portions, is read as it was meant.
 
+mod reference;
+
 use proptest::prelude::*;
+use proptest::test_runner::RngSeed;
 
 use super::*;
 use crate::wire::alike::{as_redis_reads, read};
@@ -79,6 +82,119 @@ proptest! {
         if let Some(words) = as_redis_reads(&bytes) {
             prop_assert_eq!(read(&[&bytes]), Ok(vec![words]));
         }
+    }
+}
+
+/// How somebody types a word.
+fn typed(word: &[u8], how: u8) -> Vec<u8> {
+    let is_plain = |byte: &u8| byte.is_ascii_graphic() && !matches!(byte, b'"' | b'\'' | b'*');
+    let is_line = |byte: &u8| !matches!(byte, b'\n' | b'\r' | b'\\');
+    match how {
+        0 if !word.is_empty() && word.iter().all(is_plain) => word.to_vec(),
+        1 if word.iter().all(is_line) => {
+            let escaped = word.iter().flat_map(|byte| match byte {
+                b'\'' => vec![b'\\', b'\''],
+                byte => vec![*byte],
+            });
+            [b"'".to_vec(), escaped.collect(), b"'".to_vec()].concat()
+        }
+        _ => {
+            let escaped = word.iter().flat_map(|byte| match byte {
+                b'\n' => b"\\n".to_vec(),
+                b'"' => b"\\\"".to_vec(),
+                b'\\' => b"\\\\".to_vec(),
+                byte if byte.is_ascii_graphic() => vec![*byte],
+                byte => format!("\\x{byte:02x}").into_bytes(),
+            });
+            [b"\"".to_vec(), escaped.collect(), b"\"".to_vec()].concat()
+        }
+    }
+}
+
+/// What is nothing, or an error, or not all.
+const ODD: &[&[u8]] = &[
+    b"*0\r\n",
+    b"*-1\r\n",
+    b"*1\n$1\na\r\n",
+    b"\r\n",
+    b"*1\r\n$-1\r\n",
+    b"*01\r\n",
+    b"*1\r\n$1\r\nabc",
+];
+
+/// A command in either form, right or wrong.
+fn any_command() -> impl Strategy<Value = Vec<u8>> {
+    let letters = b"ab\"'\\ \t\x0b\x0c\rxn41f\0*$";
+    let letter = prop::sample::select(&letters[..]);
+    let line = prop::collection::vec(letter, 0..30);
+    let places = prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..3);
+    let words = || prop::collection::vec(word(), 0..5);
+    let small = || prop::collection::vec(prop::collection::vec(any::<u8>(), 0..20), 1..5);
+    prop_oneof![
+        6 => words().prop_map(|words| sent(&words)),
+        3 => line.prop_map(|line| [&line[..], b"\r\n"].concat()),
+        3 => (small(), any::<[u8; 5]>()).prop_map(|(words, how)| {
+            let words = words.iter().zip(how).map(|(word, how)| typed(word, how % 3));
+            [&words.collect::<Vec<_>>().join(&b' ')[..], b"\n"].concat()
+        }),
+        1 => (65_530..65_545_usize).prop_map(|len| [&vec![b'x'; len][..], b"\r\n"].concat()),
+        1 => prop::sample::select(ODD).prop_map(<[u8]>::to_vec),
+        2 => (words(), places).prop_map(|(words, places)| {
+            let mut bytes = sent(&words);
+            for (place, byte) in places {
+                let place = place.index(bytes.len());
+                bytes[place] = byte;
+            }
+            bytes
+        }),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig {
+        cases: 1_500,
+        rng_seed: RngSeed::Fixed(3),
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    })]
+
+    #[test]
+    fn pipelines_of_any_commands_are_read_as_by_the_plainest_parser_however_they_are_cut(
+        commands in prop::collection::vec(any_command(), 1..6),
+        places in prop::collection::vec(any::<prop::sample::Index>(), 0..12),
+        left_out in 0..3_usize,
+    ) {
+        let mut bytes = commands.concat();
+        bytes.truncate(bytes.len() - left_out.min(bytes.len()));
+        prop_assert_eq!(read(&cut(&bytes, &places)), reference::read(&bytes));
+    }
+
+    #[test]
+    fn words_are_read_as_they_were_meant_however_they_are_typed(
+        words in prop::collection::vec((prop::collection::vec(any::<u8>(), 0..20), 0..3_u8), 1..6),
+    ) {
+        let line = words.iter().map(|(word, how)| typed(word, *how)).collect::<Vec<_>>();
+        let line = [&line.join(&b' ')[..], b"\r\n"].concat();
+        let meant: Vec<_> = words.into_iter().map(|(word, _)| word).collect();
+        prop_assert_eq!(&reference::read(&line), &Ok(vec![meant.clone()]));
+        prop_assert_eq!(read(&[&line]), Ok(vec![meant]));
+    }
+}
+
+#[test]
+fn the_plainest_parser_reads_what_redis_does() {
+    for (line, expect) in [
+        (&br#""a\nb" '\n'"#[..], Ok(vec![&b"a\nb"[..], b"\\n"])),
+        (br#""\x41\xg" "\"""#, Ok(vec![b"Axg", b"\""])),
+        (br#"'a\'b' a"b c""#, Ok(vec![b"a'b", b"ab c"])),
+        (b"\"\" a\x0bb \"c\"\x0b", Ok(vec![b"", b"a\x0bb", b"c"])),
+        (br#""a"b"#, Err(ProtocolError::Quotes)),
+        (br#""a\"#, Err(ProtocolError::Quotes)),
+        (b"'a", Err(ProtocolError::Quotes)),
+    ] {
+        let line = [line, b"\r\n"].concat();
+        let expect = expect.map(|words| vec![words.into_iter().map(<[u8]>::to_vec).collect()]);
+        assert_eq!(reference::read(&line), expect, "{}", line.escape_ascii());
     }
 }
 
