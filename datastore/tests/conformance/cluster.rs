@@ -8,8 +8,10 @@ use turlough_datastore::data::{DataStore, DataUrl, Failure, open};
 use turlough_sdk::{RequestId, ValueRef};
 use turlough_testing::RedisCluster;
 
-use crate::redis::change;
-use crate::server::{GoesAway, IsOpen, LONG, Server, bytes, key, opened, options, request};
+use crate::redis::{change, limit};
+use crate::server::{
+    ComesBackEmpty, GoesAway, HasLimit, IsOpen, LONG, Server, bytes, key, opened, options, request,
+};
 
 pub(crate) struct Cluster {
     nodes: RedisCluster,
@@ -40,6 +42,24 @@ impl GoesAway for Cluster {
     async fn come_back(&mut self) {
         self.nodes.start_again().await;
         self.nodes.is_whole().await;
+    }
+}
+
+impl ComesBackEmpty for Cluster {}
+
+#[async_trait(?Send)]
+impl HasLimit for Cluster {
+    async fn start_small() -> Self {
+        Self::start(LONG).await
+    }
+
+    async fn limit(&self) {
+        for node in self.nodes.nodes() {
+            let client = redis::Client::open(format!("redis://{node}")).unwrap();
+            let mut wire = client.get_multiplexed_async_connection().await.unwrap();
+            // The second value may come to a node that has not the first, whose place it could take.
+            limit(&mut wire, 900_000).await;
+        }
     }
 }
 

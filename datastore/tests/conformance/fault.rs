@@ -4,7 +4,9 @@ use std::time::{Duration, Instant};
 
 use turlough_datastore::data::{BucketError, Failure, GetError, PutError};
 
-use crate::server::{GoesAway, HasLimit, IsOpen, LONG, bytes, key, request, stored, until};
+use crate::server::{
+    ComesBackEmpty, GoesAway, HasLimit, IsOpen, LONG, bytes, key, request, stored, until,
+};
 
 /// In what time anything is answered.
 pub(crate) const IN_TIME: Duration = Duration::from_secs(25);
@@ -49,14 +51,14 @@ pub(crate) async fn a_full_store_refuses_and_takes_again<S: HasLimit>() {
     assert!(matches!(error, Err(PutError::Stale { .. })), "{error:?}");
 }
 
-pub(crate) async fn a_store_that_came_back_empty_says_lost<S: GoesAway>() {
+pub(crate) async fn a_store_that_came_back_empty_says_lost<S: ComesBackEmpty>() {
     let mut server = S::start(LONG).await;
     let store = server.open().await;
     let one = request();
     let before = store.put(one, 4, &key(one, "a"), bytes(1, 1_000)).await;
     let before = before.unwrap();
     server.go().await;
-    server.come_back().await;
+    server.come_back_empty().await;
     let mut lost = None;
     until("it answers again", async || {
         match store.get(one, stored(&before)).await {

@@ -1,14 +1,16 @@
 //! The backend in Redis: a server of its own for each test.
 
+use std::fs;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use turlough_datastore::data::{DataStore, DataUrl, Failure, PutError, open};
+use turlough_datastore::data::{DataStore, DataUrl, Failure, Options, PutError, open};
 use turlough_sdk::{RequestId, ValueRef};
 
 use crate::server::{
-    GoesAway, HasLimit, IsOpen, LONG, Server, bytes, key, opened, options, request, stored,
+    Certificate, ComesBackEmpty, GoesAway, HasLimit, IsOpen, LONG, Server, bytes, key, opened,
+    options, request, stored,
 };
 
 pub(crate) struct Redis {
@@ -26,6 +28,95 @@ impl Redis {
         let mut set = redis::cmd("CONFIG");
         set.arg("SET").arg(name).arg(value);
         set.exec_async(&mut self.wire().await).await.unwrap();
+    }
+}
+
+/// The same server, which is also behind TLS.
+pub(crate) struct OverTls {
+    redis: Redis,
+    port: u16,
+    certificate: Certificate,
+}
+
+impl OverTls {
+    /// Has it listen, which it forgets with its process.
+    async fn listen(&self) {
+        let [cert, key] = [self.certificate.path(), self.certificate.key_path()];
+        let mut set = redis::cmd("CONFIG");
+        set.arg("SET").arg("tls-auth-clients").arg("no");
+        set.arg("tls-cert-file").arg(cert.to_str().unwrap());
+        set.arg("tls-key-file").arg(key.to_str().unwrap());
+        set.arg("tls-ca-cert-file").arg(cert.to_str().unwrap());
+        set.arg("tls-port").arg(self.port);
+        set.exec_async(&mut self.redis.wire().await).await.unwrap();
+    }
+}
+
+#[async_trait(?Send)]
+impl Server for OverTls {
+    async fn start(lease: Duration) -> Self {
+        let this = Self {
+            redis: Redis::start(lease).await,
+            port: turlough_testing::free_port(),
+            certificate: Certificate::new(),
+        };
+        this.listen().await;
+        this
+    }
+
+    async fn open_as(&self, tenant: &str) -> Arc<dyn DataStore> {
+        let trusting = Options {
+            authorities: Some(self.certificate.path()),
+            ..options(tenant, self.redis.lease)
+        };
+        opened(&format!("rediss://localhost:{}", self.port), &trusting).await
+    }
+}
+
+#[async_trait(?Send)]
+impl GoesAway for OverTls {
+    async fn go(&mut self) {
+        self.redis.go().await;
+    }
+
+    async fn come_back(&mut self) {
+        self.redis.come_back().await;
+        self.listen().await;
+    }
+}
+
+#[async_trait(?Send)]
+impl ComesBackEmpty for OverTls {
+    async fn come_back_empty(&mut self) {
+        self.redis.come_back_empty().await;
+        self.listen().await;
+    }
+}
+
+#[async_trait(?Send)]
+impl IsOpen for OverTls {
+    async fn change(&self, request: RequestId, at: &ValueRef) {
+        self.redis.change(request, at).await;
+    }
+}
+
+#[async_trait(?Send)]
+impl HasLimit for OverTls {
+    async fn start_small() -> Self {
+        Self::start(LONG).await
+    }
+
+    async fn limit(&self) {
+        self.redis.limit().await;
+    }
+}
+
+#[async_trait(?Send)]
+impl ComesBackEmpty for Redis {
+    async fn come_back_empty(&mut self) {
+        fs::remove_dir_all(self.server.data()).unwrap();
+        fs::create_dir(self.server.data()).unwrap();
+        self.server.start_again().await;
     }
 }
 
@@ -81,22 +172,25 @@ impl IsOpen for Redis {
 #[async_trait(?Send)]
 impl HasLimit for Redis {
     async fn start_small() -> Self {
-        let this = Self::start(LONG).await;
-        this.set("maxmemory-policy", "noeviction").await;
-        this
+        Self::start(LONG).await
     }
 
     async fn limit(&self) {
-        // What is being put counts before it is: a second value is too much, a small one in place of the
-        // first is not.
-        let mut info = redis::cmd("INFO");
-        info.arg("memory");
-        let text: String = info.query_async(&mut self.wire().await).await.unwrap();
-        let mut lines = text.lines();
-        let used = lines.find_map(|line| line.strip_prefix("used_memory:"));
-        let used: u64 = used.unwrap().trim().parse().unwrap();
-        self.set("maxmemory", &(used + 500_000).to_string()).await;
+        limit(&mut self.wire().await, 500_000).await;
     }
+}
+
+/// Leaves a server room for so many bytes. What is being put counts several times before it is there.
+pub(crate) async fn limit(wire: &mut impl redis::aio::ConnectionLike, room: u64) {
+    let mut info = redis::cmd("INFO");
+    let text: String = info.arg("memory").query_async(wire).await.unwrap();
+    let mut lines = text.lines();
+    let used = lines.find_map(|line| line.strip_prefix("used_memory:"));
+    let used: u64 = used.unwrap().trim().parse().unwrap();
+    let mut set = redis::cmd("CONFIG");
+    set.arg("SET").arg("maxmemory-policy").arg("noeviction");
+    set.arg("maxmemory").arg(used + room);
+    set.exec_async(wire).await.unwrap();
 }
 
 #[tokio::test]

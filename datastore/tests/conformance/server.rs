@@ -1,5 +1,7 @@
 //! A backend as the suite sees it, and what is put into it.
 
+use std::fs;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -36,6 +38,14 @@ pub(crate) trait GoesAway: Server {
     async fn come_back(&mut self);
 }
 
+/// One that can come back with nothing in it.
+#[async_trait(?Send)]
+pub(crate) trait ComesBackEmpty: GoesAway {
+    async fn come_back_empty(&mut self) {
+        self.come_back().await;
+    }
+}
+
 /// One whose values can be got at behind its back.
 #[async_trait(?Send)]
 pub(crate) trait IsOpen: Server {
@@ -51,6 +61,28 @@ pub(crate) trait HasLimit: Server {
 
     /// Sees to it that there is no room for a second one, where that was not done already.
     async fn limit(&self) {}
+}
+
+/// A certificate that nobody but this test vouches for, of `localhost`.
+pub(crate) struct Certificate(tempfile::TempDir);
+
+impl Certificate {
+    pub(crate) fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+        let this = Self(folder);
+        fs::write(this.path(), made.cert.pem()).unwrap();
+        fs::write(this.key_path(), made.signing_key.serialize_pem()).unwrap();
+        this
+    }
+
+    pub(crate) fn path(&self) -> PathBuf {
+        self.0.path().join("cert.pem")
+    }
+
+    pub(crate) fn key_path(&self) -> PathBuf {
+        self.0.path().join("key.pem")
+    }
 }
 
 pub(crate) async fn opened(url: &str, options: &Options) -> Arc<dyn DataStore> {

@@ -1,4 +1,4 @@
-//! The store's process, over TCP and over a Unix socket.
+//! The store's process, over TCP, over a Unix socket and by TLS.
 
 use std::fs;
 use std::path::PathBuf;
@@ -9,11 +9,13 @@ use std::time::Duration;
 use async_trait::async_trait;
 use turlough_datastore::StepCredential;
 use turlough_datastore::data::{DataStore, DataUrl, Failure, GetError, Options, PutError, open};
+use turlough_sdk::{RequestId, ValueRef};
 use turlough_testing::free_port;
 
 use crate::fault::IN_TIME;
 use crate::server::{
-    GoesAway, HasLimit, LONG, Server, bytes, key, opened, options, request, stored, until,
+    Certificate, ComesBackEmpty, GoesAway, HasLimit, IsOpen, LONG, Server, bytes, key, opened,
+    options, request, stored, until,
 };
 
 /// A process with passwords for two tenants, started again where it was.
@@ -28,6 +30,11 @@ struct Process {
 pub(crate) struct OverTcp(Process);
 
 pub(crate) struct OverSocket(Process);
+
+pub(crate) struct OverTls {
+    process: Process,
+    certificate: Certificate,
+}
 
 impl Process {
     async fn start(lease: Duration, settings: &[(&'static str, &str)]) -> Self {
@@ -121,6 +128,35 @@ impl Process {
     fn url(&self) -> String {
         format!("turlough://127.0.0.1:{}", self.port)
     }
+
+    /// A connection of somebody, without what tests are about.
+    async fn wire(&self, name: &str, password: &str) -> redis::aio::MultiplexedConnection {
+        let url = format!("redis+unix://{}", self.socket().display());
+        let client = redis::Client::open(url).unwrap();
+        let mut wire = client.get_multiplexed_async_connection().await.unwrap();
+        let mut auth = redis::cmd("AUTH");
+        auth.arg(name).arg(password);
+        auth.exec_async(&mut wire).await.unwrap();
+        wire
+    }
+
+    async fn change(&self, at: &ValueRef) {
+        let mut wire = self.wire("acme", "acme s@cret:%").await;
+        let key = stored(at).key;
+        let mut get = redis::cmd("GET");
+        let mut value: Vec<u8> = get.arg(key).query_async(&mut wire).await.unwrap();
+        value[0] ^= 1;
+        let mut set = redis::cmd("SET");
+        set.arg(key).arg(value);
+        set.exec_async(&mut wire).await.unwrap();
+    }
+
+    async fn limit(&self) {
+        let mut set = redis::cmd("TENANT.SET");
+        set.arg(&["acme", "HARD", "1500000", "FLIGHT", "4000000"]);
+        let mut wire = self.wire("admin", "admin").await;
+        set.exec_async(&mut wire).await.unwrap();
+    }
 }
 
 impl Drop for Process {
@@ -141,33 +177,6 @@ impl Server for OverTcp {
 }
 
 #[async_trait(?Send)]
-impl GoesAway for OverTcp {
-    async fn go(&mut self) {
-        self.0.kill();
-    }
-
-    async fn come_back(&mut self) {
-        self.0.start_again().await;
-    }
-}
-
-#[async_trait(?Send)]
-impl HasLimit for OverTcp {
-    async fn start_small() -> Self {
-        Self(Process::start(LONG, &[]).await)
-    }
-
-    async fn limit(&self) {
-        let url = format!("redis://admin:admin@127.0.0.1:{}", self.0.port);
-        let client = redis::Client::open(url).unwrap();
-        let mut wire = client.get_multiplexed_async_connection().await.unwrap();
-        let mut set = redis::cmd("TENANT.SET");
-        set.arg(&["acme", "HARD", "1500000", "FLIGHT", "4000000"]);
-        set.exec_async(&mut wire).await.unwrap();
-    }
-}
-
-#[async_trait(?Send)]
 impl Server for OverSocket {
     async fn start(lease: Duration) -> Self {
         Self(Process::start(lease, &[]).await)
@@ -180,13 +189,82 @@ impl Server for OverSocket {
 }
 
 #[async_trait(?Send)]
-impl GoesAway for OverSocket {
+impl Server for OverTls {
+    async fn start(lease: Duration) -> Self {
+        let certificate = Certificate::new();
+        let (cert, key) = (certificate.path(), certificate.key_path());
+        let settings = [
+            ("TURLOUGH_STORE_TLS_CERT", cert.to_str().unwrap()),
+            ("TURLOUGH_STORE_TLS_KEY", key.to_str().unwrap()),
+        ];
+        Self {
+            process: Process::start(lease, &settings).await,
+            certificate,
+        }
+    }
+
+    async fn open_as(&self, tenant: &str) -> Arc<dyn DataStore> {
+        let url = format!("turlough+tls://localhost:{}", self.process.port);
+        let trusting = Options {
+            authorities: Some(self.certificate.path()),
+            ..self.process.options(tenant)
+        };
+        opened(&url, &trusting).await
+    }
+}
+
+/// However it is reached, it is the same process.
+trait HasProcess: Server {
+    fn process(&self) -> &Process;
+    fn process_mut(&mut self) -> &mut Process;
+}
+
+macro_rules! has_process {
+    ($server:ty, $process:tt) => {
+        impl HasProcess for $server {
+            fn process(&self) -> &Process {
+                &self.$process
+            }
+
+            fn process_mut(&mut self) -> &mut Process {
+                &mut self.$process
+            }
+        }
+    };
+}
+
+has_process!(OverTcp, 0);
+has_process!(OverSocket, 0);
+has_process!(OverTls, process);
+
+#[async_trait(?Send)]
+impl<S: HasProcess> GoesAway for S {
     async fn go(&mut self) {
-        self.0.kill();
+        self.process_mut().kill();
     }
 
     async fn come_back(&mut self) {
-        self.0.start_again().await;
+        self.process_mut().start_again().await;
+    }
+}
+
+impl<S: HasProcess> ComesBackEmpty for S {}
+
+#[async_trait(?Send)]
+impl<S: HasProcess> IsOpen for S {
+    async fn change(&self, _: RequestId, at: &ValueRef) {
+        self.process().change(at).await;
+    }
+}
+
+#[async_trait(?Send)]
+impl<S: HasProcess> HasLimit for S {
+    async fn start_small() -> Self {
+        Self::start(LONG).await
+    }
+
+    async fn limit(&self) {
+        self.process().limit().await;
     }
 }
 
@@ -442,25 +520,8 @@ async fn what_is_no_store_is_refused_by_name() {
 
 #[tokio::test]
 async fn a_store_behind_tls_is_used_by_who_trusts_it() {
-    let folder = tempfile::tempdir().unwrap();
-    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
-    let (cert, private) = (
-        folder.path().join("cert.pem"),
-        folder.path().join("key.pem"),
-    );
-    fs::write(&cert, made.cert.pem()).unwrap();
-    fs::write(&private, made.signing_key.serialize_pem()).unwrap();
-    let settings = [
-        ("TURLOUGH_STORE_TLS_CERT", cert.to_str().unwrap()),
-        ("TURLOUGH_STORE_TLS_KEY", private.to_str().unwrap()),
-    ];
-    let process = Process::start(LONG, &settings).await;
-    let url = format!("turlough+tls://localhost:{}", process.port);
-    let trusting = Options {
-        authorities: Some(cert),
-        ..process.options("acme")
-    };
-    let store = opened(&url, &trusting).await;
+    let server = OverTls::start(LONG).await;
+    let store = server.open().await;
     let one = request();
     let value = bytes(1, 1_000_000);
     let at = store
@@ -469,7 +530,10 @@ async fn a_store_behind_tls_is_used_by_who_trusts_it() {
         .unwrap();
     let read = store.get(one, stored(&at)).await.unwrap();
     assert!(read == value);
-    let url: DataUrl = url.parse().unwrap();
+    let process = &server.process;
+    let url: DataUrl = format!("turlough+tls://localhost:{}", process.port)
+        .parse()
+        .unwrap();
     let strange = open(&url, &process.options("acme")).await;
     assert!(strange.is_err(), "nobody vouches for it");
 }
