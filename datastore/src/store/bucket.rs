@@ -1,5 +1,7 @@
 //! A request's values, which go together.
 
+use std::collections::HashMap;
+
 use foldhash::fast::RandomState;
 use indexmap::IndexSet;
 
@@ -27,7 +29,7 @@ pub(crate) struct Bucket {
     /// Items that go by themselves.
     expiring: usize,
     /// Names that outlive a drop, and until when.
-    kept: Vec<(Box<[u8]>, u64)>,
+    kept: HashMap<Box<[u8]>, u64, RandomState>,
     copies: Copies,
     /// What of it lies on disk, in bytes.
     away: u64,
@@ -56,7 +58,7 @@ impl Bucket {
             listed_ms: u64::MAX,
             is_dropped: false,
             expiring: 0,
-            kept: Vec::new(),
+            kept: HashMap::default(),
             copies: Copies::default(),
             away: 0,
         }
@@ -97,7 +99,7 @@ impl Bucket {
     pub(crate) fn take(&mut self, name: &[u8], now_ms: u64) -> Option<Item> {
         let item = self.items.swap_take(name)?;
         self.forget(&item, now_ms);
-        self.kept.retain(|(kept, _)| **kept != *name);
+        self.kept.remove(name);
         self.copies.set(name, None);
         Some(item)
     }
@@ -110,8 +112,7 @@ impl Bucket {
 
     /// Has a name outlive drops until a time.
     pub(crate) fn keep(&mut self, name: &[u8], until_ms: u64) {
-        self.kept.retain(|(kept, _)| **kept != *name);
-        self.kept.push((name.into(), until_ms));
+        self.kept.insert(name.into(), until_ms);
     }
 
     pub(crate) const fn copies(&self) -> &Copies {
@@ -130,11 +131,11 @@ impl Bucket {
         self.meter.remove(self.meter.bytes, now_ms);
         self.expiring = 0;
         self.away = 0;
-        self.kept.retain(|(_, until_ms)| *until_ms > now_ms);
+        self.kept.retain(|_, until_ms| *until_ms > now_ms);
         // In the order in which they lay: a scan misses none that it has still to meet.
-        self.kept
-            .sort_by_cached_key(|(name, _)| gone.get_index_of(&**name));
-        for (name, until_ms) in &self.kept {
+        let mut kept: Vec<_> = self.kept.iter().collect();
+        kept.sort_by_cached_key(|(name, _)| gone.get_index_of(&***name));
+        for (name, until_ms) in kept {
             if let Some(item) = gone.swap_take(&**name) {
                 let at_ms = item
                     .expires_ms()
@@ -150,8 +151,7 @@ impl Bucket {
 
     /// Until when what is kept keeps it.
     pub(crate) fn kept_until_ms(&self) -> u64 {
-        let untils = self.kept.iter().map(|(_, until_ms)| *until_ms);
-        untils.max().unwrap_or(0)
+        self.kept.values().copied().max().unwrap_or(0)
     }
 
     pub(crate) fn holds(&self, now_ms: u64) -> Holds {
