@@ -46,13 +46,10 @@ pub(crate) struct Deployments {
 #[derive(Debug, Default)]
 struct Running {
     fleets: HashMap<FunctionName, Fleet>,
-    /// By `name.namespace`: what was deployed over REST.
+    /// By `name.namespace`: what was deployed over REST, also before this gateway began.
     deployed: BTreeMap<String, Deployment>,
+    is_restored: bool,
 }
-
-/// What was deployed before the gateway began.
-#[derive(Debug, Default)]
-pub(crate) struct Remembered(BTreeMap<String, Deployment>);
 
 /// Why a change was not made.
 #[derive(Debug, thiserror::Error)]
@@ -119,39 +116,42 @@ pub(crate) enum DeployError {
 }
 
 impl Deployments {
-    pub(crate) fn new(
+    /// Knows what was deployed before the gateway ended, and starts none of it yet.
+    pub(crate) fn open(
         registry: Registry,
         images: Images,
         namespaces: Namespaces,
         secrets: Secrets,
         folder: Folder,
         supervisor: Supervisor,
-    ) -> Self {
-        Self {
+    ) -> Result<Self, FolderError> {
+        let running = Running {
+            deployed: folder.read(RECORD)?,
+            ..Running::default()
+        };
+        Ok(Self {
             registry,
             images,
             namespaces,
             secrets,
             folder,
             supervisor,
-            running: Mutex::default(),
-        }
+            running: Mutex::new(running),
+        })
     }
 
-    /// Reads what was deployed before the gateway ended.
-    pub(crate) fn remembered(&self) -> Result<Remembered, FolderError> {
-        self.folder.read(RECORD).map(Remembered)
-    }
-
-    /// Starts what was deployed before, but for what a stack has registered meanwhile. What cannot be
-    /// started is said, and stays recorded.
-    pub(crate) async fn restore(&self, Remembered(deployed): Remembered) {
+    /// Starts what was deployed before, once, but for what a stack, or somebody over REST, has registered
+    /// meanwhile. What cannot be started is said, and stays recorded.
+    pub(crate) async fn restore(&self) {
         let mut running = self.running.lock().await;
-        for (name, deployment) in &deployed {
+        if std::mem::replace(&mut running.is_restored, true) {
+            return;
+        }
+        for (name, deployment) in &running.deployed.clone() {
             if self.registry.find(name).is_some() {
                 info!(
                     function = name,
-                    "function is of a stack now; what was deployed before is not started"
+                    "function is there already; what was deployed before is not started"
                 );
                 continue;
             }
@@ -169,7 +169,6 @@ impl Deployments {
                 }
             }
         }
-        running.deployed = deployed;
     }
 
     /// Deploys a function that is not there yet.
@@ -187,13 +186,16 @@ impl Deployments {
         // All that can be wrong is found before anything is changed.
         deployment.read(name.clone(), &self.images)?;
         self.check_secrets(&name, deployment.secrets())?;
+        let qualified = name.qualified().to_owned();
+        let before = running.deployed.get(&qualified).cloned();
         self.record(&mut running, |deployed| {
-            deployed.insert(name.qualified().to_owned(), deployment.clone());
+            deployed.insert(qualified.clone(), deployment.clone());
         })?;
-        let begun = self.begin(&mut running, name.clone(), &deployment).await;
+        let begun = self.begin(&mut running, name, &deployment).await;
         if begun.is_err() {
-            self.record(&mut running, |deployed| {
-                deployed.remove(name.qualified());
+            self.record(&mut running, |deployed| match before {
+                Some(before) => _ = deployed.insert(qualified, before),
+                None => _ = deployed.remove(&qualified),
             })?;
         }
         begun

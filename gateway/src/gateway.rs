@@ -2,7 +2,7 @@
 
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::{StreamExt, stream};
@@ -13,7 +13,7 @@ use tracing::{error, info};
 
 use crate::asynchronous::AsyncCalls;
 use crate::config::GatewayConfig;
-use crate::deployments::{Deployments, Remembered};
+use crate::deployments::Deployments;
 use crate::folder::{Folder, FolderError};
 use crate::functions::{Registry, RegistryError};
 use crate::images::{Images, ImagesError};
@@ -38,8 +38,6 @@ pub struct Gateway {
     metrics_addr: SocketAddr,
     registry: Registry,
     deployments: Arc<Deployments>,
-    /// Until it is started again, after a stack, which comes first.
-    remembered: Mutex<Option<Remembered>>,
     /// The dispatcher of asynchronous calls is among them.
     servers: JoinSet<()>,
     /// Ends the servers and the asynchronous calls. A child of the token that ends the functions, since
@@ -94,7 +92,6 @@ impl Gateway {
         let registry = Registry::new(metrics.clone());
         let access = Access::read(config.basic_auth.as_deref(), config.anybody_deploys)?;
         let deployments = Arc::new(deployments(&config, local_addr, &registry, &all)?);
-        let remembered = deployments.remembered()?;
         let proxy = Arc::new(Proxy::new(
             registry.clone(),
             config.upstream_timeout,
@@ -137,7 +134,6 @@ impl Gateway {
             metrics_addr,
             registry,
             deployments,
-            remembered: Mutex::new(Some(remembered)),
             servers,
             serving,
             _all: all.drop_guard(),
@@ -195,7 +191,7 @@ impl Gateway {
                 }
             }
         }
-        self.restore().await;
+        self.deployments.restore().await;
         let starts = registered
             .into_iter()
             .map(|(function, _)| self.deployments.start(function));
@@ -212,7 +208,7 @@ impl Gateway {
     /// # Errors
     /// [`GatewayError::Server`] if a server failed; the functions are stopped all the same.
     pub async fn run(mut self, shutdown: CancellationToken) -> Result<(), GatewayError> {
-        self.restore().await;
+        self.deployments.restore().await;
         let mut outcome = Ok(());
         tokio::select! {
             () = shutdown.cancelled() => info!("gateway is stopping"),
@@ -227,15 +223,6 @@ impl Gateway {
         }
         self.deployments.stop().await;
         outcome.map_err(|source| GatewayError::Server { source })
-    }
-
-    /// Starts what was deployed before, once.
-    async fn restore(&self) {
-        let remembered = self.remembered.lock();
-        let remembered = remembered.unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(remembered) = remembered {
-            self.deployments.restore(remembered).await;
-        }
     }
 }
 
@@ -259,14 +246,15 @@ fn deployments(
         stop_grace: config.stop_grace,
     };
     let supervisor = Supervisor::new(supervisor, all.clone());
-    Ok(Deployments::new(
+    let deployments = Deployments::open(
         registry.clone(),
         images,
         Namespaces::open(folder.clone())?,
         Secrets::open(&folder).map_err(|source| GatewayError::Secrets { source })?,
         folder,
         supervisor.map_err(|source| GatewayError::Spawner { source })?,
-    ))
+    );
+    Ok(deployments?)
 }
 
 /// A listener, and the address that it got.

@@ -5,7 +5,7 @@ use http::{Method, Request, StatusCode};
 use http_body_util::Full;
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use turlough_gateway::GatewayConfig;
+use turlough_gateway::{Gateway, GatewayConfig};
 
 use crate::harness::*;
 
@@ -231,6 +231,35 @@ async fn what_was_deployed_is_there_again_after_the_gateway() {
         json!([{ "name": "key", "namespace": "team" }])
     );
     gateway.stop().await;
+}
+
+#[tokio::test]
+async fn deploying_to_a_gateway_that_has_not_begun_yet_takes_nothing_from_what_was_deployed() {
+    let images = images_of(&[("it", "")]);
+    let folder = tempfile::tempdir().unwrap();
+    let config = GatewayConfig {
+        folder: Some(folder.path().to_owned()),
+        ..with_images(&images)
+    };
+    let deploy = |name: &str| json!({ "service": name, "image": "it" });
+    let gateway = TestGateway::with(config.clone()).await;
+    gateway
+        .accepted(Method::POST, "/system/functions", &deploy("before"))
+        .await;
+    gateway.stop().await;
+    let bound = Gateway::bind(config.clone()).await.unwrap();
+    let body = Full::from(deploy("early").to_string());
+    let early = Request::post("/system/functions").body(body).unwrap();
+    let answer = send(bound.local_addr(), early).await;
+    assert_eq!(answer.status(), StatusCode::ACCEPTED);
+    // It ends before it has started what was there.
+    drop(bound);
+    for _ in 0..2 {
+        let gateway = TestGateway::with(config.clone()).await;
+        gateway.available("before", 1).await;
+        gateway.available("early", 1).await;
+        gateway.stop().await;
+    }
 }
 
 #[tokio::test]

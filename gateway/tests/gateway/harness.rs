@@ -60,7 +60,7 @@ impl TestGateway {
         Self::run(gateway, started)
     }
 
-    fn run(gateway: Gateway, started: Vec<Started>) -> Self {
+    pub(crate) fn run(gateway: Gateway, started: Vec<Started>) -> Self {
         let shutdown = CancellationToken::new();
         Self {
             address: gateway.local_addr(),
