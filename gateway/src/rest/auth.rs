@@ -9,13 +9,18 @@ use axum::response::{IntoResponse, Response};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use http::StatusCode;
-use http::header::{AUTHORIZATION, HeaderMap, HeaderValue, WWW_AUTHENTICATE};
+use http::header::{
+    AUTHORIZATION, HOST, HeaderMap, HeaderName, HeaderValue, ORIGIN, WWW_AUTHENTICATE,
+};
 use subtle::ConstantTimeEq as _;
 
 use super::problem::Problem;
 
 const USER: &str = "basic-auth-user";
 const PASSWORD: &str = "basic-auth-password";
+
+/// By it a browser says where a request comes from, even where it names no origin.
+const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
 /// Who may use the API.
 #[derive(Clone, Debug)]
@@ -89,6 +94,10 @@ impl Access {
 }
 
 pub(super) async fn check(State(access): State<Access>, request: Request, next: Next) -> Response {
+    if !request.method().is_safe() && is_of_another_site(request.headers()) {
+        let why = "a page of another site asked for this; what is changed here is asked for by pages of the gateway's own address, or by what is no browser";
+        return Problem::new(StatusCode::FORBIDDEN, why).into_response();
+    }
     match &access {
         Access::Anybody => return next.run(request).await,
         Access::Look if request.method().is_safe() => return next.run(request).await,
@@ -105,4 +114,23 @@ pub(super) async fn check(State(access): State<Access>, request: Request, next: 
         HeaderValue::from_static("Basic realm=\"Restricted\""),
     );
     refusal
+}
+
+/// Whether a browser says that a page asks which is not from here. It sends the password that it knows,
+/// and reaches what listens on its own machine, whosever page it is.
+fn is_of_another_site(headers: &HeaderMap) -> bool {
+    let text = |name| {
+        headers
+            .get(name)
+            .map(|it: &HeaderValue| it.to_str().unwrap_or_default())
+    };
+    if text(SEC_FETCH_SITE) == Some("cross-site") {
+        return true;
+    }
+    let Some(origin) = text(ORIGIN) else {
+        return false;
+    };
+    let of_origin = origin.split_once("://").map(|(_, authority)| authority);
+    let host = text(HOST).unwrap_or_default();
+    !of_origin.is_some_and(|authority| authority.eq_ignore_ascii_case(host))
 }

@@ -158,6 +158,41 @@ async fn gateway_without_a_password_lets_nobody_change_anything() {
 }
 
 #[tokio::test]
+async fn page_of_another_site_changes_nothing() {
+    let gateway = TestGateway::start().await;
+    let here = format!("http://{}", gateway.address);
+    let make = |name: &str, header: &str, value: &str| {
+        let request = Request::post("/system/namespace/")
+            .header("content-type", "text/plain")
+            .header(header, value);
+        let body = json!({ "name": name }).to_string();
+        gateway.call(request.body(Full::from(body)).unwrap())
+    };
+    for (header, value) in [
+        ("origin", "https://example.org"),
+        ("origin", "http://127.0.0.1:1"),
+        ("origin", "null"),
+        ("sec-fetch-site", "cross-site"),
+    ] {
+        let answer = make("theirs", header, value).await;
+        assert_eq!(answer.status, StatusCode::FORBIDDEN, "{header}: {value}");
+        assert!(answer.text().contains("another site"), "{}", answer.text());
+    }
+    let looks = Request::get("/system/namespaces").header("origin", "https://example.org");
+    let names = gateway.call(looks.body(Full::default()).unwrap()).await;
+    assert_eq!(names.json(), json!(["openfaas-fn"]));
+    for (name, header, value) in [
+        ("a", "origin", here.as_str()),
+        ("b", "sec-fetch-site", "same-origin"),
+        ("c", "sec-fetch-site", "none"),
+    ] {
+        let answer = make(name, header, value).await;
+        assert_eq!(answer.status, StatusCode::CREATED, "{header}: {value}");
+    }
+    gateway.stop().await;
+}
+
+#[tokio::test]
 async fn nothing_under_system_is_told_without_the_password() {
     let folder = tempfile::tempdir().unwrap();
     let secured = || GatewayConfig {
