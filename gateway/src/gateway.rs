@@ -242,7 +242,7 @@ fn deployments(
         gateway_url: format!("http://{}", reachable(local_addr)),
         log_dir: config.log_dir.clone(),
         start_timeout: config.start_timeout,
-        drain_timeout: config.upstream_timeout,
+        call_timeout: config.upstream_timeout,
         stop_grace: config.stop_grace,
     };
     let supervisor = Supervisor::new(supervisor, all.clone());

@@ -163,8 +163,8 @@ pub(crate) struct SupervisorConfig {
     pub(crate) gateway_url: String,
     pub(crate) log_dir: Option<PathBuf>,
     pub(crate) start_timeout: Duration,
-    /// How long the calls of a replica that is replaced, or one too many, may take to end.
-    pub(crate) drain_timeout: Duration,
+    /// How long a call may take: also the process of one, and the calls of a replica that is to go.
+    pub(crate) call_timeout: Duration,
     pub(crate) stop_grace: Duration,
 }
 

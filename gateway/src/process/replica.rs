@@ -190,8 +190,8 @@ impl Replica {
             // Told when it is cleared away.
             _ = ended => {}
             () = self.shared.ending.cancelled() => {}
-            () = sleep(self.shared.config.drain_timeout) => {
-                warn!(function = %self.name(), limit = ?self.shared.config.drain_timeout, "replica is stopped with calls in flight");
+            () = sleep(self.shared.config.call_timeout) => {
+                warn!(function = %self.name(), limit = ?self.shared.config.call_timeout, "replica is stopped with calls in flight");
             }
         }
     }

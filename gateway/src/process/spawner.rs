@@ -8,22 +8,22 @@ mod death;
 mod mounts;
 
 use std::io;
-use std::sync::mpsc;
 use std::thread;
 
 use tokio::process::{Child, Command};
 use tokio::runtime::Handle;
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 
 pub(super) use mounts::lay_secrets;
 
-/// Starts that may wait their turn; a fork takes a millisecond.
+/// Starts that wait their turn; a fork takes a millisecond. Those past it wait for room: there are as many
+/// as calls that replicas take on.
 const WAITING_MAX: usize = 64;
 
 #[derive(Debug)]
 pub(super) struct Spawner {
     /// `None` only while it is dropped.
-    jobs: Option<mpsc::SyncSender<Job>>,
+    jobs: Option<mpsc::Sender<Job>>,
     thread: Option<thread::JoinHandle<()>>,
 }
 
@@ -35,11 +35,11 @@ struct Job {
 
 impl Spawner {
     pub(super) fn start() -> io::Result<Self> {
-        let (jobs, waiting) = mpsc::sync_channel::<Job>(WAITING_MAX);
+        let (jobs, mut waiting) = mpsc::channel::<Job>(WAITING_MAX);
         let thread = thread::Builder::new()
             .name("function-spawner".into())
             .spawn(move || {
-                for mut job in waiting {
+                while let Some(mut job) = waiting.blocking_recv() {
                     let _runtime = job.runtime.enter();
                     // A caller that has gone drops the child, which kills it.
                     let _ = job.reply.send(job.command.spawn());
@@ -61,9 +61,9 @@ impl Spawner {
             runtime: Handle::current(),
             reply,
         };
-        let full = || io::Error::other("too many functions are being started at once");
-        let jobs = self.jobs.as_ref().ok_or_else(full)?;
-        jobs.try_send(job).map_err(|_| full())?;
+        let ended = || io::Error::other("the thread that starts functions has ended");
+        let jobs = self.jobs.as_ref().ok_or_else(ended)?;
+        jobs.send(job).await.map_err(|_| ended())?;
         child.await.map_err(io::Error::other)?
     }
 }
@@ -75,6 +75,20 @@ impl Drop for Spawner {
             && thread.join().is_err()
         {
             tracing::error!("the thread that starts functions panicked");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn more_starts_than_may_wait_are_all_made() {
+        let spawner = Spawner::start().unwrap();
+        let starts = (0..3 * WAITING_MAX).map(|_| spawner.spawn(Command::new("true")));
+        for started in futures_util::future::join_all(starts).await {
+            started.unwrap();
         }
     }
 }

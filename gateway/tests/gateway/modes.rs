@@ -5,7 +5,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{Request, StatusCode};
 use http_body_util::Full;
-use turlough_gateway::Stack;
+use tokio::net::TcpStream;
+use turlough_gateway::{GatewayConfig, Stack};
 
 use crate::harness::*;
 
@@ -138,6 +139,104 @@ async fn process_past_its_time_its_number_or_its_caller_is_no_more() {
 }
 
 #[tokio::test]
+async fn headers_are_told_without_those_that_would_say_something_else() {
+    let tells = "sh -c 'echo \"$Http_Method $Http_Path $Http_Query $Http_X_Thing [$Http_Proxy]\"'";
+    let gateway = TestGateway::with_stack(config(), &stack(&[("it", "fork", tells, "")])).await;
+    let request = Request::put("/function/it/a?b=c")
+        .header("method", "DELETE")
+        .header("path", "/forged")
+        .header("query", "forged")
+        .header("proxy", "http://example.org")
+        .header("x-thing", "first")
+        .header("x-thing", "second")
+        .body(Full::default());
+    let answer = gateway.call(request.unwrap()).await;
+    assert_eq!(answer.text(), "PUT /a b=c first []\n");
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn body_that_breaks_off_is_no_whole_one_for_a_process() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    let (pid, part, whole) = (path("pid"), path("part"), path("whole"));
+    let keeps = format!("sh -c 'echo $$ > {pid}; cat > {part}; echo > {whole}; sleep 60'");
+    let gateway = TestGateway::with_stack(config(), &stack(&[("it", "fork", &keeps, "")])).await;
+    for end in ["", "no number\r\n"] {
+        let mut caller = TcpStream::connect(gateway.address).await.unwrap();
+        let head = "POST /function/it HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n";
+        write(&mut caller, head).await;
+        write(&mut caller, "5\r\nhello\r\n").await;
+        let heard = || async {
+            let text = std::fs::read_to_string(&part).ok()?;
+            (text == "hello").then_some(())
+        };
+        eventually(heard).await;
+        if end.is_empty() {
+            drop(caller);
+        } else {
+            write(&mut caller, end).await;
+        }
+        let pid: u64 = std::fs::read_to_string(&pid)
+            .unwrap()
+            .trim()
+            .parse()
+            .unwrap();
+        eventually(|| async { (!runs(pid)).then_some(()) }).await;
+        assert!(!std::fs::exists(&whole).unwrap(), "{end:?}");
+        std::fs::remove_file(&part).unwrap();
+    }
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn process_past_its_time_is_no_more_though_nobody_reads_its_answer() {
+    let folder = tempfile::tempdir().unwrap();
+    let pid = folder.path().join("pid");
+    let writes = format!("sh -c 'echo $$ > {}; exec yes'", pid.display());
+    let timed = "    environment:\n      exec_timeout: 300ms\n";
+    let gateway =
+        TestGateway::with_stack(config(), &stack(&[("it", "fork", &writes, timed)])).await;
+    let mut caller = TcpStream::connect(gateway.address).await.unwrap();
+    write(&mut caller, "GET /function/it HTTP/1.1\r\nhost: a\r\n\r\n").await;
+    let gone = || async {
+        let pid: u64 = std::fs::read_to_string(&pid).ok()?.trim().parse().ok()?;
+        (!runs(pid)).then_some(())
+    };
+    eventually(gone).await;
+    drop(caller);
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn process_may_take_as_long_as_a_call_unless_it_says_otherwise() {
+    let folder = tempfile::tempdir().unwrap();
+    let pid = folder.path().join("pid");
+    let sleeps = format!("sh -c 'echo $$ > {}; exec sleep 600'", pid.display());
+    let endless = "    environment:\n      exec_timeout: 9223372036854775807s\n";
+    let stack = stack(&[
+        ("it", "fork", &sleeps, ""),
+        ("endless", "fork", "cat", endless),
+    ]);
+    let brief = GatewayConfig {
+        upstream_timeout: Duration::from_secs(1),
+        ..config()
+    };
+    let gateway = TestGateway::with_stack(brief, &stack).await;
+    let answer = post(&gateway, "/function/endless", "body").await;
+    assert_eq!((answer.status, answer.text()), (StatusCode::OK, "body"));
+    // What it does not read keeps its connection from being heard.
+    let answer = post(&gateway, "/function/it", vec![0; 10_000_000]).await;
+    assert!(answer.status.is_server_error(), "{}", answer.status);
+    let gone = || async {
+        let pid: u64 = std::fs::read_to_string(&pid).ok()?.trim().parse().ok()?;
+        (!runs(pid)).then_some(())
+    };
+    eventually(gone).await;
+    gateway.stop().await;
+}
+
+#[tokio::test]
 async fn process_of_a_request_ends_with_the_gateway() {
     let folder = tempfile::tempdir().unwrap();
     let pid = folder.path().join("pid");
@@ -246,7 +345,9 @@ async fn process_that_leaves_its_group_is_found_and_goes_too() {
     let child = about["child"].as_u64().unwrap();
     assert!(runs(escaped) && runs(child));
     gateway.stop().await;
-    assert!(!runs(escaped) && !runs(child));
+    // What is killed is gone a moment later.
+    let gone = || async { (!runs(escaped) && !runs(child)).then_some(()) };
+    eventually(gone).await;
 }
 
 #[tokio::test]

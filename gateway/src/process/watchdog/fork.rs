@@ -14,8 +14,8 @@ use http::header::{CONTENT_TYPE, HeaderName, RETRY_AFTER};
 use http::{StatusCode, request};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::process::{Child, ChildStdin, ChildStdout};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::{Instant, timeout_at};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
@@ -30,8 +30,8 @@ use crate::process::{ProcessSpec, Shared};
 /// Read at once of what a process writes.
 const READ_BYTES: usize = 16 << 10;
 
-/// How long a process may take that says nothing of it by `exec_timeout`; far more than a call may.
-const EXEC_TIMEOUT: Duration = Duration::from_secs(3600);
+/// The longest `exec_timeout` that is heeded: a year, which clocks can still count.
+const EXEC_TIMEOUT_MAX: Duration = Duration::from_secs(365 * 24 * 3600);
 
 #[derive(Debug)]
 pub(super) struct Forker {
@@ -43,18 +43,33 @@ pub(super) struct Forker {
     pub(super) stop: CancellationToken,
 }
 
-/// A process, killed with its group and whatever it started when it is dropped.
+/// The process of a request, killed with its group and whatever it started when it is dropped.
 #[derive(Debug)]
-struct Work {
-    name: FunctionName,
+struct Process {
     child: Child,
     _group: Option<ProcessGroup>,
     mark: String,
     strays: Arc<Strays>,
-    output: ChildStdout,
+    _room: OwnedSemaphorePermit,
+}
+
+/// What ends a process before it ends by itself.
+#[derive(Debug)]
+struct Limits {
     until: Instant,
     stop: CancellationToken,
-    _room: OwnedSemaphorePermit,
+    /// A body that broke off comes with the process's input, which stays open as long as it lives.
+    broken: oneshot::Receiver<(ChildStdin, axum::Error)>,
+}
+
+/// An answer on its way. Dropped, it has its process killed.
+#[derive(Debug)]
+struct Work {
+    name: FunctionName,
+    output: ChildStdout,
+    /// Cancelled once all output is read.
+    is_read: CancellationToken,
+    end: oneshot::Receiver<Result<ExitStatus, Failure>>,
 }
 
 /// Why a process gave no whole answer.
@@ -66,6 +81,8 @@ enum Failure {
     TooLong,
     #[error("the function is being stopped")]
     Stopped,
+    #[error("the request's body broke off: {0}")]
+    Request(axum::Error),
     #[error("the process's output cannot be read: {0}")]
     Io(#[from] io::Error),
 }
@@ -90,6 +107,7 @@ impl Forker {
                 warn!(function = %self.name, error = %failure, "function's process failed");
                 let status = match failure {
                     Failure::TooLong => StatusCode::GATEWAY_TIMEOUT,
+                    Failure::Request(_) => StatusCode::BAD_REQUEST,
                     _ => StatusCode::INTERNAL_SERVER_ERROR,
                 };
                 (status, format!("{failure}\n")).into_response()
@@ -105,8 +123,6 @@ impl Forker {
         for (name, value) in of_request(&head) {
             command.env(name, value);
         }
-        let limit = self.process.environment.get("exec_timeout");
-        let limit = limit.and_then(|text| duration(text));
         let mut child = self.shared.spawner.spawn(command).await?;
         let pid = child.id().unwrap_or_default();
         let group = ProcessGroup::led_by(pid);
@@ -118,22 +134,80 @@ impl Forker {
             child.stderr.take(),
         );
         tokio::spawn(said);
-        // It ends with the body, or its connection.
-        tokio::spawn(feed(input, body));
-        Ok(Work {
-            name: self.name.clone(),
+        let process = Process {
             child,
             _group: group,
             mark,
             strays: Arc::clone(&self.shared.strays),
-            output,
-            until: Instant::now()
-                + limit
-                    .filter(|limit| !limit.is_zero())
-                    .unwrap_or(EXEC_TIMEOUT),
-            stop: self.stop.clone(),
             _room: room,
+        };
+        let (breaks, broken) = oneshot::channel();
+        let limits = Limits {
+            until: Instant::now() + self.time(),
+            stop: self.stop.clone(),
+            broken,
+        };
+        // It ends with the body, or its connection.
+        tokio::spawn(feed(input, body, breaks));
+        let is_read = CancellationToken::new();
+        let (tell, end) = oneshot::channel();
+        tokio::spawn(process.guard(limits, is_read.clone(), tell));
+        Ok(Work {
+            name: self.name.clone(),
+            output,
+            is_read,
+            end,
         })
+    }
+
+    /// How long a process may take: as long as a call, unless the function says otherwise.
+    fn time(&self) -> Duration {
+        let said = self.process.environment.get("exec_timeout");
+        let said = said.and_then(|text| duration(text));
+        said.filter(|limit| !limit.is_zero())
+            .unwrap_or(self.shared.config.call_timeout)
+            .min(EXEC_TIMEOUT_MAX)
+    }
+}
+
+impl Process {
+    /// Sees to its end, whoever reads its answer, and tells how it ended.
+    async fn guard(
+        mut self,
+        mut limits: Limits,
+        is_read: CancellationToken,
+        mut tell: oneshot::Sender<Result<ExitStatus, Failure>>,
+    ) {
+        let ended = async {
+            // What it started may write on after it has ended.
+            is_read.cancelled().await;
+            self.child.wait().await
+        };
+        let (input, end) = tokio::select! {
+            ended = ended => (None, ended.map_err(Failure::Io)),
+            (input, failure) = limits.reached() => (input, Err(failure)),
+            () = tell.closed() => return,
+        };
+        drop(self);
+        drop(input);
+        // Nobody listening means that the caller has gone.
+        let _ = tell.send(end);
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.strays.note(std::mem::take(&mut self.mark));
+    }
+}
+
+impl Limits {
+    async fn reached(&mut self) -> (Option<ChildStdin>, Failure) {
+        tokio::select! {
+            () = self.stop.cancelled() => (None, Failure::Stopped),
+            () = sleep_until(self.until) => (None, Failure::TooLong),
+            Ok((input, error)) = &mut self.broken => (Some(input), Failure::Request(error)),
+        }
     }
 }
 
@@ -176,59 +250,70 @@ impl Work {
     /// What it writes next; `None` at the end.
     async fn next(&mut self) -> Result<Option<Bytes>, Failure> {
         let mut bytes = BytesMut::with_capacity(READ_BYTES);
-        let read = timeout_at(self.until, self.output.read_buf(&mut bytes));
         let read = tokio::select! {
-            read = read => read,
-            () = self.stop.cancelled() => return Err(Failure::Stopped),
+            read = self.output.read_buf(&mut bytes) => read?,
+            end = &mut self.end => return Err(failure(end)),
         };
-        let read = read.map_err(|_| Failure::TooLong)??;
         Ok((read > 0).then(|| bytes.freeze()))
     }
 
     async fn ended(&mut self) -> Result<(), Failure> {
-        let status = timeout_at(self.until, self.child.wait()).await;
-        let status = status.map_err(|_| Failure::TooLong)??;
-        if status.success() {
-            return Ok(());
+        self.is_read.cancel();
+        match (&mut self.end).await {
+            Ok(Ok(status)) if status.success() => Ok(()),
+            end => Err(failure(end)),
         }
-        Err(Failure::Ended(status))
     }
 }
 
-impl Drop for Work {
-    fn drop(&mut self) {
-        self.strays.note(std::mem::take(&mut self.mark));
+fn failure(end: Result<Result<ExitStatus, Failure>, oneshot::error::RecvError>) -> Failure {
+    match end {
+        Ok(Ok(status)) => Failure::Ended(status),
+        Ok(Err(failure)) => failure,
+        Err(_) => Failure::Stopped,
     }
 }
 
 /// Gives a process the body, as far as it reads it.
-async fn feed(input: Option<ChildStdin>, body: Body) {
+async fn feed(
+    input: Option<ChildStdin>,
+    body: Body,
+    breaks: oneshot::Sender<(ChildStdin, axum::Error)>,
+) {
     let Some(mut input) = input else { return };
     let mut parts = body.into_data_stream();
     let mut is_read = true;
-    while let Some(Ok(part)) = parts.next().await {
-        // A process need not read all of its input, but a caller may have to send all of it before it
-        // hears the answer.
-        is_read = is_read && input.write_all(&part).await.is_ok();
+    while let Some(part) = parts.next().await {
+        match part {
+            // A process need not read all of its input, but a caller may have to send all of it before
+            // it hears the answer.
+            Ok(part) => is_read = is_read && input.write_all(&part).await.is_ok(),
+            Err(error) => {
+                // Nobody listening means that the process has ended.
+                let _ = breaks.send((input, error));
+                return;
+            }
+        }
     }
 }
 
-/// The request, as the classic watchdog tells of it: `Http_Method`, `Http_Path`, `Http_Query`, and each
-/// header, as `Http_X_Call_Id`.
+/// The request, as the classic watchdog tells of it: each header, as `Http_X_Call_Id`, by its first
+/// value, and `Http_Method`, `Http_Path` and `Http_Query`, which come last, so that no header is one.
 fn of_request(head: &request::Parts) -> Vec<(String, String)> {
-    let mut variables = vec![
-        ("Http_Method".to_owned(), head.method.to_string()),
-        ("Http_Path".to_owned(), head.uri.path().to_owned()),
-        (
-            "Http_Query".to_owned(),
-            head.uri.query().unwrap_or_default().to_owned(),
-        ),
-    ];
-    for (name, value) in &head.headers {
-        if let Ok(value) = value.to_str() {
+    let mut variables = Vec::new();
+    for name in head.headers.keys() {
+        // Programs take HTTP_PROXY for the proxy that they are to use.
+        let value = head.headers.get(name).filter(|_| name != "proxy");
+        if let Some(value) = value.and_then(|value| value.to_str().ok()) {
             variables.push((format!("Http_{}", of_header(name)), value.to_owned()));
         }
     }
+    let query = head.uri.query().unwrap_or_default();
+    variables.extend([
+        ("Http_Method".to_owned(), head.method.to_string()),
+        ("Http_Path".to_owned(), head.uri.path().to_owned()),
+        ("Http_Query".to_owned(), query.to_owned()),
+    ]);
     variables
 }
 
