@@ -14,6 +14,7 @@ mod health;
 mod limits;
 mod log;
 mod port;
+mod program;
 mod replica;
 mod running;
 mod spawner;

@@ -5,9 +5,12 @@
 //! that cannot start takes nothing away.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::task::{JoinHandle, JoinSet};
+use tokio::task::{AbortHandle, JoinError, JoinHandle, JoinSet};
+use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::error;
@@ -19,6 +22,9 @@ use crate::functions::Function;
 
 /// Replicas that may wait to say that they answer.
 const ANSWERS_MAX: usize = 8;
+
+/// The wait before another takes the place of a replica whose task failed, lest it fails again and again.
+const AFTER_FAILURE: Duration = Duration::from_secs(1);
 
 /// A handle to the task. Dropped, it has its replicas stop.
 #[derive(Debug)]
@@ -45,6 +51,9 @@ struct Owner {
 struct Member {
     process: Arc<ProcessSpec>,
     stop: CancellationToken,
+    task: AbortHandle,
+    /// Whether calls ever came to it.
+    has_answered: Arc<AtomicBool>,
 }
 
 impl Fleet {
@@ -94,6 +103,11 @@ impl Fleet {
         });
     }
 
+    /// What it is to run.
+    pub(crate) fn process(&self) -> Arc<ProcessSpec> {
+        Arc::clone(&self.process.borrow())
+    }
+
     /// What its replicas write.
     pub(crate) fn log(&self) -> FunctionLog {
         self.log.clone()
@@ -117,10 +131,13 @@ impl Owner {
             tokio::select! {
                 () = self.stop.cancelled() => break,
                 changed = replicas.changed() => if changed.is_err() { break },
-                changed = self.process.changed() => if changed.is_err() { break },
+                changed = self.process.changed() => match changed {
+                    Ok(()) => self.give_up_those_that_never_answered(),
+                    Err(_) => break,
+                },
                 Some(process) = answers.recv() => self.superseded_by(&process),
                 Some(ended) = self.tasks.join_next() => if let Err(error) = ended {
-                    error!(function = %self.function.name(), %error, "replica's task failed");
+                    self.lost(&error).await;
                 },
             }
         }
@@ -176,19 +193,49 @@ impl Owner {
         }
     }
 
+    /// What was to take the place of those that answer has been replaced itself: nobody waits for it.
+    fn give_up_those_that_never_answered(&mut self) {
+        let present = Arc::clone(&self.process.borrow());
+        self.members.retain(|member| {
+            let is_present = Arc::ptr_eq(&member.process, &present);
+            let stays = is_present || member.has_answered.load(Ordering::Relaxed);
+            if !stays {
+                member.stop.cancel();
+            }
+            stays
+        });
+    }
+
+    /// Another is to take its place.
+    async fn lost(&mut self, error: &JoinError) {
+        error!(function = %self.function.name(), %error, "replica's task failed");
+        self.members.retain(|member| member.task.id() != error.id());
+        tokio::select! {
+            () = self.stop.cancelled() => {}
+            () = sleep(AFTER_FAILURE) => {}
+        }
+    }
+
     fn add(&mut self, report: Option<Report>) {
         let process = Arc::clone(&self.process.borrow());
         let stop = self.stop.child_token();
+        let has_answered = Arc::new(AtomicBool::new(false));
         let replica = Replica {
             function: Arc::clone(&self.function),
             process: Arc::clone(&process),
             log: self.log.clone(),
             shared: Arc::clone(&self.shared),
             shutdown: stop.clone(),
+            has_answered: Arc::clone(&has_answered),
             answering: self.answering.clone(),
         };
-        self.tasks.spawn(replica.run(report));
-        self.members.push(Member { process, stop });
+        let task = self.tasks.spawn(replica.run(report));
+        self.members.push(Member {
+            process,
+            stop,
+            task,
+            has_answered,
+        });
     }
 }
 

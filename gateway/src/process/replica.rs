@@ -1,18 +1,20 @@
 //! The task that owns one replica of a function and keeps it running.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
-use tracing::{error, info, warn};
+use tracing::{info, warn};
 
 use super::backoff::Backoff;
 use super::log::FunctionLog;
 use super::running::Running;
 use super::watchdog::Watchdog;
-use super::{Mode, ProcessSpec, Shared, StartError, Started};
+use super::{Mode, ProcessSpec, Shared, StartError, Started, program};
 use crate::functions::{Endpoint, Function, FunctionName};
 
 #[derive(Debug)]
@@ -22,6 +24,7 @@ pub(super) struct Replica {
     pub(super) log: FunctionLog,
     pub(super) shared: Arc<Shared>,
     pub(super) shutdown: CancellationToken,
+    pub(super) has_answered: Arc<AtomicBool>,
     /// Told whenever it answers.
     pub(super) answering: mpsc::Sender<Arc<ProcessSpec>>,
 }
@@ -69,40 +72,56 @@ impl Replica {
         }
     }
 
-    /// Serves what has no server of its own, until shutdown.
-    async fn stand_guard(self, report: Option<Report>) {
-        let started = Watchdog::start(self.name(), &self.process, &self.log, &self.shared).await;
-        let watchdog = match started {
-            Ok(watchdog) => watchdog,
-            Err(source) => {
-                let error = StartError::Listen {
-                    function: self.name().clone(),
-                    source,
-                };
-                match report {
-                    // Nobody listening means that the caller gave up the start.
-                    Some(report) => drop(report.send(Err(error))),
-                    None => error!(%error, "function is not served"),
+    /// Serves what has no server of its own, until shutdown; or, where the first start is to be reported
+    /// and fails, until then.
+    async fn stand_guard(self, mut report: Option<Report>) {
+        let mut backoff = Backoff::new();
+        let watchdog = loop {
+            match (self.watchdog().await, report.take()) {
+                (Ok(watchdog), report) => {
+                    announce(report, self.guarded(&watchdog));
+                    break watchdog;
                 }
-                return;
+                (Err(error), Some(report)) => {
+                    // Nobody listening means that the caller gave up the start.
+                    let _ = report.send(Err(error));
+                    return;
+                }
+                (Err(error), None) => warn!(%error, "function is not served yet"),
+            }
+            tokio::select! {
+                () = self.shutdown.cancelled() => return,
+                () = sleep(backoff.wait_after(Duration::ZERO)) => {}
             }
         };
-        if let Some(report) = report {
-            let started = Started {
-                function: self.name().clone(),
-                ready_after: Duration::ZERO,
-                port: watchdog.address.port(),
-                pid: std::process::id(),
-            };
-            drop(report.send(Ok(started)));
-        }
-        let attached = Attached::new(&self.function, watchdog.address);
+        let attached = self.attach(watchdog.address);
         // Nobody listening means that all of them are being stopped.
         let _ = self.answering.send(Arc::clone(&self.process)).await;
         self.shutdown.cancelled().await;
         let endpoint = attached.endpoint.clone();
         drop(attached);
         self.drain(std::future::pending::<()>(), endpoint).await;
+    }
+
+    /// Listens, once there is what answers.
+    async fn watchdog(&self) -> Result<Watchdog, StartError> {
+        if self.process.mode == Mode::Fork {
+            program::check(&self.process).map_err(|source| self.cannot_run(source))?;
+        }
+        let started = Watchdog::start(self.name(), &self.process, &self.log, &self.shared).await;
+        started.map_err(|source| StartError::Listen {
+            function: self.name().clone(),
+            source,
+        })
+    }
+
+    fn guarded(&self, watchdog: &Watchdog) -> Started {
+        Started {
+            function: self.name().clone(),
+            ready_after: Duration::ZERO,
+            port: watchdog.address.port(),
+            pid: std::process::id(),
+        }
     }
 
     /// Starts a process and waits until it is healthy. On an error nothing is left of it.
@@ -131,7 +150,7 @@ impl Replica {
                 running.clear_away().await;
                 self.exited(status)
             }
-            Wait::Ended(Err(source)) => self.unwaitable(source),
+            Wait::Ended(Err(source)) => self.cannot_run(source),
             Wait::TooLong => {
                 let port = running.port.number;
                 running.stop(self.shared.config.stop_grace).await;
@@ -159,7 +178,7 @@ impl Replica {
     /// Lets calls come until the process ends: how long that was, or `None` at shutdown.
     async fn serve(&self, mut running: Running) -> Option<Duration> {
         let since = Instant::now();
-        let attached = Attached::new(&self.function, running.address());
+        let attached = self.attach(running.address());
         // Nobody listening means that all of them are being stopped.
         let _ = self.answering.send(Arc::clone(&self.process)).await;
         tokio::select! {
@@ -196,6 +215,11 @@ impl Replica {
         }
     }
 
+    fn attach(&self, address: SocketAddr) -> Attached<'_> {
+        self.has_answered.store(true, Ordering::Relaxed);
+        Attached::new(&self.function, address)
+    }
+
     fn name(&self) -> &FunctionName {
         self.function.name()
     }
@@ -209,7 +233,7 @@ impl Replica {
         }
     }
 
-    fn unwaitable(&self, source: std::io::Error) -> StartError {
+    fn cannot_run(&self, source: std::io::Error) -> StartError {
         StartError::Spawn {
             function: self.name().clone(),
             command: self.process.command_line(),
@@ -237,7 +261,7 @@ struct Attached<'a> {
 }
 
 impl<'a> Attached<'a> {
-    fn new(function: &'a Function, address: std::net::SocketAddr) -> Self {
+    fn new(function: &'a Function, address: SocketAddr) -> Self {
         let endpoint = Endpoint::local(address).map(Arc::new);
         if let Some(endpoint) = &endpoint {
             function.attach(Arc::clone(endpoint));

@@ -1,10 +1,12 @@
 //! Functions that are no servers: a process for each request, or a folder; and what processes may take.
 
+use std::os::unix::fs::PermissionsExt as _;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Request, StatusCode};
+use http::{Method, Request, StatusCode};
 use http_body_util::Full;
+use serde_json::json;
 use tokio::net::TcpStream;
 use turlough_gateway::{GatewayConfig, Stack};
 
@@ -43,7 +45,6 @@ async fn process_gets_the_request_and_its_output_is_the_answer() {
             "sh -c 'echo half; echo what went wrong >&2; exit 3'",
             "",
         ),
-        ("missing", "fork", "no-such-program", ""),
     ]);
     let gateway = TestGateway::with_stack(config(), &stack).await;
     let request = Request::put("/function/tells/a/b?c=d")
@@ -76,13 +77,40 @@ async fn process_gets_the_request_and_its_output_is_the_answer() {
         log.text().contains("what went wrong").then_some(())
     };
     eventually(log).await;
-    let answer = post(&gateway, "/function/missing", "").await;
-    assert_eq!(answer.status, StatusCode::INTERNAL_SERVER_ERROR);
-    assert!(
-        answer.text().contains("no-such-program"),
-        "{}",
-        answer.text()
-    );
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn program_that_is_not_there_takes_nothing_away_and_answers_once_it_is() {
+    let missing = stack(&[("it", "fork", "no-such-program", "")]);
+    let error = start_error(config(), &missing).await.to_string();
+    assert!(error.contains("`no-such-program`"), "{error}");
+    let folder = tempfile::tempdir().unwrap();
+    let gateway = TestGateway::start().await;
+    let change = |method: Method, command: &str| {
+        let annotations = json!({
+            "turlough.process": command, "turlough.mode": "fork", "turlough.directory": folder.path(),
+        });
+        let it = json!({ "service": "it", "annotations": annotations });
+        let gateway = &gateway;
+        async move { gateway.accepted(method, "/system/functions", &it).await }
+    };
+    change(Method::POST, "echo before").await;
+    gateway.available("it", 1).await;
+    change(Method::PUT, "./program").await;
+    for _ in 0..5 {
+        let answer = post(&gateway, "/function/it", "").await;
+        assert_eq!((answer.status, answer.text()), (StatusCode::OK, "before\n"));
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let program = folder.path().join("program");
+    std::fs::write(&program, "#!/bin/sh\necho after").unwrap();
+    std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let after = || async {
+        let answer = post(&gateway, "/function/it", "").await;
+        (answer.text() == "after\n").then_some(())
+    };
+    eventually(after).await;
     gateway.stop().await;
 }
 
