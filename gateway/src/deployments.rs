@@ -6,8 +6,10 @@
 
 mod deployment;
 
-use std::collections::{BTreeMap, HashMap};
-use std::path::PathBuf;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::Mutex;
@@ -171,8 +173,20 @@ impl Deployments {
         }
     }
 
-    /// Deploys a function that is not there yet.
+    /// Deploys a function that is not there yet; as a whole, also where the caller goes away meanwhile.
     pub(crate) async fn deploy(
+        self: Arc<Self>,
+        of_query: String,
+        deployment: Deployment,
+    ) -> Result<(), DeployError> {
+        let whole = async move { self.deploy_whole(&of_query, deployment).await };
+        match tokio::spawn(whole).await {
+            Ok(deployed) => deployed,
+            Err(failed) => std::panic::resume_unwind(failed.into_panic()),
+        }
+    }
+
+    async fn deploy_whole(
         &self,
         of_query: &str,
         deployment: Deployment,
@@ -214,10 +228,11 @@ impl Deployments {
         };
         let (spec, process) = deployment.read(name.clone(), &self.images)?;
         self.check_secrets(&name, &spec.secrets)?;
-        if !running.fleets.contains_key(&name) {
+        let Some(fleet) = running.fleets.get(&name) else {
             return Err(DeployError::Foreign(name));
-        }
-        let process = self.with_secrets(&spec, process)?;
+        };
+        let held = fleet.process();
+        let process = self.with_secrets(&spec, process, held.secrets.as_deref())?;
         self.record(&mut running, |deployed| {
             deployed.insert(name.qualified().to_owned(), deployment);
         })?;
@@ -239,26 +254,39 @@ impl Deployments {
         self.remove_one(&mut running, name)
     }
 
-    /// A namespace goes, with the functions and secrets in it.
+    /// A namespace goes, with the functions and secrets in it. It goes last: what fails can be tried again.
     pub(crate) async fn remove_namespace(&self, namespace: &str) -> Result<(), DeployError> {
         let mut running = self.running.lock().await;
-        self.namespaces.check(namespace)?;
+        self.namespaces.check_removable(namespace)?;
         let functions = self.registry.list(namespace);
-        let foreign = functions
-            .iter()
-            .find(|it| !running.fleets.contains_key(it.name()));
-        if let Some(foreign) = foreign {
-            return Err(DeployError::Foreign(foreign.name().clone()));
+        let mut names: BTreeSet<_> = functions.iter().map(|it| it.name().clone()).collect();
+        if let Some(foreign) = names.iter().find(|it| !running.fleets.contains_key(it)) {
+            return Err(DeployError::Foreign(foreign.clone()));
         }
-        self.namespaces.remove(namespace)?;
-        for function in &functions {
-            self.remove_one(&mut running, function.name())?;
+        // Also what could not be started.
+        let deployed = running.deployed.values();
+        let deployed = deployed.filter_map(|it| it.name(DEFAULT_NAMESPACE).ok());
+        names.extend(deployed.filter(|it| it.namespace() == namespace));
+        for name in &names {
+            self.remove_one(&mut running, name)?;
         }
         let removed = self.secrets.remove_all(namespace);
         removed.map_err(|source| {
             let name = format!("all of {namespace}");
-            SecretError::Io { name, source }.into()
-        })
+            SecretError::Io { name, source }
+        })?;
+        Ok(self.namespaces.remove(namespace)?)
+    }
+
+    /// Changes secrets of a namespace, which stays there meanwhile.
+    pub(crate) async fn change_secrets(
+        &self,
+        namespace: &str,
+        change: impl FnOnce(&Secrets) -> Result<(), SecretError>,
+    ) -> Result<(), DeployError> {
+        let _running = self.running.lock().await;
+        self.namespaces.check(namespace)?;
+        Ok(change(&self.secrets)?)
     }
 
     /// Sets how many replicas a function is to have, from none to its bound.
@@ -347,7 +375,7 @@ impl Deployments {
         deployment: &Deployment,
     ) -> Result<(), DeployError> {
         let (spec, process) = deployment.read(name.clone(), &self.images)?;
-        let process = self.with_secrets(&spec, process)?;
+        let process = self.with_secrets(&spec, process, None)?;
         let replicas = spec.scaling()?.min;
         let function = self.registry.add(spec, replicas)?;
         let fleet = self.supervisor.deploy(&function, process).await;
@@ -363,25 +391,23 @@ impl Deployments {
         }
     }
 
+    /// Also what is recorded and could not be started.
     fn remove_one(&self, running: &mut Running, name: &FunctionName) -> Result<(), DeployError> {
-        if self.registry.find(name.qualified()).is_none() {
+        let is_registered = self.registry.find(name.qualified()).is_some();
+        if !is_registered && !running.deployed.contains_key(name.qualified()) {
             return Err(DeployError::Unknown(name.clone()));
         }
-        let Some(fleet) = running.fleets.remove(name) else {
+        if is_registered && !running.fleets.contains_key(name) {
             return Err(DeployError::Foreign(name.clone()));
-        };
-        let recorded = self.record(running, |deployed| {
-            deployed.remove(name.qualified());
-        });
-        if let Err(error) = recorded {
-            running.fleets.insert(name.clone(), fleet);
-            return Err(error.into());
         }
+        self.record(running, |deployed| {
+            deployed.remove(name.qualified());
+        })?;
         self.registry.remove(name);
-        // It waits for calls in flight.
-        tokio::spawn(fleet.stop());
-        if let Err(error) = self.secrets.take_back(name) {
-            error!(function = %name, %error, "cannot take away the folder of a function's secrets");
+        if let Some(fleet) = running.fleets.remove(name) {
+            let given = self.secrets.given(name);
+            // It waits for calls in flight, which may read secrets.
+            tokio::spawn(stop(name.clone(), fleet, given));
         }
         Ok(())
     }
@@ -395,11 +421,12 @@ impl Deployments {
         &self,
         spec: &FunctionSpec,
         process: ProcessSpec,
+        held: Option<&Path>,
     ) -> Result<ProcessSpec, SecretError> {
         if spec.secrets.is_empty() {
             return Ok(process);
         }
-        let folder = self.secrets.give(&spec.name, &spec.secrets)?;
+        let folder = self.secrets.give(&spec.name, &spec.secrets, held)?;
         Ok(ProcessSpec {
             secrets: Some(folder),
             ..process
@@ -418,7 +445,7 @@ impl Deployments {
             tracing::warn!(function = %name, %error, "a secret is missing");
         }
         let process = function.process.clone();
-        self.with_secrets(&function.spec, process)
+        self.with_secrets(&function.spec, process, None)
             .unwrap_or_else(|error| {
                 error!(function = %name, %error, "cannot give a function its secrets");
                 function.process.clone()
@@ -435,5 +462,12 @@ impl Deployments {
         self.folder.write(RECORD, &changed)?;
         running.deployed = changed;
         Ok(())
+    }
+}
+
+async fn stop(name: FunctionName, fleet: Fleet, given: io::Result<Vec<PathBuf>>) {
+    fleet.stop().await;
+    if let Err(error) = given.and_then(|given| Secrets::take_back(&given)) {
+        error!(function = %name, %error, "cannot take away the folder of a function's secrets");
     }
 }

@@ -120,10 +120,17 @@ impl Namespaces {
         })
     }
 
-    pub(crate) fn remove(&self, name: &str) -> Result<(), NamespaceError> {
+    /// # Errors
+    /// [`NamespaceError::Default`], and [`NamespaceError::Unknown`] where there is none of that name.
+    pub(crate) fn check_removable(&self, name: &str) -> Result<(), NamespaceError> {
         if name == DEFAULT_NAMESPACE {
             return Err(NamespaceError::Default);
         }
+        self.check(name)
+    }
+
+    pub(crate) fn remove(&self, name: &str) -> Result<(), NamespaceError> {
+        self.check_removable(name)?;
         let unknown = || NamespaceError::Unknown {
             name: name.to_owned(),
         };

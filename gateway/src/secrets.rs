@@ -1,6 +1,8 @@
 //! Secrets: a file each, which its owner alone reads, and for each function a folder of those that it
 //! may have.
 
+use std::collections::BTreeSet;
+use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -16,7 +18,8 @@ pub(crate) const SECRET_BYTES_MAX: usize = 1 << 20;
 
 /// `<namespace>/<name>` under a folder.
 const VALUES: &str = "secrets";
-/// `<function>.<namespace>/<name>` under it: a link to the value.
+/// `<function>.<namespace>/<id>/<name>` under it: a link to the value. Each set of names that a function
+/// was given has its own id, so that processes of before keep theirs until they have ended.
 const GIVEN: &str = "secrets-of-functions";
 
 #[derive(Debug)]
@@ -53,6 +56,8 @@ impl Secrets {
                 (folder.path().to_owned(), Some(folder))
             }
         };
+        // No process is left of a gateway that used them.
+        clear_away(&root.join(GIVEN))?;
         Ok(Self {
             root,
             _temporary: temporary,
@@ -110,10 +115,7 @@ impl Secrets {
 
     /// With the namespace go its secrets.
     pub(crate) fn remove_all(&self, namespace: &str) -> io::Result<()> {
-        match std::fs::remove_dir_all(self.root.join(VALUES).join(namespace)) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-            _ => Ok(()),
-        }
+        clear_away(&self.root.join(VALUES).join(namespace))
     }
 
     /// Where a secret lies that exists.
@@ -128,26 +130,19 @@ impl Secrets {
         })
     }
 
-    /// A folder with these secrets and no others, which follows their values.
+    /// A folder with these secrets and no others, which follows their values; `held` where that is one.
     pub(crate) fn give(
         &self,
         function: &FunctionName,
         names: &[String],
+        held: Option<&Path>,
     ) -> Result<PathBuf, SecretError> {
-        let folder = self.root.join(GIVEN).join(function.qualified());
-        let of_all = || names.join(", ");
-        let failed = |source| SecretError::Io {
-            name: of_all(),
-            source,
-        };
-        make_private(&folder).map_err(failed)?;
-        // It stays the same folder: processes may look at it.
-        for entry in std::fs::read_dir(&folder).map_err(failed)? {
-            let entry = entry.map_err(failed)?;
-            if !names.iter().any(|name| *entry.file_name() == **name) {
-                std::fs::remove_file(entry.path()).map_err(failed)?;
-            }
+        if let Some(held) = held.filter(|held| holds(held, names)) {
+            return Ok(held.to_owned());
         }
+        let id = uuid::Uuid::new_v4().simple().to_string();
+        let folder = self.of_function(function).join(id);
+        make_private(&folder).map_err(io_error(&names.join(", ")))?;
         for name in names {
             let value = self.path(function.namespace(), name)?;
             match std::os::unix::fs::symlink(value, folder.join(name)) {
@@ -160,11 +155,21 @@ impl Secrets {
         Ok(folder)
     }
 
-    pub(crate) fn take_back(&self, function: &FunctionName) -> io::Result<()> {
-        match std::fs::remove_dir_all(self.root.join(GIVEN).join(function.qualified())) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-            _ => Ok(()),
+    /// The folders that a function was given.
+    pub(crate) fn given(&self, function: &FunctionName) -> io::Result<Vec<PathBuf>> {
+        match std::fs::read_dir(self.of_function(function)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+            entries => entries?.map(|entry| Ok(entry?.path())).collect(),
         }
+    }
+
+    /// Nothing runs any more that reads in these folders.
+    pub(crate) fn take_back(folders: &[PathBuf]) -> io::Result<()> {
+        folders.iter().try_for_each(|folder| clear_away(folder))
+    }
+
+    fn of_function(&self, function: &FunctionName) -> PathBuf {
+        self.root.join(GIVEN).join(function.qualified())
     }
 
     fn put(&self, namespace: &str, name: &str, value: &[u8]) -> Result<(), SecretError> {
@@ -195,6 +200,21 @@ fn io_error(name: &str) -> impl Fn(io::Error) -> SecretError {
     |source| SecretError::Io {
         name: name.to_owned(),
         source,
+    }
+}
+
+fn holds(folder: &Path, names: &[String]) -> bool {
+    let Ok(entries) = std::fs::read_dir(folder) else {
+        return false;
+    };
+    let held: BTreeSet<_> = entries.flatten().map(|entry| entry.file_name()).collect();
+    held == names.iter().map(OsString::from).collect()
+}
+
+fn clear_away(folder: &Path) -> io::Result<()> {
+    match std::fs::remove_dir_all(folder) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
     }
 }
 

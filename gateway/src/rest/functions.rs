@@ -44,7 +44,7 @@ pub(super) async fn deploy(
     body: Bytes,
 ) -> Result<StatusCode, Problem> {
     let deployment: Deployment = Problem::read(&body, "a function's deployment")?;
-    deployments.deploy(&namespace.0, deployment).await?;
+    deployments.deploy(namespace.0, deployment).await?;
     Ok(StatusCode::ACCEPTED)
 }
 

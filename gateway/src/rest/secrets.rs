@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::InNamespace;
 use super::problem::Problem;
-use crate::deployments::Deployments;
+use crate::deployments::{DeployError, Deployments};
 use crate::namespaces::NamespaceError;
 
 #[derive(Debug, Serialize)]
@@ -57,10 +57,12 @@ pub(super) async fn create(
     body: Bytes,
 ) -> Result<StatusCode, Problem> {
     let (written, namespace, value) = read(&deployments, namespace, &body)?;
-    deployments
-        .secrets
-        .create(&namespace, &written.name, &value)?;
-    Ok(StatusCode::ACCEPTED)
+    let changed = deployments
+        .change_secrets(&namespace, |secrets| {
+            secrets.create(&namespace, &written.name, &value)
+        })
+        .await;
+    accepted(changed)
 }
 
 pub(super) async fn update(
@@ -69,10 +71,12 @@ pub(super) async fn update(
     body: Bytes,
 ) -> Result<StatusCode, Problem> {
     let (written, namespace, value) = read(&deployments, namespace, &body)?;
-    deployments
-        .secrets
-        .update(&namespace, &written.name, &value)?;
-    Ok(StatusCode::ACCEPTED)
+    let changed = deployments
+        .change_secrets(&namespace, |secrets| {
+            secrets.update(&namespace, &written.name, &value)
+        })
+        .await;
+    accepted(changed)
 }
 
 pub(super) async fn remove(
@@ -81,8 +85,20 @@ pub(super) async fn remove(
     body: Bytes,
 ) -> Result<StatusCode, Problem> {
     let (written, namespace, _) = read(&deployments, namespace, &body)?;
-    deployments.secrets.remove(&namespace, &written.name)?;
-    Ok(StatusCode::ACCEPTED)
+    let changed = deployments
+        .change_secrets(&namespace, |secrets| {
+            secrets.remove(&namespace, &written.name)
+        })
+        .await;
+    accepted(changed)
+}
+
+/// Another status than where a function's deployment names the secret.
+fn accepted(changed: Result<(), DeployError>) -> Result<StatusCode, Problem> {
+    match changed {
+        Err(DeployError::Secret(error)) => Err(error.into()),
+        changed => Ok(changed.map(|()| StatusCode::ACCEPTED)?),
+    }
 }
 
 /// The secret, its namespace, which exists, and its value.

@@ -263,6 +263,119 @@ async fn deploying_to_a_gateway_that_has_not_begun_yet_takes_nothing_from_what_w
 }
 
 #[tokio::test]
+async fn what_can_no_longer_be_started_can_be_removed() {
+    let images = images_of(&[("it", "")]);
+    let folder = tempfile::tempdir().unwrap();
+    let config = GatewayConfig {
+        folder: Some(folder.path().to_owned()),
+        ..with_images(&images)
+    };
+    let without_image = GatewayConfig {
+        images: None,
+        ..config.clone()
+    };
+    let team = json!({ "name": "team" });
+    let gateway = TestGateway::with(config.clone()).await;
+    gateway.ask(Method::POST, "/system/namespace/", &team).await;
+    for (name, namespace) in [("one", ""), ("two", "team")] {
+        let it = json!({ "service": name, "image": "it", "namespace": namespace });
+        gateway
+            .accepted(Method::POST, "/system/functions", &it)
+            .await;
+    }
+    gateway.stop().await;
+    let gateway = TestGateway::with(without_image).await;
+    let one = json!({ "functionName": "one" });
+    gateway
+        .accepted(Method::DELETE, "/system/functions", &one)
+        .await;
+    let again = gateway.ask(Method::DELETE, "/system/functions", &one).await;
+    assert_eq!(again.status, StatusCode::NOT_FOUND);
+    gateway
+        .accepted(Method::DELETE, "/system/namespace/team", &team)
+        .await;
+    gateway.ask(Method::POST, "/system/namespace/", &team).await;
+    gateway.stop().await;
+    let gateway = TestGateway::with(config).await;
+    for path in ["/function/one", "/function/two.team"] {
+        assert_eq!(gateway.get(path).await.status, StatusCode::NOT_FOUND);
+    }
+    let record = std::fs::read_to_string(folder.path().join("functions.json")).unwrap();
+    assert_eq!(record.trim(), "{}");
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn function_is_deployed_as_a_whole_though_its_caller_goes_away() {
+    let images = images_of(&[("it", "")]);
+    let logs = tempfile::tempdir().unwrap();
+    // Opened only once somebody reads it.
+    let log = logs.path().join("it.log");
+    let made = std::process::Command::new("mkfifo").arg(&log).status();
+    assert!(made.unwrap().success());
+    let gateway = TestGateway::with(GatewayConfig {
+        log_dir: Some(logs.path().to_owned()),
+        ..with_images(&images)
+    })
+    .await;
+    let it = json!({ "service": "it", "image": "it" });
+    let asked = gateway.ask(Method::POST, "/system/functions", &it);
+    let asked = tokio::time::timeout(std::time::Duration::from_secs(1), asked);
+    assert!(asked.await.is_err());
+    let mut options = std::fs::File::options();
+    let _reader = options.read(true).write(true).open(&log).unwrap();
+    gateway.available("it", 1).await;
+    let name = json!({ "functionName": "it" });
+    gateway
+        .accepted(Method::DELETE, "/system/functions", &name)
+        .await;
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn change_that_is_itself_changed_before_it_answers_is_given_up() {
+    let images = images_of(&[("good", "")]);
+    let folder = tempfile::tempdir().unwrap();
+    let gateway = TestGateway::with(GatewayConfig {
+        start_timeout: 10 * LONG,
+        ..with_images(&images)
+    })
+    .await;
+    let good = json!({ "service": "it", "image": "good" });
+    gateway
+        .accepted(Method::POST, "/system/functions", &good)
+        .await;
+    gateway.available("it", 1).await;
+    let before = gateway.about("it").await["pid"].clone();
+    let mute = |name: &str| {
+        let path = folder.path().join(name);
+        let command = format!("sh -c 'echo $$ > {}; exec sleep 600'", path.display());
+        let annotations = json!({ "turlough.process": command });
+        json!({ "service": "it", "annotations": annotations })
+    };
+    let pid = |name: &'static str| {
+        let path = folder.path().join(name);
+        let read = move || {
+            let text = std::fs::read_to_string(&path).ok();
+            async move { text?.trim().parse::<u64>().ok() }
+        };
+        eventually(read)
+    };
+    gateway
+        .accepted(Method::PUT, "/system/functions", &mute("first"))
+        .await;
+    let first = pid("first").await;
+    gateway
+        .accepted(Method::PUT, "/system/functions", &mute("second"))
+        .await;
+    let second = pid("second").await;
+    eventually(|| async { (!runs(first)).then_some(()) }).await;
+    assert!(runs(second));
+    assert_eq!(gateway.about("it").await["pid"], before);
+    gateway.stop().await;
+}
+
+#[tokio::test]
 async fn stack_comes_before_what_was_deployed_under_its_names() {
     let images = images_of(&[("it", "of: deployment")]);
     let folder = tempfile::tempdir().unwrap();

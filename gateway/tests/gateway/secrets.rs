@@ -70,7 +70,40 @@ async fn function_reads_the_secrets_that_it_was_given_and_no_others() {
             &json!({ "functionName": "it" }),
         )
         .await;
-    assert!(!given.exists());
+    eventually(|| async { (!given.exists()).then_some(()) }).await;
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn function_keeps_its_secrets_until_another_has_taken_its_place() {
+    let images = images_of(&[("good", ""), ("bad", "behaviour: crash")]);
+    let gateway = TestGateway::with(with_images(&images)).await;
+    for name in ["one", "two"] {
+        let secret = json!({ "name": name, "value": name });
+        gateway
+            .accepted(Method::POST, "/system/secrets", &secret)
+            .await;
+    }
+    let change = |method: Method, image: &str, secret: &str| {
+        let it = json!({ "service": "it", "image": image, "secrets": [secret] });
+        let gateway = &gateway;
+        async move { gateway.accepted(method, "/system/functions", &it).await }
+    };
+    let given = || async {
+        let about = gateway.about("it").await;
+        let given = about["environment"]["secret_mount_path"].as_str();
+        Path::new(given.unwrap()).to_owned()
+    };
+    change(Method::POST, "good", "one").await;
+    gateway.available("it", 1).await;
+    let before = given().await;
+    change(Method::PUT, "bad", "two").await;
+    assert_eq!(given().await, before);
+    assert!(before.join("one").exists() && !before.join("two").exists());
+    change(Method::PUT, "good", "two").await;
+    let changed = || async { Some(given().await).filter(|given| *given != before) };
+    let after = eventually(changed).await;
+    assert!(after.join("two").exists() && !after.join("one").exists());
     gateway.stop().await;
 }
 
