@@ -131,10 +131,7 @@ impl Owner {
             tokio::select! {
                 () = self.stop.cancelled() => break,
                 changed = replicas.changed() => if changed.is_err() { break },
-                changed = self.process.changed() => match changed {
-                    Ok(()) => self.give_up_those_that_never_answered(),
-                    Err(_) => break,
-                },
+                changed = self.process.changed() => if changed.is_err() { break },
                 Some(process) = answers.recv() => self.superseded_by(&process),
                 Some(ended) = self.tasks.join_next() => if let Err(error) = ended {
                     self.lost(&error).await;
@@ -161,6 +158,7 @@ impl Owner {
                 .drain(..)
                 .for_each(|member| member.stop.cancel());
         }
+        self.give_up_those_that_never_answered(&process);
         let is_present = |member: &Member| Arc::ptr_eq(&member.process, &process);
         let mut present = self
             .members
@@ -194,10 +192,9 @@ impl Owner {
     }
 
     /// What was to take the place of those that answer has been replaced itself: nobody waits for it.
-    fn give_up_those_that_never_answered(&mut self) {
-        let present = Arc::clone(&self.process.borrow());
+    fn give_up_those_that_never_answered(&mut self, present: &Arc<ProcessSpec>) {
         self.members.retain(|member| {
-            let is_present = Arc::ptr_eq(&member.process, &present);
+            let is_present = Arc::ptr_eq(&member.process, present);
             let stays = is_present || member.has_answered.load(Ordering::Relaxed);
             if !stays {
                 member.stop.cancel();
