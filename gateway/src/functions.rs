@@ -86,14 +86,15 @@ impl Registry {
     pub fn remove(&self, name: &FunctionName) -> bool {
         let _writer = self.writer();
         let mut functions = Functions::clone(&self.inner.functions.load());
-        if functions.remove(name.qualified()).is_none() {
+        let Some(removed) = functions.remove(name.qualified()) else {
             return false;
-        }
+        };
         if name.namespace() == DEFAULT_NAMESPACE {
             functions.remove(name.name());
         }
         self.inner.functions.store(Arc::new(functions));
         self.inner.metrics.forget(name.qualified());
+        removed.removed();
         true
     }
 
@@ -204,6 +205,63 @@ mod tests {
         assert!(registry.remove(&name));
         assert!(registry.find("echo").is_none() && registry.find("echo.openfaas-fn").is_none());
         assert!(!registry.remove(&name));
+    }
+
+    fn with_replicas(count: u16, max_in_flight: &str) -> (Arc<Function>, Vec<Arc<Endpoint>>) {
+        let mut spec = FunctionSpec::new(FunctionName::parse("echo").unwrap());
+        let max = ("max_inflight".to_owned(), max_in_flight.to_owned());
+        spec.env_vars.extend([max]);
+        let function = registry_with(&[]).add(spec, u32::from(count)).unwrap();
+        let endpoint = |port| Endpoint::local(([127, 0, 0, 1], port).into()).unwrap();
+        let endpoints: Vec<_> = (1..=count).map(|port| Arc::new(endpoint(port))).collect();
+        endpoints
+            .iter()
+            .for_each(|it| function.attach(Arc::clone(it)));
+        (function, endpoints)
+    }
+
+    #[test]
+    fn replica_that_was_taken_out_takes_no_call_of_whoever_still_knows_it() {
+        let (function, endpoints) = with_replicas(2, "1");
+        let held = endpoints[0].take_on(1).unwrap();
+        function.detach(&endpoints[0]);
+        function.detach(&endpoints[1]);
+        assert!(endpoints[1].take_on(1).is_none());
+        assert_eq!(endpoints[0].in_flight(), 1);
+        drop(held);
+        assert_eq!(endpoints[0].in_flight(), 0);
+    }
+
+    #[test]
+    fn call_finds_the_replica_that_has_room() {
+        let (function, _) = with_replicas(3, "1");
+        let calls = || {
+            (0..100_000)
+                .filter(|_| function.endpoint().is_err())
+                .count()
+        };
+        let refused: usize = std::thread::scope(|scope| {
+            let callers = [scope.spawn(calls), scope.spawn(calls)];
+            callers.map(|caller| caller.join().unwrap()).iter().sum()
+        });
+        assert_eq!(refused, 0);
+    }
+
+    #[test]
+    fn function_with_a_new_replica_is_not_unused() {
+        let (function, _) = with_replicas(1, "1");
+        let waited = std::time::Duration::from_millis(200);
+        for change in [
+            |it: &Function| it.scale(1),
+            |it: &Function| {
+                let endpoint = Endpoint::parse("http://127.0.0.1:9").unwrap();
+                it.attach(Arc::new(endpoint));
+            },
+        ] {
+            std::thread::sleep(waited);
+            change(&function);
+            assert!(function.unused_for().unwrap() < waited);
+        }
     }
 
     #[test]

@@ -142,9 +142,8 @@ impl Proxy {
     async fn replica(&self, function: &Function) -> Result<InFlight, Busy> {
         match function.endpoint() {
             Err(Busy::Asleep) => {
-                let woken = tokio::time::timeout(self.wake_timeout, function.wake()).await;
-                woken.map_err(|_| Busy::None)?;
-                function.endpoint()
+                let woken = tokio::time::timeout(self.wake_timeout, woken(function)).await;
+                woken.unwrap_or(Err(Busy::None))
             }
             found => found,
         }
@@ -170,6 +169,17 @@ impl<'a> Target<'a> {
             function: &after[..end],
             rest: &after[end..],
         })
+    }
+}
+
+/// A replica of a function that had none; what was woken may have gone to sleep again meanwhile.
+async fn woken(function: &Function) -> Result<InFlight, Busy> {
+    loop {
+        function.wake().await;
+        match function.endpoint() {
+            Err(Busy::Asleep) => {}
+            found => return found,
+        }
     }
 }
 

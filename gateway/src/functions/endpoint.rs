@@ -8,11 +8,15 @@ use http::uri::{Authority, Scheme, Uri};
 use http::{HeaderValue, Request};
 use tokio::sync::Notify;
 
+/// Set beside the number of calls in flight where no more are to come.
+const CLOSED: usize = 1 << (usize::BITS - 1);
+
 /// An HTTP origin, with what a request to it needs made ready.
 #[derive(Debug)]
 pub(crate) struct Endpoint {
     authority: Authority,
     host: HeaderValue,
+    /// With [`CLOSED`], in one number, so that no call comes unseen between the two.
     in_flight: AtomicUsize,
     ended: Notify,
 }
@@ -65,23 +69,32 @@ impl Endpoint {
 
     /// Calls on their way to it, or back.
     pub(super) fn in_flight(&self) -> usize {
-        self.in_flight.load(Ordering::Relaxed)
+        self.in_flight.load(Ordering::Acquire) & !CLOSED
     }
 
-    /// Takes on one call more; `None` where there are `max` already.
+    /// Takes on one call more; `None` where there are `max` already, or it is closed.
     pub(super) fn take_on(self: &Arc<Self>, max: usize) -> Option<InFlight> {
-        if self.in_flight.fetch_add(1, Ordering::AcqRel) >= max {
-            self.in_flight.fetch_sub(1, Ordering::AcqRel);
-            return None;
-        }
-        Some(InFlight(Arc::clone(self)))
+        let more = |held: usize| (held & CLOSED == 0 && held < max).then(|| held + 1);
+        let taken = self
+            .in_flight
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, more);
+        taken.ok().map(|_| InFlight(Arc::clone(self)))
+    }
+
+    /// Takes on no calls from now on, also where somebody still knows it.
+    pub(super) fn close(&self) {
+        self.in_flight.fetch_or(CLOSED, Ordering::AcqRel);
+    }
+
+    pub(super) fn is_closed(&self) -> bool {
+        self.in_flight.load(Ordering::Acquire) & CLOSED != 0
     }
 
     /// Returns once no call is in flight; who wants that takes it out of the registry before.
     pub(crate) async fn idle(&self) {
         loop {
             let ended = self.ended.notified();
-            if self.in_flight.load(Ordering::Acquire) == 0 {
+            if self.in_flight() == 0 {
                 return;
             }
             ended.await;
@@ -97,7 +110,7 @@ impl InFlight {
 
 impl Drop for InFlight {
     fn drop(&mut self) {
-        if self.0.in_flight.fetch_sub(1, Ordering::AcqRel) == 1 {
+        if self.0.in_flight.fetch_sub(1, Ordering::AcqRel) & !CLOSED == 1 {
             self.0.ended.notify_waiters();
         }
     }

@@ -91,8 +91,9 @@ pub(crate) struct Function {
     replicas: watch::Sender<u32>,
     /// It had no replica when a call came, and calls wait for one.
     is_waking: AtomicBool,
+    is_removed: AtomicBool,
     invocations: AtomicU64,
-    /// When it was last called, in milliseconds since the first function was registered.
+    /// When it was last called, scaled, or had a replica more, in milliseconds since the first function was registered.
     called_ms: AtomicU64,
     metrics: FunctionMetrics,
 }
@@ -131,6 +132,7 @@ impl Function {
             turn: AtomicUsize::new(0),
             replicas: watch::Sender::new(replicas),
             is_waking: AtomicBool::new(false),
+            is_removed: AtomicBool::new(false),
             invocations: AtomicU64::new(0),
             called_ms: AtomicU64::new(now_ms()),
             metrics,
@@ -170,6 +172,7 @@ impl Function {
 
     pub(crate) fn scale(&self, replicas: u32) {
         self.metrics.replicas(replicas);
+        self.called_ms.store(now_ms(), Ordering::Relaxed);
         self.replicas.send_replace(replicas);
     }
 
@@ -198,27 +201,45 @@ impl Function {
 
     /// The replica with the fewest calls in flight; those that have as many take turns.
     pub(crate) fn endpoint(&self) -> Result<InFlight, Busy> {
-        let endpoints = self.endpoints.load();
         let max = self.deployed.load().scaling.in_flight_max;
-        let least = match endpoints.as_slice() {
-            [] if self.replicas() == 0 || self.is_waking.load(Ordering::Relaxed) => {
-                return Err(Busy::Asleep);
+        loop {
+            let endpoints = self.endpoints.load();
+            if endpoints.is_empty() {
+                return Err(self.without_replica());
             }
-            [] => return Err(Busy::None),
-            [only] => only,
-            several => {
-                let turn = self.turn.fetch_add(1, Ordering::Relaxed) % several.len();
-                let (before, after) = several.split_at(turn);
-                let least = after.iter().chain(before);
-                least
-                    .min_by_key(|endpoint| endpoint.in_flight())
-                    .unwrap_or(&several[turn])
+            if let Some(taken) = self.take_on(&endpoints, max) {
+                return Ok(taken);
             }
-        };
-        least.take_on(max).ok_or(Busy::Full)
+            // Where one was taken out meanwhile there may be others by now.
+            if !endpoints.iter().any(|endpoint| endpoint.is_closed()) {
+                return Err(Busy::Full);
+            }
+        }
     }
 
-    /// Has a replica started where there are none, and waits until one answers.
+    fn take_on(&self, endpoints: &[Arc<Endpoint>], max: usize) -> Option<InFlight> {
+        let turn = self.turn.fetch_add(1, Ordering::Relaxed) % endpoints.len();
+        let (before, after) = endpoints.split_at(turn);
+        let in_turn = || after.iter().chain(before);
+        let least = in_turn().min_by_key(|endpoint| endpoint.in_flight())?;
+        least.take_on(max).or_else(|| {
+            // Other calls may have taken its room; another replica may have some.
+            let mut others: Vec<_> = in_turn().collect();
+            others.sort_by_cached_key(|endpoint| endpoint.in_flight());
+            others.into_iter().find_map(|other| other.take_on(max))
+        })
+    }
+
+    fn without_replica(&self) -> Busy {
+        let is_asleep = self.replicas() == 0 || self.is_waking.load(Ordering::Relaxed);
+        if is_asleep && !self.is_removed.load(Ordering::Relaxed) {
+            Busy::Asleep
+        } else {
+            Busy::None
+        }
+    }
+
+    /// Has a replica started where there are none, and waits until one answers, or the function is removed.
     pub(crate) async fn wake(&self) {
         let is_first = self.replicas.send_if_modified(|replicas| {
             let is_asleep = *replicas == 0;
@@ -234,7 +255,7 @@ impl Function {
         }
         loop {
             let attached = self.attached.notified();
-            if self.replicas_available() > 0 {
+            if self.replicas_available() > 0 || self.is_removed.load(Ordering::Relaxed) {
                 return;
             }
             attached.await;
@@ -247,7 +268,15 @@ impl Function {
             endpoints.push(Arc::clone(&endpoint));
             endpoints
         });
+        // What has just been started for a call is not unused before that comes.
+        self.called_ms.store(now_ms(), Ordering::Relaxed);
         self.is_waking.store(false, Ordering::Relaxed);
+        self.attached.notify_waiters();
+    }
+
+    /// Nobody waits any longer for a replica of it.
+    pub(super) fn removed(&self) {
+        self.is_removed.store(true, Ordering::Relaxed);
         self.attached.notify_waiters();
     }
 
@@ -257,6 +286,8 @@ impl Function {
             endpoints.retain(|held| !Arc::ptr_eq(held, endpoint));
             endpoints
         });
+        // After that, so that a call that finds it closed finds the others when it looks again.
+        endpoint.close();
     }
 }
 

@@ -163,3 +163,34 @@ async fn replica_at_its_limit_takes_no_more_and_the_other_does() {
     assert_eq!(call().await, StatusCode::OK);
     gateway.stop().await;
 }
+
+#[tokio::test]
+async fn call_that_waits_for_a_function_is_answered_when_that_is_removed() {
+    let images = images_of(&[("it", "behaviour: sick")]);
+    let gateway = TestGateway::with(turlough_gateway::GatewayConfig {
+        start_timeout: 10 * LONG,
+        ..with_images(&images)
+    })
+    .await;
+    gateway
+        .accepted(Method::POST, "/system/functions", &labelled(&json!({})))
+        .await;
+    let none = json!({ "serviceName": "it", "replicas": 0 });
+    gateway
+        .accepted(Method::POST, "/system/scale-function/it", &none)
+        .await;
+    let removing = async {
+        let woken = || async {
+            let status = gateway.get("/system/function/it").await.json();
+            (status["replicas"] == 1).then_some(())
+        };
+        eventually(woken).await;
+        let name = json!({ "functionName": "it" });
+        gateway
+            .accepted(Method::DELETE, "/system/functions", &name)
+            .await;
+    };
+    let (answer, ()) = tokio::join!(within(gateway.get("/function/it")), removing);
+    assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE);
+    gateway.stop().await;
+}
