@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tokio::fs::{File, OpenOptions};
-use tokio::io::AsyncWriteExt as _;
+use tokio::io::{AsyncReadExt as _, AsyncSeekExt as _, AsyncWriteExt as _};
 
 use super::line::LogLine;
 
@@ -20,6 +20,8 @@ pub(super) struct LogFile {
     path: PathBuf,
     file: File,
     bytes: u64,
+    /// Its last line lacks its end: what is written next begins with that.
+    is_torn: bool,
 }
 
 /// The files as they were at one moment.
@@ -34,13 +36,12 @@ impl LogFile {
         if let Some(folder) = path.parent() {
             tokio::fs::create_dir_all(folder).await?;
         }
-        let mut options = OpenOptions::new();
-        let file = options.create(true).append(true).open(path).await?;
-        let bytes = file.metadata().await?.len();
+        let (file, bytes) = open(path).await?;
         Ok(Self {
             path: path.to_owned(),
             file,
             bytes,
+            is_torn: bytes > 0 && !ends_a_line(path).await?,
         })
     }
 
@@ -48,11 +49,13 @@ impl LogFile {
         if self.bytes >= FILE_BYTES_MAX {
             self.turn().await?;
         }
-        let mut text = String::new();
+        let mut text = String::from(if self.is_torn { "\n" } else { "" });
         lines.iter().for_each(|line| line.write(&mut text));
+        self.is_torn = true;
         self.file.write_all(text.as_bytes()).await?;
         // tokio buffers: without a flush an error would be lost with the next line.
         self.file.flush().await?;
+        self.is_torn = false;
         self.bytes += text.len() as u64;
         Ok(())
     }
@@ -73,6 +76,10 @@ impl LogFile {
     }
 
     async fn turn(&mut self) -> io::Result<()> {
+        // First: where no file can be opened, none of those that there are goes.
+        let mut next = self.path.clone().into_os_string();
+        next.push(".next");
+        let (file, bytes) = open(Path::new(&next)).await?;
         for number in (0..TURNED_MAX).rev() {
             let moved = tokio::fs::rename(self.numbered(number), self.numbered(number + 1)).await;
             match moved {
@@ -80,7 +87,8 @@ impl LogFile {
                 _ => {}
             }
         }
-        *self = Self::open(&self.path).await?;
+        tokio::fs::rename(&next, &self.path).await?;
+        (self.file, self.bytes, self.is_torn) = (file, bytes, false);
         Ok(())
     }
 
@@ -100,11 +108,33 @@ impl Snapshot {
     /// Every line that can be read, oldest first. Blocks.
     pub(super) fn lines(self) -> impl Iterator<Item = Arc<LogLine>> {
         let files = self.files.into_iter();
-        let lines = files.flat_map(|(file, bytes)| BufReader::new(file.take(bytes)).lines());
+        let lines = files.flat_map(|(file, bytes)| {
+            let lines = BufReader::new(file.take(bytes)).lines();
+            // After any other error it would be the same again and again.
+            lines.take_while(|line| match line {
+                Ok(_) => true,
+                Err(error) => error.kind() == io::ErrorKind::InvalidData,
+            })
+        });
         lines
             .filter_map(|line| LogLine::read(&line.ok()?))
             .map(Arc::new)
     }
+}
+
+/// A file that is appended to, and its length.
+async fn open(path: &Path) -> io::Result<(File, u64)> {
+    let mut options = OpenOptions::new();
+    let file = options.create(true).append(true).open(path).await?;
+    let bytes = file.metadata().await?.len();
+    Ok((file, bytes))
+}
+
+/// Whether a file, which is not empty, was written up to the end of a line.
+async fn ends_a_line(path: &Path) -> io::Result<bool> {
+    let mut file = File::open(path).await?;
+    file.seek(io::SeekFrom::End(-1)).await?;
+    Ok(file.read_u8().await? == b'\n')
 }
 
 #[cfg(test)]
@@ -144,5 +174,60 @@ mod tests {
             file.append(&[line(n)]).await.unwrap();
         }
         assert_eq!(read(snapshot), numbers);
+    }
+
+    fn line(text: &str) -> Arc<LogLine> {
+        Arc::new(LogLine {
+            at: "2026-11-23T07:00:00Z".parse().unwrap(),
+            instance: Arc::from("it-1"),
+            text: text.to_owned(),
+        })
+    }
+
+    async fn texts(file: &LogFile) -> Vec<String> {
+        let snapshot = file.snapshot().await.unwrap();
+        let read = std::thread::spawn(|| snapshot.lines().map(|it| it.text.clone()).collect());
+        read.join().unwrap()
+    }
+
+    #[tokio::test]
+    async fn line_after_one_that_was_torn_is_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("it.log");
+        std::fs::write(&path, "2026-11-23T07:00:00.000Z it-1 whole\n2026-11-2").unwrap();
+        let mut file = LogFile::open(&path).await.unwrap();
+        for text in ["next", "last"] {
+            file.append(&[line(text)]).await.unwrap();
+        }
+        assert_eq!(texts(&file).await, ["whole", "next", "last"]);
+    }
+
+    #[tokio::test]
+    async fn file_that_cannot_be_read_ends_and_the_others_are_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("it.log");
+        // It can be opened.
+        std::fs::create_dir(folder.path().join("it.log.1")).unwrap();
+        let mut file = LogFile::open(&path).await.unwrap();
+        file.append(&[line("there")]).await.unwrap();
+        assert_eq!(texts(&file).await, ["there"]);
+    }
+
+    #[tokio::test]
+    async fn nothing_goes_where_no_file_can_be_opened() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("it.log");
+        let mut file = LogFile::open(&path).await.unwrap();
+        file.append(&[line("kept")]).await.unwrap();
+        file.bytes = FILE_BYTES_MAX;
+        let in_the_way = folder.path().join("it.log.next");
+        std::fs::create_dir(&in_the_way).unwrap();
+        for _ in 0..5 {
+            file.append(&[line("lost")]).await.unwrap_err();
+        }
+        std::fs::remove_dir(&in_the_way).unwrap();
+        file.append(&[line("next")]).await.unwrap();
+        assert_eq!(texts(&file).await, ["kept", "next"]);
+        assert!(folder.path().join("it.log.1").exists() && !in_the_way.exists());
     }
 }
