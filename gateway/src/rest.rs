@@ -69,6 +69,7 @@ pub(crate) fn router(deployments: Arc<Deployments>, access: Access) -> Router {
     let shows = ShowsEnvironment(!matches!(access, Access::Look));
     let system = system
         .layer(Extension(shows))
+        .layer(Extension(logs::Readers::new()))
         .layer(middleware::from_fn_with_state(access, auth::check));
     Router::new()
         .route("/healthz", get(|| async { "OK" }))

@@ -2,16 +2,18 @@
 
 use std::sync::Arc;
 
+use axum::Extension;
 use axum::body::Body;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use futures_util::stream;
-use http::header::CONTENT_TYPE;
+use http::StatusCode;
+use http::header::{CONTENT_TYPE, RETRY_AFTER};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 
 use super::or_default;
 use super::problem::Problem;
@@ -19,8 +21,25 @@ use crate::deployments::Deployments;
 use crate::functions::FunctionName;
 use crate::process::{LogLine, Wanted};
 
+/// Lines that a reader may ask for from the end: they are held until all have been read. Of the longest
+/// ones that is 80 MiB.
+const TAIL_MAX: usize = 10_000;
+
+/// Readers at once, each of which may hold so many lines, or follow for as long as it likes.
+const READERS_MAX: usize = 16;
+
 /// What is sent at once where more lines wait.
 const CHUNK_BYTES: usize = 32 << 10;
+
+/// Room for those who read logs.
+#[derive(Clone, Debug)]
+pub(super) struct Readers(Arc<Semaphore>);
+
+impl Readers {
+    pub(super) fn new() -> Self {
+        Self(Arc::new(Semaphore::new(READERS_MAX)))
+    }
+}
 
 #[derive(Deserialize)]
 pub(super) struct Asked {
@@ -52,20 +71,28 @@ struct Message<'a> {
 /// As OpenFaaS does, it answers 200 also for a function that is not there; a line says so.
 pub(super) async fn read(
     State(deployments): State<Arc<Deployments>>,
+    Extension(Readers(readers)): Extension<Readers>,
     asked: Result<Query<Asked>, QueryRejection>,
 ) -> Result<Response, Problem> {
     let Query(asked) = asked?;
+    let Ok(room) = readers.try_acquire_owned() else {
+        let text =
+            format!("{READERS_MAX} others read logs, and no more may at once; try again later\n");
+        let later = [(RETRY_AFTER, "1")];
+        return Ok((StatusCode::SERVICE_UNAVAILABLE, later, text).into_response());
+    };
     let name = FunctionName::new(&asked.name, &or_default(asked.namespace))?;
+    let tail = asked.tail.and_then(|tail| usize::try_from(tail).ok());
     let wanted = Wanted {
         instance: Some(asked.instance).filter(|instance| !instance.is_empty()),
         since: asked.since,
-        tail: asked.tail.and_then(|tail| usize::try_from(tail).ok()),
+        tail: tail.map(|tail| tail.min(TAIL_MAX)),
     };
     let lines = match deployments.log(&name).await {
         Some(log) => log.read(wanted, asked.follow).await,
         None => nothing(&deployments, &name),
     };
-    let body = stream::unfold((lines, name), |(mut lines, name)| async move {
+    let body = stream::unfold((lines, name, room), |(mut lines, name, room)| async move {
         let mut text = message(&name, &*lines.recv().await?);
         while text.len() < CHUNK_BYTES
             && let Ok(line) = lines.try_recv()
@@ -74,7 +101,7 @@ pub(super) async fn read(
         }
         Some((
             Ok::<_, std::convert::Infallible>(Bytes::from(text)),
-            (lines, name),
+            (lines, name, room),
         ))
     });
     let kind = [(CONTENT_TYPE, "application/x-ndjson")];

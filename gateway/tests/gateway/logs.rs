@@ -1,6 +1,6 @@
 //! `/system/logs`.
 
-use http::Request;
+use http::{Request, StatusCode};
 use http_body_util::{BodyExt, Full};
 use serde_json::Value;
 use turlough_gateway::GatewayConfig;
@@ -118,5 +118,35 @@ async fn what_cannot_be_asked_for_is_refused_and_what_is_not_there_is_said() {
     }
     let found = lines(&gateway, "&follow=true").await;
     assert_eq!(texts(&found), ["function `it` is not deployed"]);
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn readers_past_their_number_are_told_to_come_back() {
+    let gateway = TestGateway::with_stack(config(), &python("")).await;
+    let follow = || {
+        let path = "/system/logs?name=it&follow=true";
+        send(
+            gateway.address,
+            Request::get(path).body(Full::default()).unwrap(),
+        )
+    };
+    let mut readers = Vec::new();
+    let refused = loop {
+        let answer = follow().await;
+        if answer.status() != 200 {
+            break answer;
+        }
+        readers.push(answer);
+        assert!(readers.len() < 1000);
+    };
+    assert_eq!(
+        (refused.status(), readers.len()),
+        (StatusCode::SERVICE_UNAVAILABLE, 16)
+    );
+    assert_eq!(refused.headers()["retry-after"], "1");
+    drop(readers);
+    let again = || async { (follow().await.status() == 200).then_some(()) };
+    eventually(again).await;
     gateway.stop().await;
 }
