@@ -19,7 +19,7 @@ use crate::functions::{Registry, RegistryError};
 use crate::images::{Images, ImagesError};
 use crate::metrics::Metrics;
 use crate::namespaces::Namespaces;
-use crate::process::{StartError, Started, Supervisor, SupervisorConfig};
+use crate::process::{StartError, Started, Supervisor, SupervisorConfig, allow_files};
 use crate::proxy::Proxy;
 use crate::rest::{self, Access, BasicAuthError};
 use crate::secrets::Secrets;
@@ -86,6 +86,7 @@ impl Gateway {
         let (metrics_listener, metrics_addr) =
             listen(config.metrics_listen, &config.metrics_listen_setting).await?;
 
+        allow_files(config.connections_max);
         let all = CancellationToken::new();
         let serving = all.child_token();
         let metrics = Metrics::new();
@@ -208,7 +209,9 @@ impl Gateway {
     /// # Errors
     /// [`GatewayError::Server`] if a server failed; the functions are stopped all the same.
     pub async fn run(mut self, shutdown: CancellationToken) -> Result<(), GatewayError> {
-        self.deployments.restore().await;
+        if !shutdown.is_cancelled() {
+            self.deployments.restore().await;
+        }
         let mut outcome = Ok(());
         tokio::select! {
             () = shutdown.cancelled() => info!("gateway is stopping"),

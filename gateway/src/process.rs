@@ -8,6 +8,7 @@
 //! the processes which that function had started.
 
 mod backoff;
+mod files;
 mod fleet;
 mod group;
 mod health;
@@ -32,6 +33,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::functions::{Function, FunctionName};
+pub(crate) use files::allow_files;
 pub(crate) use fleet::Fleet;
 use health::Prober;
 pub use limits::{Limits, LimitsError};

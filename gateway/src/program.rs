@@ -64,9 +64,15 @@ async fn run(settings: Settings) -> Result<(), anyhow::Error> {
         let started = gateway.start_stack(stack, |function| {
             info!(function = %function.function, after = ?function.ready_after, "function is ready");
         });
-        tokio::select! {
-            started = started => started?,
-            () = stop.cancelled() => {}
+        let started = tokio::select! {
+            started = started => started,
+            () = stop.cancelled() => Ok(()),
+        };
+        if let Err(error) = started {
+            // What has begun is stopped as at any end, with what its processes had started.
+            stop.cancel();
+            gateway.run(stop).await?;
+            return Err(error.into());
         }
     }
     Ok(gateway.run(stop).await?)

@@ -15,7 +15,7 @@ use super::group::ProcessGroup;
 use super::log::FunctionLog;
 use super::port::Port;
 use super::spawner::lay_secrets;
-use super::{ProcessSpec, Shared, StartError, strays};
+use super::{ProcessSpec, Shared, StartError, files, strays};
 use crate::functions::FunctionName;
 
 /// The variable by which OpenFaaS's own programs are told where their secrets lie.
@@ -153,6 +153,7 @@ pub(super) fn command(
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
     process.limits.lay(command.as_std_mut());
+    files::put_back(command.as_std_mut());
     if let Some(secrets) = &process.secrets {
         command.env(SECRETS, secrets);
         lay_secrets(command.as_std_mut(), secrets);

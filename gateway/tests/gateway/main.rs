@@ -19,6 +19,7 @@ mod callback;
 mod callback_tls;
 
 mod process;
+mod program;
 mod stop;
 
 mod metrics;
