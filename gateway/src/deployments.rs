@@ -89,6 +89,10 @@ pub(crate) enum DeployError {
         function: FunctionName,
         directory: PathBuf,
     },
+    #[error(
+        "function `{function}`: mode static serves a folder; write turlough.directory with the one that is meant"
+    )]
+    NoDirectory { function: FunctionName },
     #[error("function `{function}`: turlough.mode {problem}")]
     Mode {
         function: FunctionName,

@@ -8,7 +8,7 @@ use super::DeployError;
 use crate::functions::{DEFAULT_NAMESPACE, FunctionName, FunctionSpec, Resources};
 use crate::images::{HEALTH_PATH_DEFAULT, Images};
 use crate::namespaces::or_default;
-use crate::process::{Limits, ProcessSpec};
+use crate::process::{Limits, Mode, ProcessSpec};
 use crate::stack::{HEALTH_PATH, MODE, PROCESS};
 
 /// Where the command of the annotation `turlough.process` runs, where the image says no folder.
@@ -78,6 +78,11 @@ impl Deployment {
 
     fn process(&self, name: &FunctionName, images: &Images) -> Result<ProcessSpec, DeployError> {
         let image = images.find(&self.image);
+        let mode = self.annotations.get(MODE).map(|mode| mode.parse());
+        let mode = mode.transpose().map_err(|problem| DeployError::Mode {
+            function: name.clone(),
+            problem,
+        })?;
         let process = match (self.annotations.get(PROCESS), image) {
             (None, Some(process)) => process,
             (None, None) => {
@@ -90,6 +95,11 @@ impl Deployment {
                 let directory = match (self.annotations.get(DIRECTORY), &image) {
                     (Some(directory), _) => directory.into(),
                     (None, Some(image)) => image.directory.clone(),
+                    (None, None) if mode == Some(Mode::Static) => {
+                        return Err(DeployError::NoDirectory {
+                            function: name.clone(),
+                        });
+                    }
                     (None, None) => std::env::temp_dir(),
                 };
                 if !directory.is_dir() {
@@ -98,25 +108,25 @@ impl Deployment {
                         directory,
                     });
                 }
-                let of_image = image.map(|image| (image.health_path, image.environment));
-                let (health_path, environment) =
-                    of_image.unwrap_or_else(|| (HEALTH_PATH_DEFAULT.to_owned(), BTreeMap::new()));
+                let of_image = image.map(|it| (it.health_path, it.environment, it.mode));
+                let (health_path, environment, mode) = of_image.unwrap_or_else(|| {
+                    (HEALTH_PATH_DEFAULT.to_owned(), BTreeMap::new(), Mode::Http)
+                });
                 let process = ProcessSpec::of_command(line, directory, health_path);
                 let process = process.ok_or_else(|| DeployError::Command {
                     function: name.clone(),
                     command: line.clone(),
                 })?;
-                process.with_environment(environment)
+                ProcessSpec {
+                    // Who names a command means it, also in the place of files.
+                    mode: if mode == Mode::Fork { mode } else { Mode::Http },
+                    ..process.with_environment(environment)
+                }
             }
         };
         let mut process = process.with_environment(self.env_vars.clone());
         process.limits = Limits::read(name, self.limits.as_ref())?;
-        if let Some(mode) = self.annotations.get(MODE) {
-            process.mode = mode.parse().map_err(|problem| DeployError::Mode {
-                function: name.clone(),
-                problem,
-            })?;
-        }
+        process.mode = mode.unwrap_or(process.mode);
         if let Some(path) = self.annotations.get(HEALTH_PATH) {
             if !path.starts_with('/') {
                 return Err(DeployError::HealthPath {

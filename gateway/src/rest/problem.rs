@@ -98,6 +98,7 @@ impl From<DeployError> for Problem {
             | DeployError::UnknownImage { .. }
             | DeployError::Command { .. }
             | DeployError::Directory { .. }
+            | DeployError::NoDirectory { .. }
             | DeployError::Mode { .. }
             | DeployError::Limits(_)
             | DeployError::HealthPath { .. }

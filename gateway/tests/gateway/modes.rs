@@ -389,6 +389,34 @@ async fn what_a_requests_process_leaves_behind_goes_too() {
     gateway.stop().await;
 }
 
+#[tokio::test]
+async fn command_in_the_place_of_an_image_is_run_as_that_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let images = folder.path().join("images.yaml");
+    std::fs::write(&images, "images:\n  cat: {process: cat, mode: fork}\n").unwrap();
+    let gateway = TestGateway::with(GatewayConfig {
+        images: Some(images),
+        ..config()
+    })
+    .await;
+    let it = |image: &str, annotations| json!({ "service": "it", "image": image, "annotations": annotations });
+    let nowhere = json!({ "turlough.process": "-", "turlough.mode": "static" });
+    let refused = gateway
+        .ask(Method::POST, "/system/functions", &it("any", nowhere))
+        .await;
+    assert_eq!(refused.status, StatusCode::BAD_REQUEST);
+    let why = "write turlough.directory";
+    assert!(refused.text().contains(why), "{}", refused.text());
+    let other = json!({ "turlough.process": "echo other" });
+    gateway
+        .accepted(Method::POST, "/system/functions", &it("cat", other))
+        .await;
+    gateway.available("it", 1).await;
+    let answer = post(&gateway, "/function/it", "").await;
+    assert_eq!(answer.text(), "other\n");
+    gateway.stop().await;
+}
+
 #[test]
 fn modes_and_limits_that_there_are_not_are_refused() {
     let parse = |more: &str| {
