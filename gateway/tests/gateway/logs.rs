@@ -150,3 +150,23 @@ async fn readers_past_their_number_are_told_to_come_back() {
     eventually(again).await;
     gateway.stop().await;
 }
+
+#[tokio::test]
+async fn no_more_of_the_last_lines_are_told_than_are_held() {
+    let folder = tempfile::tempdir().unwrap();
+    let more = "      turlough.mode: fork\n";
+    let stack = stack_of("sh -c 'seq 10100 >&2'", more);
+    let gateway = TestGateway::with_stack(
+        GatewayConfig {
+            log_dir: Some(folder.path().to_owned()),
+            ..config()
+        },
+        &stack,
+    )
+    .await;
+    gateway.get("/function/it").await;
+    assert_eq!(all(&gateway, "10100").await.len(), 10_100);
+    let last = lines(&gateway, "&tail=20000").await;
+    assert_eq!((last.len(), texts(&last)[0]), (10_000, "101"));
+    gateway.stop().await;
+}

@@ -65,6 +65,29 @@ async fn namespace_is_made_changed_and_goes_with_all_that_is_in_it() {
 }
 
 #[tokio::test]
+async fn namespace_stays_until_all_that_is_in_it_has_gone() {
+    let folder = tempfile::tempdir().unwrap();
+    let gateway = TestGateway::with(GatewayConfig {
+        folder: Some(folder.path().to_owned()),
+        ..config()
+    })
+    .await;
+    let team = json!({ "name": "team" });
+    gateway.ask(Method::POST, "/system/namespace/", &team).await;
+    let in_the_way = folder.path().join("secrets/team");
+    std::fs::create_dir_all(folder.path().join("secrets")).unwrap();
+    std::fs::write(&in_the_way, "").unwrap();
+    let path = "/system/namespace/team";
+    let failed = gateway.ask(Method::DELETE, path, &team).await;
+    assert_eq!(failed.status, StatusCode::INTERNAL_SERVER_ERROR);
+    assert_eq!(gateway.get(path).await.status, StatusCode::OK);
+    std::fs::remove_file(&in_the_way).unwrap();
+    gateway.accepted(Method::DELETE, path, &team).await;
+    assert_eq!(gateway.get(path).await.status, StatusCode::NOT_FOUND);
+    gateway.stop().await;
+}
+
+#[tokio::test]
 async fn namespaces_that_cannot_be_are_refused() {
     let gateway = TestGateway::start().await;
     for (method, path, body, expected) in [
