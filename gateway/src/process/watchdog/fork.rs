@@ -186,8 +186,9 @@ impl Process {
         let (input, end) = tokio::select! {
             ended = ended => (None, ended.map_err(Failure::Io)),
             (input, failure) = limits.reached() => (input, Err(failure)),
-            () = tell.closed() => return,
+            () = tell.closed() => (None, Err(Failure::Stopped)),
         };
+        // Before its input, also where that still waits among the limits: its end would pass for the body's.
         drop(self);
         drop(input);
         // Nobody listening means that the caller has gone.
