@@ -386,15 +386,17 @@ fn spill(shared: &Shared, stop: &CancellationToken) {
     shared.store.wake_when_pressed(std::thread::current());
     let mut has_failed = false;
     while !stop.is_cancelled() {
-        let spilled = shared.store.spill(clock::now_ms());
-        if let Err(error) = &spilled {
-            // Said once; the metric goes on counting.
-            if !has_failed {
-                tracing::error!(%error, "values cannot be moved to disk; they stay in memory");
+        match shared.store.spill(clock::now_ms()) {
+            Err(error) => {
+                // Said once; the metric goes on counting.
+                if !std::mem::replace(&mut has_failed, true) {
+                    tracing::error!(%error, "values cannot be moved to disk; they stay in memory");
+                }
+                std::thread::sleep(SPILL_AGAIN);
             }
-            std::thread::sleep(SPILL_AGAIN);
+            Ok(0) => {}
+            Ok(_) => has_failed = false,
         }
-        has_failed = spilled.is_err();
         std::thread::park_timeout(SWEEP);
     }
 }

@@ -158,20 +158,21 @@ impl Store {
         }
     }
 
-    /// Moves values to disk until enough memory is free, or none is left that may go.
+    /// Moves values to disk until enough memory is free, or none is left that may go; how many.
     ///
     /// # Errors
     /// A disk that does not take them; the values stay.
-    pub(crate) fn spill(&self, now_ms: u64) -> io::Result<()> {
+    pub(crate) fn spill(&self, now_ms: u64) -> io::Result<usize> {
         let Some(pressure) = self.pressure() else {
-            return Ok(());
+            return Ok(0);
         };
+        let mut moved = 0;
         if self.common.held.held() <= pressure.mark {
-            return Ok(());
+            return Ok(moved);
         }
         while self.common.held.held() > pressure.goal {
             let Some((candidate, blob)) = pressure.coldest(now_ms) else {
-                return Ok(());
+                return Ok(moved);
             };
             let written = pressure.disk.write(&blob).inspect_err(|_| {
                 pressure.failed.fetch_add(1, Ordering::Relaxed);
@@ -181,9 +182,10 @@ impl Store {
             {
                 tenant.send_away(&key, &blob, Arc::new(written));
                 pressure.spilled.fetch_add(1, Ordering::Relaxed);
+                moved += 1;
             }
         }
-        Ok(())
+        Ok(moved)
     }
 }
 

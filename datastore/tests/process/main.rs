@@ -1,6 +1,10 @@
 //! The store as a process, as clients see it.
 
-#![allow(clippy::unwrap_used, reason = "a test fails by it")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stderr,
+    reason = "a test fails by it, and says what it left out"
+)]
 
 mod abuse;
 mod alike;

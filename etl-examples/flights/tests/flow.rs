@@ -299,6 +299,8 @@ async fn store(socket: &Path) -> DropGuard {
         tls: None,
         value_bytes_max: settings.value_bytes_max,
         connections_max: 100,
+        buffers_bytes_max: settings.buffers_bytes_max,
+        stalled: settings.stalled,
         workers: 1,
     });
     let (store, stop) = (store.await.unwrap(), CancellationToken::new());

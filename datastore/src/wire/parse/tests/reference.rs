@@ -29,7 +29,10 @@ fn command(bytes: &[u8]) -> Read<'_> {
     }
 }
 
-fn line(bytes: &[u8]) -> Result<Option<(&[u8], &[u8])>, ProtocolError> {
+/// A line and what comes after it, where it is there.
+type Line<'a> = Result<Option<(&'a [u8], &'a [u8])>, ProtocolError>;
+
+fn line(bytes: &[u8]) -> Line<'_> {
     let mut lines = bytes.splitn(2, |byte| *byte == b'\n');
     let (line, rest) = (lines.next().unwrap_or_default(), lines.next());
     if line.len() > LINE_MAX {
