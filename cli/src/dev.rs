@@ -20,7 +20,7 @@ use anyhow::Context;
 use clap::Args;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
-use turlough_gateway::Deploying;
+use turlough_gateway::{Deploying, Queueing};
 use turlough_sdk::parse_duration;
 
 use crate::exit::{Exit, Failure};
@@ -74,6 +74,9 @@ pub(crate) struct DevArguments {
 
     #[command(flatten)]
     deploying: Deploying,
+
+    #[command(flatten)]
+    queueing: Queueing,
 
     /// How long open requests may go on after Ctrl-C
     #[arg(long, env = "TURLOUGH_DRAIN", default_value = "3s", value_name = "DURATION", value_parser = parse_duration)]

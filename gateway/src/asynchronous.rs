@@ -1,49 +1,59 @@
-//! Asynchronous calls: `POST /async-function/NAME[.namespace][/…]` is answered 202
-//! at once; the function is called when it is the call's turn, and what it
-//! answered goes to the caller's `X-Callback-Url`, if there is one.
+//! Asynchronous calls: `POST /async-function/NAME[.namespace][/…]` is answered 202 at once; the function is
+//! called when it is the call's turn, and what it answered goes to the caller's `X-Callback-Url`, if there is
+//! one. `GET /async-function/NAME/CALL-ID` says how a call stands, and `DELETE` cancels it.
 //!
-//! A call goes `queue` (bounded, in memory) → `dispatcher` (whose turn it is says
-//! `lanes`) → `invocation` (through the proxy, like any call) → `callback`.
+//! A call is an `item` in a queue of its function (`store`), which `dispatcher` takes it from once it may be
+//! made: `invocation` makes it through the proxy, like any call. What `retry` says is made again goes back
+//! into the queue; what is given up, to the `dead_letters`; an answer, into a queue of callbacks. `tracker`
+//! knows how each call stands, and `room` how many there may be.
 //!
-//! Invariants: what was answered 202 is called once, or counted as dropped when
-//! the gateway stops; a body is read only as far as there is room for it; a
-//! function, or a receiver of callbacks, that is slow or down holds up no other
-//! function. Callbacks are delivered at least once, until they are taken or
-//! given up.
-//!
-//! Deliberately absent, so far: calls that outlive the gateway, retries of the
-//! function, cancelling a queued call.
-
-mod call;
-mod refusal;
-
-mod queue;
-
-mod dispatcher;
-mod lanes;
+//! Invariants: what was answered 202 is called at least once unless it is cancelled, also after the gateway
+//! was killed, where its state outlives it; where it does not, what is left when the gateway stops is counted
+//! as dropped. A body is read only as far as there is room for it; a function, or a receiver of callbacks,
+//! that is slow or down holds up no other function. Callbacks are delivered at least once, under one delivery
+//! id, until they are taken or given up.
 
 mod callback;
+mod dead_letters;
+mod dispatcher;
 mod invocation;
+mod item;
+mod refusal;
+mod retry;
+mod room;
+mod store;
+mod tracker;
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::{Bytes, BytesMut};
-use http::header::HeaderName;
+use http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
 use http::uri::PathAndQuery;
 use http::{Method, Request, Response, StatusCode};
 use http_body::Body as _;
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
-use prometheus::IntGauge;
+use jiff::Timestamp;
+use serde_bytes::ByteBuf;
+use serde_json::json;
+use tokio_util::sync::CancellationToken;
+use turlough_statestore::StateError;
 
 use crate::config::AsyncConfig;
-use crate::proxy::{GatewayBody, Peer, Proxy, Stamp};
-use call::AsyncCall;
-use callback::CallbackUrl;
-pub(crate) use dispatcher::Dispatcher;
-use queue::{Place, Queue};
+use crate::functions::Registry;
+use crate::metrics::AsyncMetrics;
+use crate::proxy::{CALL_ID, GatewayBody, Peer, Proxy, Stamp};
+use callback::{CallbackUrl, Caller};
+pub(crate) use dead_letters::Shown;
+use dispatcher::{AcceptError, Dispatcher};
+use invocation::Invoker;
+use item::{Head, Headers};
 use refusal::Refusal;
+pub(crate) use retry::Said as RetrySaid;
+pub use retry::{RETRY_ATTEMPTS, RetryConfig};
+use room::Place;
+use tracker::Known;
 
 const PREFIX: &str = "/async-function/";
 
@@ -52,52 +62,70 @@ const PREFIX_OF_PREFIX: &str = "/async-";
 
 static CALLBACK_URL: HeaderName = HeaderName::from_static("x-callback-url");
 
-/// The way in.
-#[derive(Debug)]
+/// The way in. Cheap to clone.
+#[derive(Clone, Debug)]
 pub(crate) struct AsyncCalls {
-    queue: Queue,
+    dispatcher: Arc<Dispatcher>,
     body_bytes_max: usize,
     /// From a request's head to the end of its body.
     body_timeout: Duration,
 }
 
 impl AsyncCalls {
-    /// The way in, and the task that makes the calls.
-    pub(crate) fn new(
+    /// Goes on with the calls that were left by a process before.
+    pub(crate) async fn open(
         config: AsyncConfig,
         proxy: Arc<Proxy>,
+        registry: Registry,
         upstream_timeout: Duration,
-        queued: IntGauge,
-    ) -> (Self, Dispatcher) {
-        let (queue, waiting) = queue::new(config.calls_max, config.bytes_max, queued);
-        let calls = Self {
-            queue,
+        metrics: AsyncMetrics,
+    ) -> Result<Self, StateError> {
+        let invoker = Invoker {
+            proxy,
+            answer_bytes_max: config.answer_bytes_max,
+            answer_timeout: upstream_timeout,
+        };
+        let caller = Caller::new(&config);
+        let dispatcher = Dispatcher::open(&config, registry, invoker, caller, metrics);
+        Ok(Self {
+            dispatcher: dispatcher.await?,
             // One that no queue could hold is too large, not untimely.
             body_bytes_max: config.body_bytes_max.min(config.bytes_max),
             body_timeout: upstream_timeout,
-        };
-        let dispatcher = Dispatcher::new(config, waiting, proxy, upstream_timeout);
-        (calls, dispatcher)
+        })
     }
 
-    /// True for the paths that [`AsyncCalls::accept`] takes.
+    /// From now on calls are made: their functions are known.
+    pub(crate) fn begin(&self) {
+        self.dispatcher.begin_calls();
+    }
+
+    /// Makes the calls until `shutdown`; what is under way then has the grace time to end.
+    pub(crate) async fn run(self, shutdown: CancellationToken, grace: Duration) {
+        self.dispatcher.run(shutdown, grace).await;
+    }
+
+    /// True for the paths that [`AsyncCalls::respond`] takes.
     pub(crate) fn owns(path: &str) -> bool {
         path.starts_with(PREFIX)
     }
 
-    /// Queues a call; refusals become responses.
-    pub(crate) async fn accept(
+    /// Queues a call, says how one stands, or cancels one; refusals become responses.
+    pub(crate) async fn respond(
         &self,
         mut request: Request<Incoming>,
         peer: &Peer,
     ) -> Response<GatewayBody> {
+        if let Some((function, call_id)) = call_of(request.method(), request.uri().path()) {
+            let done = match *request.method() {
+                Method::DELETE => self.cancel(function, call_id).await,
+                _ => self.standing(function, call_id),
+            };
+            return done.unwrap_or_else(Refusal::into_response);
+        }
         let stamp = Stamp::put_on(request.headers_mut());
         let response = match self.queue(request, peer).await {
-            Ok(()) => {
-                let mut response = Response::new(GatewayBody::empty());
-                *response.status_mut() = StatusCode::ACCEPTED;
-                response
-            }
+            Ok(()) => accepted(),
             Err(refusal) => refusal.into_response(),
         };
         stamp.finish(response)
@@ -113,18 +141,22 @@ impl AsyncCalls {
         head.headers.remove(&CALLBACK_URL);
         let headers = head.headers.iter();
         let headers = headers.map(|(name, value)| name.as_str().len() + value.len());
-        let mut place = self.queue.place()?;
+        let mut place = self.dispatcher.room.place()?;
         place.extend(target.as_str().len() + headers.sum::<usize>())?;
         let body = self.read(body, &mut place);
         let body = tokio::time::timeout(self.body_timeout, body).await;
-        let call = AsyncCall {
-            target,
-            headers: head.headers,
-            body: body.map_err(|_| Refusal::Slow(self.body_timeout))??,
-            peer: peer.clone(),
-            callback,
+        let body = body.map_err(|_| Refusal::Slow(self.body_timeout))??;
+        let call_id = head.headers.get(&CALL_ID).map(HeaderValue::as_bytes);
+        let call_id = String::from_utf8_lossy(call_id.unwrap_or_default()).into_owned();
+        let function = Proxy::named(target.as_str()).to_owned();
+        let head = Head {
+            target: target.as_str().to_owned(),
+            headers: Headers::of(&head.headers),
+            peer: ByteBuf::from(peer.as_bytes()),
+            callback: callback.map(|url| url.uri().to_string()),
         };
-        Ok(self.queue.put(call, place)?)
+        let accepted = self.dispatcher.accept(head, call_id, function, body, place);
+        Ok(accepted.await?)
     }
 
     async fn read(&self, mut body: Incoming, place: &mut Place) -> Result<Bytes, Refusal> {
@@ -149,6 +181,61 @@ impl AsyncCalls {
         }
         Ok(read.freeze())
     }
+
+    fn standing(&self, function: &str, call_id: &str) -> Result<Response<GatewayBody>, Refusal> {
+        let known = self.dispatcher.find(function, call_id);
+        let Some(last) = known.last() else {
+            return Err(Refusal::Unknown {
+                function: function.to_owned(),
+                call_id: call_id.to_owned(),
+            });
+        };
+        let text = shown(call_id, last, known.len()).to_string();
+        let mut response = Response::new(GatewayBody::full(Bytes::from(text)));
+        let json = HeaderValue::from_static("application/json");
+        response.headers_mut().insert(CONTENT_TYPE, json);
+        Ok(response)
+    }
+
+    async fn cancel(
+        &self,
+        function: &str,
+        call_id: &str,
+    ) -> Result<Response<GatewayBody>, Refusal> {
+        let cancelled = self.dispatcher.cancel(function, call_id).await;
+        if cancelled.map_err(AcceptError::State)? > 0 {
+            return Ok(accepted());
+        }
+        let (function_name, call_id_) = (function.to_owned(), call_id.to_owned());
+        Err(match self.dispatcher.find(function, call_id).is_empty() {
+            true => Refusal::Unknown {
+                function: function_name,
+                call_id: call_id_,
+            },
+            false => Refusal::Over {
+                function: function_name,
+                call_id: call_id_,
+            },
+        })
+    }
+
+    /// Calls that were given up, of a function or of all, the latest first.
+    pub(crate) fn dead_letters(&self, function: Option<&str>, limit: usize) -> Vec<Shown> {
+        let function = function.map(item::qualified);
+        self.dispatcher
+            .dead_letters
+            .list(function.as_deref(), limit)
+    }
+
+    /// Has a call that was given up made anew; false where there is no such.
+    pub(crate) async fn revive(&self, id: uuid::Uuid) -> Result<bool, StateError> {
+        self.dispatcher.revive(id).await
+    }
+
+    /// Takes a call that was given up away for good; false where there is no such.
+    pub(crate) async fn forget_dead_letter(&self, id: uuid::Uuid) -> Result<bool, StateError> {
+        self.dispatcher.dead_letters.remove_with_body(id).await
+    }
 }
 
 /// The path under `/function/` of one under `/async-function/` that names a function.
@@ -157,4 +244,46 @@ fn target(path_and_query: Option<&PathAndQuery>) -> Option<PathAndQuery> {
     let target = PathAndQuery::try_from(format!("/{rest}")).ok()?;
     let named = !Proxy::named(target.as_str()).is_empty();
     named.then_some(target)
+}
+
+/// The function and the call that a path names, where something is asked of a call.
+fn call_of<'a>(method: &Method, path: &'a str) -> Option<(&'a str, &'a str)> {
+    let (function, call_id) = path.strip_prefix(PREFIX)?.split_once('/')?;
+    let is_asked = [Method::GET, Method::DELETE].contains(method);
+    let is_one = !function.is_empty() && !call_id.is_empty() && !call_id.contains('/');
+    (is_asked && is_one).then_some((function, call_id))
+}
+
+fn accepted() -> Response<GatewayBody> {
+    let mut response = Response::new(GatewayBody::empty());
+    *response.status_mut() = StatusCode::ACCEPTED;
+    response
+}
+
+/// A call as it stands; of several under one id, the last.
+fn shown(call_id: &str, known: &Known, count: usize) -> serde_json::Value {
+    json!({
+        "callId": call_id,
+        "function": known.function,
+        "state": known.standing,
+        "attempts": known.attempts,
+        "status": known.status,
+        "acceptedAt": time(known.accepted_ms),
+        "changedAt": time(known.changed_ms),
+        "nextAttemptAt": known.due_ms.map(time),
+        "callsOfThisId": count,
+    })
+}
+
+/// A moment as clients read it.
+pub(crate) fn time(unix_ms: u64) -> String {
+    let moment = i64::try_from(unix_ms).ok();
+    let moment = moment.and_then(|ms| Timestamp::from_millisecond(ms).ok());
+    moment.unwrap_or(Timestamp::UNIX_EPOCH).to_string()
+}
+
+/// Unix time in ms.
+fn wall_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    u64::try_from(since.unwrap_or_default().as_millis()).unwrap_or(u64::MAX)
 }

@@ -5,6 +5,10 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use turlough_statestore::StateUrl;
+
+use crate::asynchronous::RetryConfig;
+
 /// How a gateway listens, waits and stops.
 #[derive(Clone, Debug)]
 pub struct GatewayConfig {
@@ -42,10 +46,13 @@ pub struct GatewayConfig {
     pub asynchronous: AsyncConfig,
 }
 
-/// How asynchronous calls are held, made, and told of. They lie in memory, so
-/// every bound here is one on memory.
+/// How asynchronous calls are held, made, and told of.
 #[derive(Clone, Debug)]
 pub struct AsyncConfig {
+    /// Where they lie. In memory, every bound here is one on memory.
+    pub state: StateUrl,
+    /// How they are made again.
+    pub retry: RetryConfig,
     /// Calls accepted and not yet over; past it, callers get 503.
     pub calls_max: usize,
     /// Heads and bodies of the calls that no function has answered yet; past it,
@@ -91,6 +98,8 @@ impl Default for GatewayConfig {
 impl Default for AsyncConfig {
     fn default() -> Self {
         Self {
+            state: StateUrl::Memory,
+            retry: RetryConfig::default(),
             // As many as clients: a call without a body takes about 1 KiB.
             calls_max: 10_000,
             bytes_max: 256 << 20,

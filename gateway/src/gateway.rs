@@ -10,6 +10,7 @@ use tokio::net::TcpListener;
 use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tracing::{error, info};
+use turlough_statestore::StateError;
 
 use crate::asynchronous::AsyncCalls;
 use crate::config::GatewayConfig;
@@ -38,6 +39,7 @@ pub struct Gateway {
     metrics_addr: SocketAddr,
     registry: Registry,
     deployments: Arc<Deployments>,
+    async_calls: AsyncCalls,
     /// The dispatcher of asynchronous calls is among them.
     servers: JoinSet<()>,
     /// Ends the servers and the asynchronous calls. A child of the token that ends the functions, since
@@ -72,6 +74,8 @@ pub enum GatewayError {
     BasicAuth(#[from] BasicAuthError),
     #[error(transparent)]
     Images(#[from] ImagesError),
+    #[error("cannot have the queue of asynchronous calls: {0}")]
+    AsyncState(#[from] StateError),
     #[error("a server of the gateway failed")]
     Server { source: JoinError },
 }
@@ -98,22 +102,24 @@ impl Gateway {
             config.upstream_timeout,
             config.start_timeout,
         ));
-        let (async_calls, dispatcher) = AsyncCalls::new(
+        let async_calls = AsyncCalls::open(
             config.asynchronous,
             Arc::clone(&proxy),
+            registry.clone(),
             config.upstream_timeout,
-            metrics.async_queued(),
+            metrics.asynchronous(),
         );
+        let async_calls = async_calls.await?;
         let server = Server {
             proxy,
-            async_calls,
-            rest: rest::router(Arc::clone(&deployments), access),
+            async_calls: async_calls.clone(),
+            rest: rest::router(Arc::clone(&deployments), async_calls.clone(), access),
             connections_max: config.connections_max,
             drain_grace: config.drain_grace,
         };
         let mut servers = JoinSet::new();
         servers.spawn(server.serve(listener, serving.clone()));
-        servers.spawn(dispatcher.run(serving.clone(), config.drain_grace));
+        servers.spawn(async_calls.clone().run(serving.clone(), config.drain_grace));
         let metrics_server = serve_metrics(
             metrics_listener,
             metrics,
@@ -135,6 +141,7 @@ impl Gateway {
             metrics_addr,
             registry,
             deployments,
+            async_calls,
             servers,
             serving,
             _all: all.drop_guard(),
@@ -211,6 +218,7 @@ impl Gateway {
     pub async fn run(mut self, shutdown: CancellationToken) -> Result<(), GatewayError> {
         if !shutdown.is_cancelled() {
             self.deployments.restore().await;
+            self.async_calls.begin();
         }
         let mut outcome = Ok(());
         tokio::select! {

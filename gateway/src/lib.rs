@@ -33,6 +33,7 @@ mod stack;
 
 mod metrics;
 
+pub use asynchronous::{RETRY_ATTEMPTS, RetryConfig};
 pub use config::{AsyncConfig, GatewayConfig};
 pub use folder::FolderError;
 pub use functions::{
@@ -44,5 +45,5 @@ pub use images::ImagesError;
 pub use process::{Limits, LimitsError, Mode, ModeError, ProcessSpec, StartError, Started};
 pub use program::main_with;
 pub use rest::BasicAuthError;
-pub use settings::{Deploying, Settings};
+pub use settings::{Deploying, Queueing, Settings};
 pub use stack::{Stack, StackError, StackFunction, StackProblem};

@@ -27,7 +27,16 @@ pub(crate) struct Metrics {
     invocations: IntCounterVec,
     started: IntCounterVec,
     replicas: IntGaugeVec,
-    async_queued: IntGauge,
+    asynchronous: AsyncMetrics,
+}
+
+/// Those of asynchronous calls. Without a label: a call may name any function, known or not.
+#[derive(Clone, Debug)]
+pub(crate) struct AsyncMetrics {
+    pub(crate) queued: IntGauge,
+    pub(crate) retries: IntCounter,
+    pub(crate) dead: IntCounter,
+    pub(crate) cancelled: IntCounter,
 }
 
 /// The metrics of one function.
@@ -82,18 +91,18 @@ impl Metrics {
                 &by_name,
             )
             .expect("constant name"),
-            async_queued: IntGauge::new(
-                "gateway_async_calls_queued",
-                "Asynchronous calls accepted whose function was not called yet",
-            )
-            .expect("constant name"),
+            asynchronous: AsyncMetrics::new(),
         };
-        let collectors: [Box<dyn prometheus::core::Collector>; 5] = [
+        let asynchronous = &metrics.asynchronous;
+        let collectors: [Box<dyn prometheus::core::Collector>; 8] = [
             Box::new(metrics.seconds.clone()),
             Box::new(metrics.invocations.clone()),
             Box::new(metrics.started.clone()),
             Box::new(metrics.replicas.clone()),
-            Box::new(metrics.async_queued.clone()),
+            Box::new(asynchronous.queued.clone()),
+            Box::new(asynchronous.retries.clone()),
+            Box::new(asynchronous.dead.clone()),
+            Box::new(asynchronous.cancelled.clone()),
         ];
         for collector in collectors {
             metrics
@@ -104,10 +113,8 @@ impl Metrics {
         metrics
     }
 
-    /// The gauge that the queue of asynchronous calls keeps. Without a label: a
-    /// queued call may name any function, known or not.
-    pub(crate) fn async_queued(&self) -> IntGauge {
-        self.async_queued.clone()
+    pub(crate) fn asynchronous(&self) -> AsyncMetrics {
+        self.asynchronous.clone()
     }
 
     /// Makes the label values of a function that is being registered.
@@ -144,6 +151,25 @@ impl Metrics {
         CodeMetrics {
             seconds: self.seconds.with_label_values(&labels),
             invocations: self.invocations.with_label_values(&labels),
+        }
+    }
+}
+
+impl AsyncMetrics {
+    #[expect(clippy::expect_used, reason = "names are constants")]
+    fn new() -> Self {
+        let counter = |name, help| IntCounter::new(name, help).expect("constant name");
+        let queued = "Asynchronous calls that wait for their turn, or to be made again";
+        let retries = "Asynchronous calls that were put off after an answer, to be made again";
+        let dead = "Asynchronous calls that were given up";
+        Self {
+            queued: IntGauge::new("gateway_async_calls_queued", queued).expect("constant name"),
+            retries: counter("gateway_async_retries_total", retries),
+            dead: counter("gateway_async_dead_letters_total", dead),
+            cancelled: counter(
+                "gateway_async_cancelled_total",
+                "Asynchronous calls that were cancelled",
+            ),
         }
     }
 }

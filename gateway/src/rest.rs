@@ -4,6 +4,7 @@
 //! bodies of errors are text. Everything under `/system/` asks for the password, where there is one.
 
 mod auth;
+mod dead_letters;
 mod functions;
 mod logs;
 mod namespaces;
@@ -28,13 +29,18 @@ pub(crate) use auth::Access;
 pub use auth::BasicAuthError;
 use problem::Problem;
 
+use crate::asynchronous::AsyncCalls;
 use crate::deployments::Deployments;
 use crate::functions::{DEFAULT_NAMESPACE, FunctionName};
 
 /// A secret of the largest size, in base64, and what is around it.
 const BODY_BYTES_MAX: usize = 2 << 20;
 
-pub(crate) fn router(deployments: Arc<Deployments>, access: Access) -> Router {
+pub(crate) fn router(
+    deployments: Arc<Deployments>,
+    async_calls: AsyncCalls,
+    access: Access,
+) -> Router {
     let system = Router::new()
         .route("/info", get(info))
         .route(
@@ -64,11 +70,17 @@ pub(crate) fn router(deployments: Arc<Deployments>, access: Access) -> Router {
                 .delete(namespaces::remove),
         )
         .route("/logs", get(logs::read))
+        .route("/dead-letters", get(dead_letters::list))
+        .route(
+            "/dead-letters/{id}",
+            post(dead_letters::revive).delete(dead_letters::remove),
+        )
         // So that the password is asked for here, too.
         .fallback(|| async { Problem::new(StatusCode::NOT_FOUND, "there is no such route") });
     let shows = ShowsEnvironment(!matches!(access, Access::Look));
     let system = system
         .layer(Extension(shows))
+        .layer(Extension(async_calls))
         .layer(Extension(logs::Readers::new()))
         .layer(middleware::from_fn_with_state(access, auth::check));
     Router::new()

@@ -98,7 +98,7 @@ impl Server {
             return self.proxy.call(request.map(CallBody::Passing), peer).await;
         }
         if AsyncCalls::owns(path) {
-            return self.async_calls.accept(request, peer).await;
+            return self.async_calls.respond(request, peer).await;
         }
         let rest = TowerToHyperService::new(self.rest.clone());
         match rest.call(request).await {

@@ -4,6 +4,9 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use turlough_statestore::StateUrl;
+
+use crate::asynchronous::RetryConfig;
 use crate::config::GatewayConfig;
 use crate::functions::duration;
 
@@ -42,6 +45,60 @@ impl Deploying {
     }
 }
 
+/// Where asynchronous calls wait, and how they are made again.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Queueing {
+    /// Where asynchronous calls wait: memory:, file:<dir>, nats://host:port or redis://host:port [default: a
+    /// folder in TURLOUGH_GATEWAY_FOLDER, or memory where there is none]
+    #[arg(long, env = "TURLOUGH_ASYNC_STATE", value_name = "URL")]
+    pub async_state: Option<StateUrl>,
+
+    /// How often an asynchronous call is made, where its function's annotations say nothing
+    #[arg(
+        long,
+        env = "TURLOUGH_ASYNC_ATTEMPTS",
+        default_value_t = 10,
+        value_name = "N"
+    )]
+    pub async_attempts: u32,
+
+    /// Statuses after which it is made again
+    #[arg(
+        long,
+        env = "TURLOUGH_ASYNC_RETRY_CODES",
+        default_value = "408,429,500,502,503,504",
+        value_delimiter = ',',
+        value_name = "STATUSES"
+    )]
+    pub async_retry_codes: Vec<u16>,
+
+    /// How long before it is made again, at first; doubled each time, and half of it to all
+    #[arg(long, env = "TURLOUGH_ASYNC_RETRY_MIN_WAIT", default_value = "10s", value_name = "DURATION", value_parser = parse_duration)]
+    pub async_retry_min_wait: Duration,
+
+    /// What that is doubled to
+    #[arg(long, env = "TURLOUGH_ASYNC_RETRY_MAX_WAIT", default_value = "2m", value_name = "DURATION", value_parser = parse_duration)]
+    pub async_retry_max_wait: Duration,
+}
+
+impl Queueing {
+    /// A configuration with these settings; its folder counts.
+    #[must_use]
+    pub fn apply(&self, mut config: GatewayConfig) -> GatewayConfig {
+        let in_folder = config.folder.as_ref();
+        let in_folder = in_folder.map(|folder| StateUrl::File(folder.join("async-calls")));
+        let state = self.async_state.clone().or(in_folder);
+        config.asynchronous.state = state.unwrap_or(StateUrl::Memory);
+        config.asynchronous.retry = RetryConfig {
+            attempts: self.async_attempts.max(1),
+            codes: self.async_retry_codes.clone(),
+            min_wait: self.async_retry_min_wait,
+            max_wait: self.async_retry_max_wait.max(self.async_retry_min_wait),
+        };
+        config
+    }
+}
+
 /// How a gateway's process runs.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Settings {
@@ -51,6 +108,9 @@ pub struct Settings {
 
     #[command(flatten)]
     pub deploying: Deploying,
+
+    #[command(flatten)]
+    pub queueing: Queueing,
 
     /// Where functions are called and deployed
     #[arg(
@@ -89,7 +149,7 @@ pub struct Settings {
 
 impl Settings {
     pub(crate) fn config(&self) -> GatewayConfig {
-        self.deploying.apply(GatewayConfig {
+        let config = self.deploying.apply(GatewayConfig {
             listen: self.listen,
             listen_setting: "--listen or TURLOUGH_GATEWAY_LISTEN".into(),
             metrics_listen: self.metrics_listen,
@@ -98,7 +158,8 @@ impl Settings {
             start_timeout: self.start_timeout,
             drain_grace: self.drain,
             ..GatewayConfig::default()
-        })
+        });
+        self.queueing.apply(config)
     }
 }
 

@@ -112,6 +112,7 @@ fn function(
         read_only_root_filesystem: entry.readonly_root_filesystem,
     };
     spec.scaling()?;
+    spec.retry()?;
     Ok(StackFunction { spec, process })
 }
 

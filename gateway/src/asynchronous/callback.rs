@@ -5,16 +5,19 @@ mod url;
 
 use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
-use http::response::Parts;
 use http::{Method, Request};
 use http_body_util::Full;
 
-use super::queue::Place;
-pub(super) use caller::{Caller, Retry};
+use super::item::{Answer, Item};
+pub(super) use caller::Caller;
 pub(super) use url::{CallbackUrl, CallbackUrlError};
 
 static FUNCTION_STATUS: HeaderName = HeaderName::from_static("x-function-status");
 static FUNCTION_NAME: HeaderName = HeaderName::from_static("x-function-name");
+/// The same each time that it is sent.
+static DELIVERY_ID: HeaderName = HeaderName::from_static("x-turlough-delivery-id");
+/// Whoever is called back is asked for none.
+static CALLBACK_URL: HeaderName = HeaderName::from_static("x-callback-url");
 
 /// A request that is to be sent until it is taken.
 #[derive(Debug)]
@@ -23,41 +26,32 @@ pub(super) struct Callback {
     function: Box<str>,
     headers: HeaderMap,
     body: Bytes,
-    /// The call is not over before its callback is.
-    _place: Place,
 }
 
 impl Callback {
     /// The function's headers and body, to which the proxy has added the call's id
     /// and duration, and here its status and name.
-    pub(super) fn new(
-        url: CallbackUrl,
-        function: &str,
-        head: Parts,
-        body: Bytes,
-        place: Place,
-    ) -> Self {
-        let mut headers = head.headers;
+    pub(super) fn new(item: &Item, answer: &Answer, body: Bytes) -> Result<Self, CallbackUrlError> {
+        let mut headers = answer.headers.map();
+        headers.remove(&CALLBACK_URL);
         // They would be about the callback's own connection, which is hyper's to say.
         for own in [header::HOST, header::EXPECT, header::CONTENT_LENGTH] {
             headers.remove(own);
         }
-        headers.insert(FUNCTION_STATUS.clone(), head.status.as_u16().into());
-        if let Ok(name) = HeaderValue::from_str(function) {
+        headers.insert(FUNCTION_STATUS.clone(), answer.status.into());
+        if let Ok(name) = HeaderValue::from_str(&item.function) {
             headers.insert(FUNCTION_NAME.clone(), name);
         }
-        Self {
-            url,
-            function: function.into(),
+        let id = HeaderValue::from_str(&format!("{:032x}", item.id.as_u128()));
+        if let Ok(id) = id {
+            headers.insert(DELIVERY_ID.clone(), id);
+        }
+        Ok(Self {
+            url: CallbackUrl::read(&answer.url)?,
+            function: item.function.as_str().into(),
             headers,
             body,
-            _place: place,
-        }
-    }
-
-    /// What it holds in memory.
-    pub(super) fn bytes(&self) -> usize {
-        self.body.len()
+        })
     }
 
     fn request(&self) -> Request<Full<Bytes>> {

@@ -5,13 +5,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::response::Parts;
-use http::{HeaderMap, HeaderValue, StatusCode};
+use http::{HeaderMap, HeaderValue, Request, StatusCode};
 use http_body_util::{BodyExt as _, Limited};
 use tracing::warn;
 
-use super::callback::Callback;
-use super::queue::Accepted;
-use crate::proxy::{GatewayBody, INTERNAL, Proxy};
+use crate::proxy::{CallBody, GatewayBody, INTERNAL, Peer, Proxy};
 
 #[derive(Debug)]
 pub(super) struct Invoker {
@@ -23,36 +21,31 @@ pub(super) struct Invoker {
 }
 
 impl Invoker {
-    /// Calls the function; what the gateway itself would have answered is an
-    /// answer too. The callback is what is to be made of it.
-    pub(super) async fn invoke(&self, accepted: Accepted) -> Option<Callback> {
-        let Accepted { mut call, place } = accepted;
-        let function = call.function().to_owned();
-        let peer = call.peer.clone();
-        let url = call.callback.take();
-        let answer = self.proxy.call(call.into_request(), &peer).await;
+    /// Calls the function; what the gateway itself would have answered is an answer too. Its body is read
+    /// where somebody is told of it.
+    pub(super) async fn invoke(
+        &self,
+        request: Request<CallBody>,
+        peer: &Peer,
+        function: &str,
+        is_told: bool,
+    ) -> (Parts, Bytes) {
+        let answer = self.proxy.call(request, peer).await;
         let (head, body) = answer.into_parts();
-        let Some(url) = url else {
+        if !is_told {
             let read = tokio::time::timeout(self.answer_timeout, discard(body)).await;
             if read.is_err() {
                 warn!(%function, limit = ?self.answer_timeout, "answer of an asynchronous call did not end");
             }
-            return None;
-        };
-        let (head, body) = match self.read(body).await {
+            return (head, Bytes::new());
+        }
+        match self.read(body).await {
             Ok(body) => (head, body),
             Err(cause) => {
                 warn!(%function, cause, "cannot read the answer of an asynchronous call");
                 (bad_gateway(head), Bytes::new())
             }
-        };
-        Some(Callback::new(
-            url,
-            &function,
-            head,
-            body,
-            place.without_bytes(),
-        ))
+        }
     }
 
     async fn read(&self, body: GatewayBody) -> Result<Bytes, String> {

@@ -7,12 +7,15 @@ use http::header::{self, HeaderValue};
 use http::{Response, StatusCode};
 
 use super::callback::CallbackUrlError;
-use super::queue::QueueError;
+use super::dispatcher::AcceptError;
+use super::room::RoomError;
 use crate::proxy::{GatewayBody, INTERNAL};
 
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Refusal {
-    #[error("asynchronous calls are made with POST")]
+    #[error(
+        "asynchronous calls are made with POST; GET and DELETE are for /async-function/NAME/CALL-ID"
+    )]
     Method,
     #[error("no function is named; call /async-function/NAME")]
     NoFunction,
@@ -27,7 +30,13 @@ pub(super) enum Refusal {
     )]
     TooLarge { bytes: u64, limit: usize },
     #[error(transparent)]
-    Queue(#[from] QueueError),
+    Room(#[from] RoomError),
+    #[error(transparent)]
+    Accept(#[from] AcceptError),
+    #[error("no call {call_id} of function `{function}` is known here")]
+    Unknown { function: String, call_id: String },
+    #[error("call {call_id} of function `{function}` is over; there is nothing to cancel")]
+    Over { function: String, call_id: String },
 }
 
 impl Refusal {
@@ -43,7 +52,7 @@ impl Refusal {
             Self::Method => {
                 headers.insert(header::ALLOW, HeaderValue::from_static("POST"));
             }
-            Self::Queue(_) => {
+            Self::Room(_) | Self::Accept(_) => {
                 headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
             }
             _ => {}
@@ -54,11 +63,14 @@ impl Refusal {
     fn status(&self) -> StatusCode {
         match self {
             Self::Method => StatusCode::METHOD_NOT_ALLOWED,
-            Self::NoFunction => StatusCode::NOT_FOUND,
+            Self::NoFunction | Self::Unknown { .. } => StatusCode::NOT_FOUND,
+            Self::Over { .. } => StatusCode::CONFLICT,
             Self::CallbackUrl(_) | Self::BrokenOff { .. } => StatusCode::BAD_REQUEST,
             Self::Slow(_) => StatusCode::REQUEST_TIMEOUT,
             Self::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
-            Self::Queue(_) => StatusCode::SERVICE_UNAVAILABLE,
+            // OpenFaaS's, where its queue is away.
+            Self::Accept(AcceptError::State(_)) => StatusCode::INTERNAL_SERVER_ERROR,
+            Self::Room(_) | Self::Accept(AcceptError::Stopping) => StatusCode::SERVICE_UNAVAILABLE,
         }
     }
 }

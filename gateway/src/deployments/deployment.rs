@@ -73,6 +73,7 @@ impl Deployment {
             read_only_root_filesystem: self.read_only_root_filesystem,
         };
         spec.scaling()?;
+        spec.retry()?;
         Ok((spec, process))
     }
 

@@ -13,6 +13,7 @@ use tokio::sync::{Notify, watch};
 use super::endpoint::InFlight;
 use super::scaling::{Scaling, SettingError};
 use super::{Endpoint, FunctionName};
+use crate::asynchronous::RetrySaid;
 use crate::metrics::FunctionMetrics;
 
 /// What a function was deployed as; shown by `/system/functions`.
@@ -59,6 +60,14 @@ impl FunctionSpec {
         Scaling::read(&self.name, &self.labels, &self.env_vars)
     }
 
+    /// What its annotations say of asynchronous calls that are made again.
+    ///
+    /// # Errors
+    /// An annotation that says something else.
+    pub(crate) fn retry(&self) -> Result<RetrySaid, SettingError> {
+        RetrySaid::read(&self.name, &self.annotations)
+    }
+
     /// A function of which nothing but the name is known.
     #[must_use]
     pub fn new(name: FunctionName) -> Self {
@@ -103,6 +112,8 @@ pub(crate) struct Function {
 pub(crate) struct Deployed {
     pub(crate) spec: FunctionSpec,
     pub(crate) scaling: Scaling,
+    /// How asynchronous calls of it are made again.
+    pub(crate) retry: RetrySaid,
 }
 
 /// Why a call has no replica to go to.
@@ -295,6 +306,7 @@ impl Deployed {
     fn new(spec: FunctionSpec) -> Result<Self, SettingError> {
         Ok(Self {
             scaling: spec.scaling()?,
+            retry: spec.retry()?,
             spec,
         })
     }

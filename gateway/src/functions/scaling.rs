@@ -49,6 +49,13 @@ pub enum SettingError {
         found: String,
         wanted: &'static str,
     },
+    #[error("function `{function}`: annotation {annotation} is `{found}`; write {wanted}")]
+    Annotation {
+        function: FunctionName,
+        annotation: &'static str,
+        found: String,
+        wanted: &'static str,
+    },
     #[error(
         "function `{function}`: label {MIN} is {min}, over {MAX}, which is {max}; write a smaller one"
     )]

@@ -7,7 +7,7 @@ use std::process::Command;
 use std::sync::OnceLock;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use tracing::warn;
+use tracing::{info, warn};
 
 /// The limit of this process before it was raised.
 static BEFORE: OnceLock<Rlimit> = OnceLock::new();
@@ -33,7 +33,7 @@ pub(crate) fn allow_files(connections_max: usize) {
     }
     let files = getrlimit(Resource::Nofile).current.unwrap_or(wanted);
     if files < wanted {
-        warn!(
+        info!(
             connections_max,
             files,
             "this process may open fewer files than its clients need; raise its limit of open files"

@@ -8,7 +8,7 @@ use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use tokio::time::Instant;
 use uuid::Uuid;
 
-static CALL_ID: HeaderName = HeaderName::from_static("x-call-id");
+pub(crate) static CALL_ID: HeaderName = HeaderName::from_static("x-call-id");
 static START_TIME: HeaderName = HeaderName::from_static("x-start-time");
 static DURATION_SECONDS: HeaderName = HeaderName::from_static("x-duration-seconds");
 static FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
@@ -29,6 +29,18 @@ impl Peer {
         Self {
             address: HeaderValue::try_from(text).unwrap_or_else(|_| unknown()),
         }
+    }
+
+    /// One that was known before, as [`Peer::as_bytes`] gave it.
+    pub(crate) fn known_as(bytes: &[u8]) -> Self {
+        let unknown = |_| HeaderValue::from_static("unknown");
+        Self {
+            address: HeaderValue::from_bytes(bytes).unwrap_or_else(unknown),
+        }
+    }
+
+    pub(crate) fn as_bytes(&self) -> &[u8] {
+        self.address.as_bytes()
     }
 }
 

@@ -74,7 +74,21 @@ impl TestGateway {
 
     /// Registers a function that answers at `address`.
     pub(crate) fn function(&self, name: &str, address: SocketAddr) {
-        let spec = FunctionSpec::new(FunctionName::parse(name).unwrap());
+        self.function_with(name, address, &[]);
+    }
+
+    /// The same with annotations.
+    pub(crate) fn function_with(
+        &self,
+        name: &str,
+        address: SocketAddr,
+        annotations: &[(&str, &str)],
+    ) {
+        let mut spec = FunctionSpec::new(FunctionName::parse(name).unwrap());
+        for (name, text) in annotations {
+            let pair = ((*name).to_owned(), (*text).to_owned());
+            spec.annotations.extend([pair]);
+        }
         let added = self.registry.add_static(spec, &format!("http://{address}"));
         added.unwrap_or_else(|error| panic!("{error}"));
     }

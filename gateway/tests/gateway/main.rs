@@ -17,6 +17,7 @@ mod asynchronous;
 mod backlog;
 mod callback;
 mod callback_tls;
+mod queue;
 
 mod process;
 mod program;

@@ -122,6 +122,8 @@ pub(crate) fn config_with(change: impl FnOnce(&mut AsyncConfig)) -> GatewayConfi
     let mut config = config();
     config.drain_grace = LONG;
     config.asynchronous.callback_wait_min = std::time::Duration::from_millis(1);
+    // Those that ask for more say so.
+    config.asynchronous.retry.attempts = 1;
     change(&mut config.asynchronous);
     config
 }

@@ -16,6 +16,7 @@ use tracing::{debug, warn};
 use uuid::Uuid;
 
 use super::Callback;
+use crate::config::AsyncConfig;
 
 /// The longest wait between two attempts.
 const WAIT_MAX: Duration = Duration::from_secs(60);
@@ -27,12 +28,12 @@ type Plain = Client<HttpConnector, Full<Bytes>>;
 type Tls = Client<HttpsConnector<HttpConnector>, Full<Bytes>>;
 
 #[derive(Clone, Copy, Debug)]
-pub(in crate::asynchronous) struct Retry {
-    pub(in crate::asynchronous) attempts_max: u32,
+struct Retry {
+    attempts_max: u32,
     /// Before the second attempt; doubled after each.
-    pub(in crate::asynchronous) wait_min: Duration,
+    wait_min: Duration,
     /// One attempt, to the response's headers.
-    pub(in crate::asynchronous) timeout: Duration,
+    timeout: Duration,
 }
 
 #[derive(Debug)]
@@ -57,7 +58,12 @@ enum AttemptError {
 }
 
 impl Caller {
-    pub(in crate::asynchronous) fn new(retry: Retry) -> Self {
+    pub(in crate::asynchronous) fn new(config: &AsyncConfig) -> Self {
+        let retry = Retry {
+            attempts_max: config.callback_attempts_max,
+            wait_min: config.callback_wait_min,
+            timeout: config.callback_timeout,
+        };
         Self {
             retry,
             plain: builder().build(connector(&retry)),

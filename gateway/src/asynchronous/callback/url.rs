@@ -1,5 +1,7 @@
 //! `X-Callback-Url`, read.
 
+use std::net::IpAddr;
+
 use http::uri::{Scheme, Uri};
 use http::{HeaderValue, uri::Authority};
 
@@ -33,6 +35,14 @@ impl CallbackUrl {
         }
     }
 
+    /// Reads one that was accepted.
+    pub(super) fn read(text: &str) -> Result<Self, CallbackUrlError> {
+        Self::parse(text.as_bytes()).map_err(|reason| CallbackUrlError {
+            url: text.to_owned(),
+            reason,
+        })
+    }
+
     fn parse(text: &[u8]) -> Result<Self, &'static str> {
         let uri = Uri::try_from(text).map_err(|_| "it is not a URL")?;
         let schemes = [Scheme::HTTP, Scheme::HTTPS];
@@ -46,6 +56,11 @@ impl CallbackUrl {
         if authority.host().is_empty() {
             return Err("it has no host");
         }
+        if is_link_local(authority.host()) {
+            return Err(
+                "it is a link-local address, which tells of this machine to whoever asks it",
+            );
+        }
         // A port that is no number of 16 bits would be taken for none.
         if authority.port_u16().is_none() && authority.as_str() != authority.host() {
             return Err("its port is not a number from 0 to 65535");
@@ -53,7 +68,7 @@ impl CallbackUrl {
         Ok(Self { uri, authority })
     }
 
-    pub(super) fn uri(&self) -> &Uri {
+    pub(in crate::asynchronous) fn uri(&self) -> &Uri {
         &self.uri
     }
 
@@ -64,6 +79,16 @@ impl CallbackUrl {
 
     pub(super) fn is_https(&self) -> bool {
         self.uri.scheme() == Some(&Scheme::HTTPS)
+    }
+}
+
+/// Addresses of the link alone, where clouds tell machines their secrets.
+fn is_link_local(host: &str) -> bool {
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    match host.parse::<IpAddr>().map(|address| address.to_canonical()) {
+        Ok(IpAddr::V4(address)) => address.is_link_local(),
+        Ok(IpAddr::V6(address)) => address.is_unicast_link_local(),
+        Err(_) => false,
     }
 }
 
@@ -83,6 +108,9 @@ mod tests {
             ("http://:80/path", "no host"),
             ("http://user:secret@host/", "user or password"),
             ("http://host:99999/", "port"),
+            ("http://169.254.169.254/latest", "link-local"),
+            ("http://[fe80::1]/", "link-local"),
+            ("http://[::ffff:169.254.1.1]:80/", "link-local"),
         ] {
             let header = HeaderValue::from_static(text);
             let error = CallbackUrl::of(Some(&header)).unwrap_err().to_string();
