@@ -197,9 +197,8 @@ impl Shard {
         epoch: u64,
         lease_ms: u64,
         now_ms: u64,
-    ) -> Result<(Gone, Holds, u64), Refusal> {
-        let made = u64::from(!self.buckets.contains_key(name));
-        if made > 0 {
+    ) -> Result<(Gone, Holds), Refusal> {
+        if !self.buckets.contains_key(name) {
             self.insert(name, Bucket::new(epoch, lease_ms, now_ms));
         }
         let bucket = &mut self.buckets[name];
@@ -208,8 +207,7 @@ impl Shard {
         }
         bucket.epoch = epoch;
         bucket.is_dropped = true;
-        let (gone, holds) = self.clear(name, now_ms);
-        Ok((gone, holds, made))
+        Ok(self.clear(name, now_ms))
     }
 
     /// Takes away what is due, up to a number of entries, and how many buckets went; whether that was

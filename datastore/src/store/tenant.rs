@@ -325,7 +325,8 @@ impl Tenant {
         is_there
     }
 
-    /// Drops a bucket at an epoch; what it held.
+    /// Drops a bucket at an epoch; what it held. One that is not there is remembered as dropped, which takes
+    /// room as a bucket does.
     pub(crate) fn drop_bucket(
         self: &Arc<Self>,
         name: &[u8],
@@ -334,9 +335,12 @@ impl Tenant {
     ) -> Result<Holds, Refusal> {
         let lease_ms = now_ms + self.common.lease_ms;
         let mut shard = lock(self.shard_of(name));
-        let (gone, holds, made) = shard.drop_bucket(name, epoch, lease_ms, now_ms)?;
+        if !shard.buckets.contains_key(name) {
+            self.reserve(BUCKET_COST)?.keep();
+            self.buckets.fetch_add(1, Ordering::Relaxed);
+        }
+        let (gone, holds) = shard.drop_bucket(name, epoch, lease_ms, now_ms)?;
         drop(shard);
-        self.count_buckets(made, 0);
         self.let_go(gone);
         Ok(holds)
     }

@@ -150,6 +150,31 @@ fn quotas_are_read_from_a_file_and_again_when_it_changes() {
 }
 
 #[test]
+fn drops_of_what_is_not_there_take_of_a_quota_and_those_of_what_is_never_fail() {
+    let store = Store::with(&["acme", "admin"], &[]);
+    let (mut admin, mut acme) = (store.client_as("admin"), store.client_as("acme"));
+    assert_eq!(admin.say(&["TENANT.SET", "acme", "HARD", "2000"]), "OK");
+    assert_eq!(acme.say(&["SET", "{mine}a", "v"]), "OK");
+    let dropped = (0..100).filter(|n| {
+        let told = acme.say(&["BUCKET.DROP", &format!("none-{n}"), "1"]);
+        assert!(
+            told.contains("keys, 0") || told.starts_with("(error) QUOTA tenant acme holds"),
+            "{told}"
+        );
+        told.contains("keys, 0")
+    });
+    assert_eq!(dropped.count(), 6);
+    // Once more is no more.
+    assert!(
+        acme.say(&["BUCKET.DROP", "none-0", "2"])
+            .contains("keys, 0")
+    );
+    assert!(acme.say(&["BUCKET.DROP", "mine", "1"]).contains("keys, 1"));
+    let stat = acme.say(&["TENANT.STAT"]);
+    assert!(stat.contains("bytes, 1792, keys, 0, buckets, 7"), "{stat}");
+}
+
+#[test]
 fn limits_that_are_set_fit_one_another() {
     let store = Store::with(&["acme", "admin"], &[]);
     let (mut admin, mut acme) = (store.client_as("admin"), store.client_as("acme"));

@@ -284,7 +284,10 @@ impl Model {
 
     /// What is put must fit beside what it takes the place of.
     fn has_room(&mut self, who: usize, key: &Key, len: usize) -> Result<(), Refused> {
-        let cost = (key.name.len() + len) as u64 + OVERHEAD;
+        self.has_room_for(who, (key.name.len() + len) as u64 + OVERHEAD)
+    }
+
+    fn has_room_for(&mut self, who: usize, cost: u64) -> Result<(), Refused> {
         let is_full = self.bytes() + cost > self.bytes_max;
         let tenant = &mut self.tenants[who];
         let refused = match tenant.bytes() + cost > tenant.hard {
@@ -367,6 +370,9 @@ impl Model {
             lease_ms: self.now_ms + self.lease_ms,
             ..Bucket::default()
         };
+        if !self.tenants[who].buckets.contains_key(name) {
+            self.has_room_for(who, BUCKET_COST)?;
+        }
         let buckets = &mut self.tenants[who].buckets;
         let bucket = buckets.entry(name.to_owned()).or_insert(born);
         // The same drop once more is no late one.
