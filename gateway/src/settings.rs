@@ -48,7 +48,7 @@ impl Deploying {
 /// Where asynchronous calls wait, and how they are made again.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Queueing {
-    /// Where asynchronous calls wait: memory:, file:<dir>, nats://host:port or redis://host:port [default: a
+    /// Where asynchronous calls wait: `memory:`, `file:<dir>`, `nats://host:port` or `redis://host:port` [default: a
     /// folder in TURLOUGH_GATEWAY_FOLDER, or memory where there is none]
     #[arg(long, env = "TURLOUGH_ASYNC_STATE", value_name = "URL")]
     pub async_state: Option<StateUrl>,
