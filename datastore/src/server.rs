@@ -1,6 +1,6 @@
 //! The store as a server: listeners, and workers that each serve their connections in a thread.
 
-#[cfg(fuzzing)]
+#[cfg(any(fuzzing, test))]
 mod alone;
 mod clock;
 mod commands;

@@ -1,4 +1,4 @@
-//! A store that listens nowhere, for whoever has a stream to serve: fuzzers.
+//! A store that listens nowhere, for whoever has a stream to serve: fuzzers and tests.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,7 +9,9 @@ use tokio::runtime::Handle;
 use super::clock::now_ms;
 use super::connection::Connection;
 use super::guesses::{Guesses, Origin};
-use super::secrets::{DEFAULT, Secrets};
+#[cfg(fuzzing)]
+use super::secrets::DEFAULT;
+use super::secrets::Secrets;
 use super::session::{Counts, Place, Shared};
 use crate::peers::{Backup, Peers};
 use crate::store::{Bounds, Store};
@@ -54,6 +56,7 @@ impl Alone {
     }
 
     /// Nothing is in flight, and nothing is counted that is not there.
+    #[cfg(fuzzing)]
     pub(crate) fn assert_settled(&self) {
         let shared = &self.0;
         assert_eq!(shared.connections(), 0);

@@ -74,6 +74,8 @@ pub(crate) struct Connection<S> {
     /// Why the command that is being read is not carried out.
     refused: Option<Fault>,
     out: Outbox,
+    /// Whether all that was written has left: TLS may hold some of it back.
+    is_flushed: bool,
     waits: Option<Wait>,
     is_closing: bool,
     commands: u64,
@@ -98,6 +100,7 @@ impl<S> Connection<S> {
             incoming: Incoming::Command,
             refused: None,
             out: Outbox::default(),
+            is_flushed: true,
             waits: None,
             is_closing: false,
             commands: 0,
@@ -252,7 +255,8 @@ impl<S> Connection<S> {
     /// Whether the client owes something, or is owed.
     fn is_busy(&self) -> bool {
         let is_within = self.parser.is_within() || !self.inbox.is_empty();
-        is_within && self.waits.is_none() || self.out.bytes() > 0 || !self.session.is_somebody()
+        let is_owed = self.out.bytes() > 0 || !self.is_flushed;
+        is_within && self.waits.is_none() || is_owed || !self.session.is_somebody()
     }
 }
 
@@ -277,6 +281,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                     left = left.saturating_sub(written);
                 }
                 Poll::Ready(Err(error)) => break Poll::Ready(Err(error)),
+            }
+            if let Err(error) = self.flush(cx) {
+                break Poll::Ready(Err(error));
             }
             if self.is_closing && self.out.bytes() == 0 {
                 break Pin::new(&mut self.stream).poll_shutdown(cx);
@@ -350,7 +357,19 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
         }
         self.out.advance(written);
+        self.is_flushed = false;
         Poll::Ready(Ok(written))
+    }
+
+    /// Has what was written leave, as far as the client takes it.
+    fn flush(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        if !self.is_flushed
+            && let Poll::Ready(flushed) = Pin::new(&mut self.stream).poll_flush(cx)
+        {
+            flushed?;
+            self.is_flushed = true;
+        }
+        Ok(())
     }
 
     /// Reads into the value that is being received, or what comes of the next command.
@@ -417,5 +436,34 @@ impl<S> Drop for Connection<S> {
         if let Some(wait) = &self.waits {
             wait.give_up(&self.session);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, BufWriter, duplex};
+
+    use super::super::alone::Alone;
+    use crate::store::{Bounds, Quota};
+
+    #[tokio::test]
+    async fn a_stream_that_holds_back_what_is_written_is_flushed() {
+        let alone = Alone::new(Bounds {
+            bytes_max: 1_000,
+            lease_ms: 1_000,
+            quota: Quota::of(1_000),
+        });
+        let (mut client, server) = duplex(1_000);
+        let served = tokio::spawn(alone.serve(BufWriter::new(server)));
+        client.write_all(b"PING\r\n").await.unwrap();
+        let mut said = [0; 7];
+        let reading = client.read_exact(&mut said);
+        let read = tokio::time::timeout(Duration::from_secs(20), reading);
+        read.await.unwrap().unwrap();
+        assert_eq!(&said, b"+PONG\r\n");
+        drop(client);
+        served.await.unwrap();
     }
 }
