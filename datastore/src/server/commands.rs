@@ -66,6 +66,8 @@ struct Command {
     access: Access,
     /// Whether arguments may be values of any size.
     is_put: bool,
+    /// Whether what is held is another afterwards.
+    is_change: bool,
     /// Whether values are read: those on disk are brought back first.
     is_read: bool,
     /// Where keys stand: the first, the last, and how far apart.
@@ -79,6 +81,7 @@ const fn command(name: &'static str, arity: i32, access: Access, run: Run) -> Co
         arity,
         access,
         is_put: false,
+        is_change: false,
         is_read: false,
         keys: (0, 0, 0),
         run,
@@ -101,11 +104,19 @@ const fn reads(of: Command) -> Command {
     }
 }
 
+/// One that changes what is held.
+const fn changes(of: Command) -> Command {
+    Command {
+        is_change: true,
+        ..of
+    }
+}
+
 /// One that puts a value.
 const fn puts(name: &'static str, arity: i32, run: Run) -> Command {
     Command {
         is_put: true,
-        ..on_key(name, arity, run)
+        ..changes(on_key(name, arity, run))
     }
 }
 
@@ -130,38 +141,43 @@ static COMMANDS: &[Command] = &[
         ..puts("mset", -3, strings::mset)
     },
     reads(on_keys("mget", -2, strings::mget)),
-    reads(on_key("getdel", 2, strings::getdel)),
-    reads(on_key("getex", -2, strings::getex)),
+    changes(reads(on_key("getdel", 2, strings::getdel))),
+    changes(reads(on_key("getex", -2, strings::getex))),
     reads(on_key("getrange", 4, strings::getrange)),
     reads(on_key("substr", 4, strings::getrange)),
     on_key("strlen", 2, strings::strlen),
-    on_keys("del", -2, keys::del),
-    on_keys("unlink", -2, keys::del),
+    changes(on_keys("del", -2, keys::del)),
+    changes(on_keys("unlink", -2, keys::del)),
     on_keys("exists", -2, keys::exists),
     on_key("type", 2, keys::kind),
     command("scan", -2, Access::Tenant, keys::scan),
     command("dbsize", 1, Access::Tenant, keys::dbsize),
-    command("flushdb", -1, Access::Tenant, keys::flushdb),
-    command("flushall", -1, Access::Tenant, keys::flushdb),
-    on_key("expire", -3, expiry::expire),
-    on_key("pexpire", -3, expiry::pexpire),
-    on_key("expireat", -3, expiry::expireat),
-    on_key("pexpireat", -3, expiry::pexpireat),
+    changes(command("flushdb", -1, Access::Tenant, keys::flushdb)),
+    changes(command("flushall", -1, Access::Tenant, keys::flushdb)),
+    changes(on_key("expire", -3, expiry::expire)),
+    changes(on_key("pexpire", -3, expiry::pexpire)),
+    changes(on_key("expireat", -3, expiry::expireat)),
+    changes(on_key("pexpireat", -3, expiry::pexpireat)),
     on_key("ttl", 2, expiry::ttl),
     on_key("pttl", 2, expiry::pttl),
     on_key("expiretime", 2, expiry::expiretime),
     on_key("pexpiretime", 2, expiry::pexpiretime),
-    on_key("persist", 2, expiry::persist),
-    on_key("keep", 3, buckets::keep),
+    changes(on_key("persist", 2, expiry::persist)),
+    changes(on_key("keep", 3, buckets::keep)),
     reads(on_key("block.get", 3, buckets::block_get)),
     on_key("bucket.ref", 2, references::bucket_ref),
     command("ref.get", 2, Access::Tenant, references::ref_get),
-    command("bucket.drop", -3, Access::Tenant, buckets::drop_bucket),
+    changes(command(
+        "bucket.drop",
+        -3,
+        Access::Tenant,
+        buckets::drop_bucket,
+    )),
     command("bucket.stat", 2, Access::Tenant, buckets::stat),
-    command("bucket.lease", -4, Access::Tenant, buckets::lease),
+    changes(command("bucket.lease", -4, Access::Tenant, buckets::lease)),
     command("bucket.list", -2, Access::Tenant, buckets::list),
     command("tenant.stat", -1, Access::Somebody, tenants::stat),
-    command("tenant.set", -4, Access::Admin, tenants::set),
+    changes(command("tenant.set", -4, Access::Admin, tenants::set)),
     command("tenant.list", 1, Access::Admin, tenants::list),
     command("hello", -1, Access::Anybody, client::hello),
     command("auth", -2, Access::Anybody, client::auth),

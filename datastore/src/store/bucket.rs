@@ -42,9 +42,9 @@ pub struct Holds {
     pub keys: u64,
     /// Bytes: of names and values, and 64 for each key.
     pub bytes: u64,
-    /// The most bytes that it held at once.
+    /// The most bytes that it held at once, since its first put.
     pub bytes_peak: u64,
-    /// Bytes over time.
+    /// Bytes over time, since its first put: a drop that is made again tells them again.
     pub byte_ms: u128,
 }
 

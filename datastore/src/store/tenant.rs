@@ -64,7 +64,7 @@ pub(crate) enum Only {
 pub(crate) enum Expires {
     #[default]
     Never,
-    /// When that goes which it takes the place of.
+    /// When that goes which it takes the place of, or as it did.
     AsBefore,
     /// In the store's time, in ms.
     At(u64),
@@ -304,25 +304,49 @@ impl Tenant {
         (!has_expired(&item, now_ms)).then_some(item)
     }
 
-    /// Sets when a value goes; whether it is there.
-    pub(crate) fn expire(&self, key: &Key<'_>, expires_ms: Option<u64>, now_ms: u64) -> bool {
+    /// Looks at a value, and sets when it goes as is made of it; whether anything changed. A time that is
+    /// over takes it away.
+    pub(crate) fn expire(
+        self: &Arc<Self>,
+        key: &Key<'_>,
+        now_ms: u64,
+        decide: impl FnOnce(Option<&Item>) -> Expires,
+    ) -> bool {
+        let mut shard = self.shard(key);
+        let item = shard.get(key, now_ms);
+        let expires_ms = match (decide(item), item) {
+            (Expires::AsBefore, _) | (_, None) => return false,
+            (Expires::Never, Some(_)) => None,
+            (Expires::At(at_ms), Some(_)) => Some(at_ms),
+        };
+        if expires_ms.is_some_and(|at_ms| at_ms <= now_ms) {
+            if let Some(item) = shard.take(key, now_ms) {
+                drop(shard);
+                self.keys.fetch_sub(1, Ordering::Relaxed);
+                self.leave(&item);
+            }
+        } else if let Some(item) = item.map(|item| item.expiring(expires_ms)) {
+            drop(shard.put(key, item, now_ms));
+        }
+        true
+    }
+
+    /// Has a value outlive its request until a time; whether it is there. One that does so already stays
+    /// until then.
+    pub(crate) fn keep(&self, key: &Key<'_>, until_ms: u64, now_ms: u64) -> bool {
         let mut shard = self.shard(key);
         let Some(item) = shard.get(key, now_ms) else {
             return false;
         };
-        let item = item.expiring(expires_ms);
-        drop(shard.put(key, item, now_ms));
-        true
-    }
-
-    /// Has a value outlive its request until a time; whether it is there.
-    pub(crate) fn keep(&self, key: &Key<'_>, until_ms: u64, now_ms: u64) -> bool {
-        let mut shard = self.shard(key);
-        let is_there = shard.get(key, now_ms).is_some();
-        if is_there && let Some(bucket) = shard.buckets.get_mut(key.bucket) {
-            bucket.keep(key.name, until_ms);
+        let again = item.expiring(Some(until_ms));
+        let Some(bucket) = shard.buckets.get_mut(key.bucket) else {
+            return false;
+        };
+        bucket.keep(key.name, until_ms);
+        if bucket.is_dropped {
+            drop(shard.put(key, again, now_ms));
         }
-        is_there
+        true
     }
 
     /// Drops a bucket at an epoch; what it held. One that is not there is remembered as dropped, which takes

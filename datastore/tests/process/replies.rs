@@ -54,8 +54,8 @@ fn answers(version: &str, place: &[&str], lines: &[String]) -> Vec<String> {
     answers
 }
 
-/// A command as `COMMAND` tells of it: its name, its arguments, and where its keys are.
-type Listed = (String, i64, [i64; 3]);
+/// A command as `COMMAND` tells of it: its name, its arguments, where its keys are, and whether it writes.
+type Listed = (String, i64, [i64; 3], bool);
 
 fn listed(one: &Value) -> Option<Listed> {
     let Value::Array(parts) = one else {
@@ -63,7 +63,11 @@ fn listed(one: &Value) -> Option<Listed> {
     };
     let number = |n: usize| redis::from_redis_value_ref(&parts[n]).unwrap();
     let name = redis::from_redis_value_ref(&parts[0]).unwrap();
-    Some((name, number(1), [number(3), number(4), number(5)]))
+    let (Value::Array(flags) | Value::Set(flags)) = &parts[2] else {
+        panic!("{:?}", parts[2]);
+    };
+    let writes = flags.contains(&Value::SimpleString("write".to_owned()));
+    Some((name, number(1), [number(3), number(4), number(5)], writes))
 }
 
 /// The store's commands that Redis has too, as each of them tells of it.
@@ -88,7 +92,7 @@ fn of_wrong_length(commands: &[(Listed, Listed)]) -> Vec<String> {
         format!("{name}{}", " x".repeat(more))
     };
     let mut lines = Vec::new();
-    for (_, (name, arity, _)) in commands {
+    for (_, (name, arity, ..)) in commands {
         let least = arity.abs();
         lines.extend((least > 1).then(|| line(name, least - 1)));
         lines.extend((*arity > 0).then(|| line(name, arity + 1)));

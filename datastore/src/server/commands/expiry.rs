@@ -3,7 +3,7 @@
 use super::{Call, Next, integer, is_word, key, said};
 use crate::server::clock::unix_ms;
 use crate::server::fault::Fault;
-use crate::store::Item;
+use crate::store::{Expires, Item};
 use crate::wire::Args;
 
 /// How a time is given.
@@ -69,47 +69,82 @@ pub(super) fn pexpireat(call: &mut Call<'_>, args: &mut Args<'_>) -> Result<Next
 /// Sets the time of a value that is there; one that is over takes it away.
 fn set(call: &mut Call<'_>, args: &mut Args<'_>, at: At) -> Result<Next, Fault> {
     let key = key(args, 1)?;
+    let when = When::of(args)?;
     let number = integer(args, 2)?;
     let unix = at
         .unix_ms(number)
         .ok_or_else(|| Fault::expiry(&said(args)))?;
     let at_ms = own_ms(unix, call.now_ms);
-    let tenant = call.tenant()?;
-    let before = tenant.get(&key, call.now_ms, |item| item.map(Item::expires_ms));
-    let Some(before) = before else {
-        return call.int(0);
-    };
-    for n in 3..args.len() {
-        let is = |word: &str| is_word(args, n, word);
-        let holds = if is("nx") {
-            before.is_none()
-        } else if is("xx") {
-            before.is_some()
-        } else if is("gt") {
-            before.is_some_and(|before| at_ms > before)
-        } else if is("lt") {
-            before.is_none_or(|before| at_ms < before)
+    let is_done = call.tenant()?.expire(&key, call.now_ms, |item| {
+        let is_meant = item.is_some_and(|item| when.holds(item.expires_ms(), at_ms));
+        if is_meant {
+            Expires::At(at_ms)
         } else {
-            let option = args.get(n).unwrap_or_default().escape_ascii();
-            return Err(Fault::new(format!("ERR Unsupported option {option}")));
-        };
-        if !holds {
-            return call.int(0);
+            Expires::AsBefore
         }
+    });
+    call.int(i64::from(is_done))
+}
+
+/// What must be so of the time that was set before.
+#[derive(Debug, Clone, Copy, Default)]
+struct When {
+    none: bool,
+    some: bool,
+    later: bool,
+    sooner: bool,
+}
+
+impl When {
+    fn of(args: &Args<'_>) -> Result<Self, Fault> {
+        let mut when = Self::default();
+        for n in 3..args.len() {
+            let is = |word: &str| is_word(args, n, word);
+            let option = if is("nx") {
+                &mut when.none
+            } else if is("xx") {
+                &mut when.some
+            } else if is("gt") {
+                &mut when.later
+            } else if is("lt") {
+                &mut when.sooner
+            } else {
+                let option = args.get(n).unwrap_or_default().escape_ascii();
+                return Err(Fault::new(format!("ERR Unsupported option {option}")));
+            };
+            *option = true;
+        }
+        if when.none && (when.some || when.later || when.sooner) {
+            return Err(Fault::new(
+                "ERR NX and XX, GT or LT options at the same time are not compatible",
+            ));
+        }
+        if when.later && when.sooner {
+            return Err(Fault::new(
+                "ERR GT and LT options at the same time are not compatible",
+            ));
+        }
+        Ok(when)
     }
-    if at_ms <= call.now_ms {
-        let taken = tenant.take(&key, call.now_ms);
-        return call.int(i64::from(taken.is_some()));
+
+    /// One that stays goes later than any other.
+    fn holds(self, before_ms: Option<u64>, at_ms: u64) -> bool {
+        !(self.none && before_ms.is_some()
+            || self.some && before_ms.is_none()
+            || self.later && before_ms.is_none_or(|before_ms| at_ms <= before_ms)
+            || self.sooner && before_ms.is_some_and(|before_ms| at_ms >= before_ms))
     }
-    let is_there = tenant.expire(&key, Some(at_ms), call.now_ms);
-    call.int(i64::from(is_there))
 }
 
 pub(super) fn persist(call: &mut Call<'_>, args: &mut Args<'_>) -> Result<Next, Fault> {
     let key = key(args, 1)?;
     let tenant = call.tenant()?;
-    let before = tenant.get(&key, call.now_ms, |item| item.and_then(Item::expires_ms));
-    let is_done = before.is_some() && tenant.expire(&key, None, call.now_ms);
+    let is_done = tenant.expire(&key, call.now_ms, |item| {
+        match item.and_then(Item::expires_ms) {
+            Some(_) => Expires::Never,
+            None => Expires::AsBefore,
+        }
+    });
     call.int(i64::from(is_done))
 }
 

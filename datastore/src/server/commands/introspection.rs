@@ -49,7 +49,11 @@ fn tell(call: &mut Call<'_>, command: &Command) {
     call.out.bulk(command.name.as_bytes());
     call.out.int(i64::from(command.arity));
     call.out.array(1);
-    let flag = if command.is_put { "write" } else { "readonly" };
+    let flag = if command.is_change {
+        "write"
+    } else {
+        "readonly"
+    };
     call.out.simple(flag);
     let (first, last, step) = command.keys;
     for number in [first, last, step] {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::expiry::{At, expires};
 use super::{Call, Next, integer, is_word, key, text, value};
 use crate::server::fault::Fault;
-use crate::store::{Held, Item, Put, Tenant};
+use crate::store::{Expires, Held, Item, Put, Tenant};
 use crate::wire::Args;
 
 pub(super) fn get(call: &mut Call<'_>, args: &mut Args<'_>) -> Result<Next, Fault> {
@@ -80,24 +80,24 @@ pub(super) fn getdel(call: &mut Call<'_>, args: &mut Args<'_>) -> Result<Next, F
 pub(super) fn getex(call: &mut Call<'_>, args: &mut Args<'_>) -> Result<Next, Fault> {
     let key = key(args, 1)?;
     let change = match args.len() {
-        2 => None,
-        3 if is_word(args, 2, "persist") => Some(None),
+        2 => Expires::AsBefore,
+        3 if is_word(args, 2, "persist") => Expires::Never,
         4 => {
             let at = At::NAMES.iter().find(|(name, _)| is_word(args, 2, name));
             let (_, at) = at.ok_or_else(Fault::syntax)?;
-            Some(Some(expires(*at, integer(args, 3)?, call.now_ms, "getex")?))
+            Expires::At(expires(*at, integer(args, 3)?, call.now_ms, "getex")?)
         }
         _ => return Err(Fault::syntax()),
     };
     let tenant: Arc<Tenant> = call.tenant()?;
     let out = &mut call.out;
-    tenant.get(&key, call.now_ms, |item| match item {
-        Some(item) => out.value(item.value(), 0..item.value().len()),
-        None => out.null(),
+    tenant.expire(&key, call.now_ms, |item| {
+        match item {
+            Some(item) => out.value(item.value(), 0..item.value().len()),
+            None => out.null(),
+        }
+        change
     });
-    if let Some(expires_ms) = change {
-        tenant.expire(&key, expires_ms, call.now_ms);
-    }
     Ok(Next::Done)
 }
 

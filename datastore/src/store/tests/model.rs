@@ -346,6 +346,9 @@ impl Model {
             let bucket = self.tenants[who].buckets.get_mut(&key.bucket).unwrap();
             let item = bucket.items.get_mut(&key.name).unwrap();
             item.expires_ms = after_ms.map(|ms| self.now_ms + ms);
+            if after_ms == Some(0) {
+                bucket.remove(&key.name);
+            }
         }
         is_there
     }
@@ -354,7 +357,11 @@ impl Model {
         let is_there = self.get(who, key).is_some();
         if is_there {
             let bucket = self.tenants[who].buckets.get_mut(&key.bucket).unwrap();
-            bucket.kept.insert(key.name.clone(), self.now_ms + ms);
+            let until_ms = self.now_ms + ms;
+            bucket.kept.insert(key.name.clone(), until_ms);
+            if bucket.is_dropped {
+                bucket.items.get_mut(&key.name).unwrap().expires_ms = Some(until_ms);
+            }
         }
         is_there
     }

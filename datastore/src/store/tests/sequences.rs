@@ -80,7 +80,9 @@ impl Both {
             Act::Expire(key, after_ms) => {
                 let whole = key.whole();
                 let at_ms = after_ms.map(|ms| now_ms + ms);
-                let done = tenant.expire(&Key::parse(whole.as_bytes()).unwrap(), at_ms, now_ms);
+                let expires = at_ms.map_or(Expires::Never, Expires::At);
+                let key_here = Key::parse(whole.as_bytes()).unwrap();
+                let done = tenant.expire(&key_here, now_ms, |_| expires);
                 assert_eq!(done, self.model.expire(who, key, *after_ms));
             }
             Act::Keep(key, ms) => {

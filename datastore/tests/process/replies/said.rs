@@ -258,6 +258,14 @@ EXPIRE n 9223372036854775807
 EXPIRE n -9223372036854775808
 EXPIRE n 100 XX WHAT
 EXPIRE n 100 WHAT XX
+EXPIRE n 100 NX XX
+EXPIRE n 100 lt nx
+EXPIRE n 100 GT LT
+EXPIRE n x WHAT
+EXPIRE none 1 WHAT
+EXPIRE n 100 XX XX
+PEXPIREAT n 99999999999000 NX GT
+EXPIRE none 100 WHAT
 PEXPIRE
 PEXPIRE n
 PEXPIRE n 100000
@@ -467,10 +475,6 @@ pub(crate) const OTHERWISE: &[(&str, &str, &str)] = &[
     ),
     ("SCAN -1", "ERR invalid cursor", NATURAL),
     ("GETEX n PERSIST PERSIST", "ERR syntax error", REST),
-    ("EXPIRE n 100 NX XX", "", IN_TURN),
-    ("EXPIRE n 100 GT LT", "", IN_TURN),
-    ("PEXPIREAT n 99999999999000 NX GT", "", IN_TURN),
-    ("EXPIRE none 100 WHAT", "0", IN_TURN),
 ];
 const KEYS: &str = "a key is 1 to 512 bytes";
 const ONE_SPACE: &str = "a tenant has one key space";
@@ -479,7 +483,6 @@ const SETTINGS: &str = "settings are those of the process";
 const FEW: &str = "it has those that clients say by themselves";
 const REST: &str = "what comes after all that is looked at is nothing, or an error";
 const NATURAL: &str = "what counts is not negative";
-const IN_TURN: &str = "options are looked at one after the other, until one does not hold";
 
 /// Lines as somebody types them, with nothing that escapes them between.
 pub(crate) const TYPED: &[&[u8]] = &[
