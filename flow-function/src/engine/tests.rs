@@ -182,10 +182,10 @@ async fn a_put_into_a_full_store_waits_no_longer_than_the_request() {
     engine
         .shared
         .stores
-        .put(other, 1, &format!("{{{other}}}k"), vec![0; 79_000].into())
+        .put(other, 1, &format!("{{{other}}}k"), vec![0; 90_000].into())
         .await
         .unwrap();
-    let large = "x".repeat(30_000);
+    let large = "x".repeat(15_000);
     let text = format!(
         "flow: big\ntimeout: 300ms\nnodes: {{ a: {{ pass: '\"{large}\"' }}, b: {{ after: [a], pass: . }} }}"
     );
@@ -194,7 +194,7 @@ async fn a_put_into_a_full_store_waits_no_longer_than_the_request() {
     let finished = soon(started.unwrap().finished).await.unwrap();
     assert_eq!(finished.outcome, Outcome::TimedOut);
     assert!(engine.drain(Duration::from_secs(20)).await);
-    assert_eq!(engine.store_bytes(), 79_000);
+    assert_eq!(engine.store_bytes(), 90_000);
 }
 
 #[tokio::test]
