@@ -77,6 +77,8 @@ pub fn log(flow: &Arc<Flow>, items: u32) -> Vec<Event> {
         headers: Vec::new(),
         parent: None,
         callbacks: Vec::new(),
+        call_id: None,
+        delivery: None,
         deadline_us: u64::MAX,
         at_us: 1,
     };

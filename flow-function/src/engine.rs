@@ -136,7 +136,22 @@ pub(crate) struct Call {
     /// Who wants word of the end.
     pub(crate) callbacks: Vec<Callback>,
     /// The same key and input is the same request.
-    pub(crate) key: Option<String>,
+    pub(crate) key: Option<CallKey>,
+    /// As the gateway gave it.
+    pub(crate) call_id: Option<String>,
+    /// Of the gateway's queue, where it brings the call.
+    pub(crate) delivery: Option<u128>,
+}
+
+/// By what a call is known that comes again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum CallKey {
+    /// The caller's own.
+    Given(String),
+    /// The delivery of our gateway's queue.
+    Delivery(u128),
+    /// The id of the call, where another gateway's queue may bring it twice.
+    Queued(String),
 }
 
 /// A request that was accepted.
@@ -145,6 +160,8 @@ pub(crate) struct Started {
     pub(crate) request: RequestId,
     /// False where an earlier request with the same key was found.
     pub(crate) is_new: bool,
+    /// Whether OpenFaaS's callback of this call is told by the request.
+    pub(crate) calls_back: bool,
     pub(crate) finished: oneshot::Receiver<Finished>,
 }
 
@@ -279,8 +296,15 @@ impl Engine {
                 StartError::InvalidCallback { url, reason }
             })?;
         }
+        let whose = format!("{}/{}", settings.tenant, flow.name());
         let request = match &call.key {
-            Some(key) => keyed(&format!("{}/{}/{key}", settings.tenant, flow.name())),
+            Some(CallKey::Given(key)) => keyed(&format!("{whose}/{key}")),
+            // No tenant's name begins so.
+            Some(CallKey::Delivery(id)) => keyed(&format!("~delivery/{id:032x}/{whose}")),
+            Some(CallKey::Queued(id)) => {
+                let input = Digest::of(input.envelope());
+                keyed(&format!("~call/{input}/{whose}/{id}"))
+            }
             None => RequestId::from_uuid(Uuid::now_v7()),
         };
         let keyed = call.key.is_some();
@@ -328,7 +352,9 @@ impl Shared {
         if size > limit && !self.stores.has_durable() {
             return Err(StartError::InputTooLarge { size, limit });
         }
-        if keyed && let Some(found) = self.attach(request, &input).await? {
+        let delivery = call.delivery;
+        let calls_back = call.callbacks.iter().any(|callback| callback.is_openfaas);
+        if keyed && let Some(found) = self.attach(request, &input, delivery).await? {
             return Ok(found);
         }
         let usage = self.log.usage().await?;
@@ -358,11 +384,12 @@ impl Shared {
             Ok(()) => Ok(Started {
                 request,
                 is_new: true,
+                calls_back,
                 finished,
             }),
             // Another with the same key came first.
             Err(BeginError::Log(StateError::Conflict { .. })) if keyed => {
-                self.attach_soon(request, &input).await
+                self.attach_soon(request, &input, delivery).await
             }
             Err(BeginError::Log(cause @ StateError::Unanswered { .. })) => {
                 Err(StartError::Unsure { request, cause })
@@ -394,6 +421,8 @@ impl Shared {
             headers: call.headers,
             parent,
             callbacks: call.callbacks,
+            call_id: call.call_id,
+            delivery: call.delivery,
             deadline_us: at_us.saturating_add(timeout_us),
             at_us,
         }

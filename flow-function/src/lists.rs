@@ -107,6 +107,7 @@ impl Shared {
                 filter.status.map(|status| status.name().to_owned()),
             ),
             ("parent", filter.parent.map(|parent| parent.to_string())),
+            ("call_id", filter.call_id.clone()),
             ("before", filter.before.map(|before| before.to_string())),
         ];
         let filters = filters.into_iter();

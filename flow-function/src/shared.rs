@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use axum::http::StatusCode;
 use tokio::sync::{OnceCell, OwnedSemaphorePermit, Semaphore, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -74,6 +75,16 @@ pub(crate) struct Finished {
     pub(crate) outcome: Outcome,
     /// The output, where it succeeded and is kept.
     pub(crate) output: Option<Value>,
+}
+
+/// How a synchronous caller is answered at such an end.
+pub(crate) const fn status_of(outcome: &Outcome) -> StatusCode {
+    match outcome {
+        Outcome::Succeeded { .. } => StatusCode::OK,
+        Outcome::Failed { .. } | Outcome::Dead { .. } => StatusCode::INTERNAL_SERVER_ERROR,
+        Outcome::TimedOut => StatusCode::GATEWAY_TIMEOUT,
+        Outcome::Cancelled => StatusCode::CONFLICT,
+    }
 }
 
 /// Who waits for the ends of requests.

@@ -156,7 +156,7 @@ fn told_trouble(trouble: &Trouble) -> Json {
 
 fn owed_to(delivery: &Delivery) -> Json {
     match &delivery.to {
-        Recipient::Url(url) => json!({ "url": url }),
+        Recipient::Url(url) | Recipient::OpenFaasUrl(url) => json!({ "url": url }),
         Recipient::Parent(parent) => json!({ "request": parent.request.to_string() }),
     }
 }

@@ -28,7 +28,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::{Bytes, BytesMut};
-use http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
+use http::header::{CONTENT_TYPE, HeaderValue};
 use http::uri::PathAndQuery;
 use http::{Method, Request, Response, StatusCode};
 use http_body::Body as _;
@@ -43,7 +43,7 @@ use turlough_statestore::StateError;
 use crate::config::AsyncConfig;
 use crate::functions::Registry;
 use crate::metrics::AsyncMetrics;
-use crate::proxy::{CALL_ID, GatewayBody, Peer, Proxy, Stamp};
+use crate::proxy::{CALL_ID, CALLBACK_URL, GatewayBody, Peer, Proxy, Stamp, forget_callback};
 use callback::{CallbackUrl, Caller};
 pub(crate) use dead_letters::Shown;
 use dispatcher::{AcceptError, Dispatcher};
@@ -59,8 +59,6 @@ const PREFIX: &str = "/async-function/";
 
 /// What makes a path under `/async-function/` one under `/function/`.
 const PREFIX_OF_PREFIX: &str = "/async-";
-
-static CALLBACK_URL: HeaderName = HeaderName::from_static("x-callback-url");
 
 /// The way in. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -139,6 +137,7 @@ impl AsyncCalls {
         let target = target(head.uri.path_and_query()).ok_or(Refusal::NoFunction)?;
         let callback = CallbackUrl::of(head.headers.get(&CALLBACK_URL))?;
         head.headers.remove(&CALLBACK_URL);
+        forget_callback(&mut head.headers);
         let headers = head.headers.iter();
         let headers = headers.map(|(name, value)| name.as_str().len() + value.len());
         let mut place = self.dispatcher.room.place()?;

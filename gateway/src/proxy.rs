@@ -27,7 +27,8 @@ use tracing::warn;
 use crate::functions::{Busy, Function, InFlight, Registry};
 pub(crate) use body::{CallBody, GatewayBody};
 use call::Call;
-pub(crate) use headers::{CALL_ID, Peer, Stamp};
+pub(crate) use headers::{CALL_ID, CALLBACK_URL, DELIVERY_ID, Peer, Stamp};
+pub(crate) use headers::{forget_callback, has_taken_callback, leave_callback};
 
 /// Shorter than the 5 s after which Node closes an idle connection, the least
 /// of the servers in common use: a connection that the function is about to

@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, warn};
 
 use crate::asynchronous::AsyncCalls;
-use crate::proxy::{CallBody, GatewayBody, Peer, Proxy};
+use crate::proxy::{CallBody, GatewayBody, Peer, Proxy, forget_callback, leave_callback};
 
 /// Also how long a client may leave a connection idle; nginx's default.
 const HEADER_READ_TIMEOUT: Duration = Duration::from_secs(75);
@@ -92,9 +92,11 @@ impl Server {
         }
     }
 
-    async fn respond(&self, request: Request<Incoming>, peer: &Peer) -> Response<GatewayBody> {
+    async fn respond(&self, mut request: Request<Incoming>, peer: &Peer) -> Response<GatewayBody> {
         let path = request.uri().path();
         if Proxy::owns(path) {
+            forget_callback(request.headers_mut());
+            leave_callback(request.headers_mut());
             return self.proxy.call(request.map(CallBody::Passing), peer).await;
         }
         if AsyncCalls::owns(path) {

@@ -24,6 +24,7 @@ pub(crate) struct Row {
     pub(crate) flow: FlowName,
     pub(crate) version: String,
     pub(crate) parent: Option<RequestId>,
+    pub(crate) call_id: Option<String>,
     pub(crate) accepted_us: u64,
     pub(crate) deadline_us: Option<u64>,
     pub(crate) wake_at_us: Option<u64>,
@@ -122,6 +123,7 @@ impl Row {
             standing: self.standing,
             generation: self.generation,
             parent: self.parent,
+            call_id: self.call_id.clone(),
             ended: self.ended.clone(),
             kept_until_us: self.kept_until_us(),
             claimant: self.claim.filter(|_| self.is_held).map(|c| c.claimant),
@@ -167,6 +169,7 @@ impl Row {
             // The head of its log expired since.
             (self.flow, self.version) = (before.flow.clone(), before.version.clone());
             (self.parent, self.accepted_us) = (before.parent, before.accepted_us);
+            self.call_id.clone_from(&before.call_id);
         }
     }
 

@@ -30,6 +30,8 @@ pub struct Summary {
     pub generation: u32,
     /// The request whose step it is.
     pub parent: Option<RequestId>,
+    /// The id of the call that began it.
+    pub call_id: Option<String>,
     /// How it ended.
     pub ended: Option<Ended>,
     /// Until when it can be restarted, Unix time in µs.
@@ -120,6 +122,8 @@ pub struct Filter {
     pub status: Option<Status>,
     /// The sub-flows of a request.
     pub parent: Option<RequestId>,
+    /// Those that one call began.
+    pub call_id: Option<String>,
     /// Those that were accepted before this one.
     pub before: Option<RequestId>,
     /// How many at most.
@@ -201,6 +205,7 @@ impl Summary {
             standing: Standing::Running,
             generation: 0,
             parent: accepted.parent.as_ref().map(|parent| parent.request),
+            call_id: accepted.call_id.clone(),
             ended: None,
             kept_until_us: None,
             claimant: None,
@@ -228,6 +233,13 @@ impl Summary {
     }
 }
 
+impl Filter {
+    /// Whether it asks for some of what each request is counted by.
+    pub(crate) const fn has_class(&self) -> bool {
+        self.function.is_some() || self.flow.is_some() || self.status.is_some()
+    }
+}
+
 /// A request in a list of the API.
 #[must_use]
 pub fn summary_json(request: RequestId, summary: &Summary) -> Json {
@@ -241,6 +253,9 @@ pub fn summary_json(request: RequestId, summary: &Summary) -> Json {
     });
     if let Some(parent) = summary.parent {
         view["parent"] = parent.to_string().into();
+    }
+    if let Some(call_id) = &summary.call_id {
+        view["call_id"] = call_id.as_str().into();
     }
     if let Some(ended) = &summary.ended {
         view["ended_at"] = time(ended.at_us).into();

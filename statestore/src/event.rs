@@ -165,6 +165,12 @@ pub struct Accepted {
     pub parent: Option<Parent>,
     /// Who wants word of its end.
     pub callbacks: Vec<Callback>,
+    /// The id of the call that began it, as the gateway gave it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub call_id: Option<String>,
+    /// The delivery of a queue of calls that began it: what comes again under it is the same.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub delivery: Option<u128>,
     /// When it must have ended.
     pub deadline_us: u64,
     /// When.
@@ -193,6 +199,14 @@ pub struct Callback {
     pub url: String,
     /// Whether it wants word of failures alone.
     pub failures_only: bool,
+    /// Whether it is OpenFaaS's own, told as a gateway tells it.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub is_openfaas: bool,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
+const fn is_false(it: &bool) -> bool {
+    !*it
 }
 
 /// Word of a request's end that is owed.
@@ -210,6 +224,9 @@ pub struct Delivery {
 pub enum Recipient {
     /// A callback.
     Url(String),
+    /// OpenFaaS's callback.
+    #[serde(rename = "openfaas_url")]
+    OpenFaasUrl(String),
     /// The step whose sub-flow it is.
     Parent(Parent),
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use reqwest::Method;
+use reqwest::{Method, RequestBuilder};
 use tracing::warn;
 use turlough_sdk::StepError;
 use turlough_statestore::Event;
@@ -14,7 +14,7 @@ use crate::clock::now_us;
 use crate::engine::{ControlError, TAKE_OVERS_DEAD};
 use crate::fault::{Fault, planted};
 use crate::outside::Refused;
-use crate::shared::{Finished, Shared};
+use crate::shared::{Finished, Shared, status_of};
 
 /// How often word is sent before it is given up, and the first and the longest wait in between: some
 /// five minutes in all.
@@ -47,6 +47,8 @@ impl Driver {
                 let about = Word {
                     request: self.request.to_string(),
                     flow: self.execution.flow().name().to_string(),
+                    call_id: self.context.accepted.call_id.clone(),
+                    accepted_us: self.context.accepted.at_us,
                 };
                 let is_log = matches!(delivery.to, Recipient::Parent(_));
                 let era = is_log.then_some(self.era);
@@ -98,6 +100,8 @@ impl Driver {
 struct Word {
     request: String,
     flow: String,
+    call_id: Option<String>,
+    accepted_us: u64,
 }
 
 /// Sends word until it is taken. An error where it is given up.
@@ -121,11 +125,13 @@ async fn send(
                 }
                 Err(error) => error.to_string(),
             },
-            Recipient::Url(url) => match post(shared, url, about, delivery.id, finished).await {
-                Posted::Taken => return None,
-                Posted::Refused(why) => return Some(why),
-                Posted::Again(why) => why,
-            },
+            Recipient::Url(url) | Recipient::OpenFaasUrl(url) => {
+                match post(shared, url, about, delivery, finished).await {
+                    Posted::Taken => return None,
+                    Posted::Refused(why) => return Some(why),
+                    Posted::Again(why) => why,
+                }
+            }
         };
         left -= 1;
         if left == 0 {
@@ -144,7 +150,13 @@ enum Posted {
     Again(String),
 }
 
-async fn post(shared: &Shared, url: &str, about: &Word, id: u128, finished: &Finished) -> Posted {
+async fn post(
+    shared: &Shared,
+    url: &str,
+    about: &Word,
+    delivery: &Delivery,
+    finished: &Finished,
+) -> Posted {
     let (media, body) = match (&finished.outcome, &finished.output) {
         (_, Some(output)) => match output.leaving(false) {
             Ok((media, body)) => (media.as_str().to_owned(), body),
@@ -160,7 +172,7 @@ async fn post(shared: &Shared, url: &str, about: &Word, id: u128, finished: &Fin
             ("application/json".to_owned(), text.to_string().into())
         }
     };
-    let call = shared
+    let mut call = shared
         .outside
         .request(Method::POST, url)
         .timeout(ANSWER_WAIT_MAX)
@@ -168,8 +180,11 @@ async fn post(shared: &Shared, url: &str, about: &Word, id: u128, finished: &Fin
         .header("x-turlough-request-id", &about.request)
         .header("x-turlough-flow", &about.flow)
         .header("x-turlough-status", finished.outcome.status())
-        .header("x-turlough-delivery-id", format!("{id:032x}"))
+        .header("x-turlough-delivery-id", format!("{:032x}", delivery.id))
         .body(body);
+    if matches!(delivery.to, Recipient::OpenFaasUrl(_)) {
+        call = as_a_gateway(call, shared, about, finished);
+    }
     match shared.outside.send(call).await {
         Ok(answer) if answer.status().is_success() => Posted::Taken,
         Ok(answer) => {
@@ -190,6 +205,25 @@ async fn post(shared: &Shared, url: &str, about: &Word, id: u128, finished: &Fin
             "callback {url}: {}",
             StepError::from(error).message
         )),
+    }
+}
+
+/// What OpenFaaS's gateway says beside, when it calls back.
+fn as_a_gateway(
+    call: RequestBuilder,
+    shared: &Shared,
+    about: &Word,
+    finished: &Finished,
+) -> RequestBuilder {
+    let took_us = now_us().saturating_sub(about.accepted_us);
+    let took = Duration::from_micros(took_us).as_secs_f64();
+    let call = call
+        .header("x-function-name", shared.settings.function.to_string())
+        .header("x-function-status", status_of(&finished.outcome).as_u16())
+        .header("x-duration-seconds", format!("{took:.6}"));
+    match &about.call_id {
+        Some(id) => call.header("x-call-id", id),
+        None => call,
     }
 }
 

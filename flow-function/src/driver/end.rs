@@ -119,9 +119,23 @@ impl Driver {
         let failed = !matches!(outcome, Outcome::Succeeded { .. });
         let wants = |callback: &&Callback| failed || !callback.failures_only;
         let urls = accepted.callbacks.iter().filter(wants);
-        let urls = urls.map(|callback| Recipient::Url(callback.url.clone()));
+        let urls = urls.map(|callback| match callback.is_openfaas {
+            true => Recipient::OpenFaasUrl(callback.url.clone()),
+            false => Recipient::Url(callback.url.clone()),
+        });
         let parent = accepted.parent.clone().map(Recipient::Parent);
-        let to = |to| Delivery { id: random(), to };
+        // The gateway, which calls back itself where it is not told that somebody else does, has named the
+        // first word already. That of a restarted request is another one.
+        let named = accepted
+            .delivery
+            .filter(|_| self.execution.generation() == 0);
+        let to = |to| Delivery {
+            id: match (&to, named) {
+                (Recipient::OpenFaasUrl(_), Some(id)) => id,
+                _ => random(),
+            },
+            to,
+        };
         let owed = parent.into_iter().chain(urls).map(to);
         owed.filter(|_| !planted(Fault::NothingOwed)).collect()
     }

@@ -21,10 +21,11 @@ impl Shared {
         self: &Arc<Self>,
         request: RequestId,
         input: &Value,
+        delivery: Option<u128>,
     ) -> Result<Started, StartError> {
         for _ in 0..ATTACH_TRIES_MAX {
             let is_here = !self.desk.of_these(&[request]).is_empty();
-            if let Some(found) = self.attach(request, input).await? {
+            if let Some(found) = self.attach(request, input, delivery).await? {
                 return Ok(found);
             }
             if planted(Fault::FirstNotAwaited) {
@@ -46,6 +47,7 @@ impl Shared {
         self: &Arc<Self>,
         request: RequestId,
         input: &Value,
+        delivery: Option<u128>,
     ) -> Result<Option<Started>, StartError> {
         let records = self.log.read(request, Seq::START).await?;
         let mut events = records.iter().flat_map(|record| &record.append.events);
@@ -59,10 +61,14 @@ impl Shared {
         if accepted.input.digest() != Digest::of(input.envelope()) {
             return Err(StartError::KeyReused { request });
         }
+        // Another delivery is another call, of whose callback this request does not know.
+        let is_known = delivery.is_some() && accepted.delivery == delivery;
+        let calls_back = is_known && accepted.callbacks.iter().any(|it| it.is_openfaas);
         let finished = self.finished(request).await;
         Ok(Some(Started {
             request,
             is_new: false,
+            calls_back,
             finished,
         }))
     }

@@ -6,6 +6,7 @@ use turlough_sdk::{RequestId, Value};
 use turlough_statestore::event::Outcome;
 
 use super::problem::Problem;
+use crate::shared::status_of;
 
 /// What a caller gets at the end: the output, or why there is none.
 pub(super) async fn outcome(
@@ -14,11 +15,12 @@ pub(super) async fn outcome(
     output: Option<Value>,
     headers: &HeaderMap,
 ) -> Response {
-    let problem = |status, text: &str| {
+    let of_outcome = |status, text: &str| {
         Problem::new(status, text)
             .with("request_id", request.to_string())
             .with("outcome", outcome.status())
     };
+    let problem = |text: &str| of_outcome(status_of(outcome), text);
     let problem = match outcome {
         Outcome::Succeeded { size, .. } => {
             let Some(output) = output else {
@@ -26,11 +28,11 @@ pub(super) async fn outcome(
                     "the output, {size} bytes, was too large to keep (TURLOUGH_DURABLE_BYTES_MAX); \
                      a synchronous caller gets it at any size"
                 );
-                return problem(StatusCode::GONE, &text).into_response();
+                return of_outcome(StatusCode::GONE, &text).into_response();
             };
             match value(output, headers).await {
                 Ok(response) => return response,
-                Err(error) => problem(StatusCode::INTERNAL_SERVER_ERROR, &error),
+                Err(error) => of_outcome(StatusCode::INTERNAL_SERVER_ERROR, &error),
             }
         }
         Outcome::Failed {
@@ -39,16 +41,13 @@ pub(super) async fn outcome(
             cause,
         } => {
             let text = format!("step {step}: {message}");
-            problem(StatusCode::INTERNAL_SERVER_ERROR, &text)
+            problem(&text)
                 .with("step", step.as_str())
                 .with("cause", serde_json::to_value(cause).unwrap_or_default())
         }
-        Outcome::TimedOut => problem(
-            StatusCode::GATEWAY_TIMEOUT,
-            "the request took longer than the flow's timeout",
-        ),
-        Outcome::Dead { message } => problem(StatusCode::INTERNAL_SERVER_ERROR, message),
-        Outcome::Cancelled => problem(StatusCode::CONFLICT, "the request was cancelled"),
+        Outcome::TimedOut => problem("the request took longer than the flow's timeout"),
+        Outcome::Dead { message } => problem(message),
+        Outcome::Cancelled => problem("the request was cancelled"),
     };
     problem.into_response()
 }

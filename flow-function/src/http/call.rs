@@ -1,5 +1,8 @@
 //! What is recorded of how a flow was called: its query, the headers that it names, who wants word of
-//! the end, the key under which it is the same request.
+//! the end, by what it is known again.
+//!
+//! Invariant: OpenFaaS's `X-Callback-Url` has one party that calls it back. A gateway that leaves that to
+//! whoever it calls says so; without its word the header is the gateway's own, and is not looked at.
 
 use axum::http::{HeaderMap, StatusCode};
 use turlough_sdk::Flow;
@@ -7,7 +10,8 @@ use turlough_statestore::event::Callback;
 
 use super::extract::{Key, shortened, single};
 use super::problem::Problem;
-use crate::engine::Call;
+use crate::engine::{Call, CallKey};
+use crate::outside::{self, HttpAllow};
 
 /// Names and values of a query, decoded, in order.
 pub(super) type Pairs = Vec<(String, String)>;
@@ -21,6 +25,16 @@ const URL_BYTES_MAX: usize = 2 * 1024;
 /// Never recorded, whatever a flow names.
 const SECRET_HEADERS: [&str; 3] = ["authorization", "proxy-authorization", "cookie"];
 
+/// Of the gateway: the id of a call, and who is to be told what came of it.
+const CALL_ID: &str = "x-call-id";
+pub(super) const CALLBACK_URL: &str = "x-callback-url";
+/// Of our gateway: which delivery of its queue this is, and that the callback is left to a function that
+/// takes it on.
+const DELIVERY_ID: &str = "x-turlough-delivery-id";
+const CALLBACK_BY: &str = "x-turlough-callback-by";
+/// Longest id of a call that is recorded, in bytes.
+const CALL_ID_BYTES_MAX: usize = 128;
+
 /// Headers that name who wants word of the end, and whether of failures alone.
 const CALLBACKS: [(&str, bool); 2] = [
     ("x-turlough-callback-url", false),
@@ -32,17 +46,74 @@ pub(super) fn call(
     query: Pairs,
     key: Key,
     headers: &HeaderMap,
+    allowed: &HttpAllow,
 ) -> Result<Call, Problem> {
     let size = bytes(&query);
     if size > QUERY_BYTES_MAX {
         let text = format!("query is {size} bytes, limit {QUERY_BYTES_MAX}; send it as the body");
         return Err(Problem::new(StatusCode::URI_TOO_LONG, &text));
     }
+    let (call_id, delivery) = (call_id(headers), delivery(headers)?);
+    let mut callbacks = callbacks(headers)?;
+    callbacks.extend(openfaas_callback(headers, allowed));
+    let key = match (key.0, delivery, &call_id) {
+        (Some(key), ..) => Some(CallKey::Given(key)),
+        (None, Some(delivery), _) => Some(CallKey::Delivery(delivery)),
+        // A queue of OpenFaaS's own says of a call that comes again what it said the first time.
+        (None, None, Some(id)) if headers.contains_key(CALLBACK_URL) && !is_left_to_us(headers) => {
+            Some(CallKey::Queued(id.clone()))
+        }
+        _ => None,
+    };
     Ok(Call {
         query,
         headers: named(flow.headers(), headers)?,
-        callbacks: callbacks(headers)?,
-        key: key.0,
+        callbacks,
+        key,
+        call_id,
+        delivery,
+    })
+}
+
+/// The id of the call; none where nobody could find it by that.
+fn call_id(headers: &HeaderMap) -> Option<String> {
+    let id = headers.get(CALL_ID)?.to_str().ok()?.trim();
+    let is_id = (1..=CALL_ID_BYTES_MAX).contains(&id.len());
+    is_id.then(|| id.to_owned())
+}
+
+fn delivery(headers: &HeaderMap) -> Result<Option<u128>, Problem> {
+    let Some(id) = single(headers, DELIVERY_ID)? else {
+        return Ok(None);
+    };
+    let text = std::str::from_utf8(id).ok().filter(|text| text.len() == 32);
+    let id = text.and_then(|text| u128::from_str_radix(text, 16).ok());
+    id.map(Some).ok_or_else(|| {
+        let text = format!("{DELIVERY_ID} is not 32 hexadecimal digits; leave it out");
+        Problem::new(StatusCode::BAD_REQUEST, &text)
+    })
+}
+
+fn is_left_to_us(headers: &HeaderMap) -> bool {
+    headers.get(CALLBACK_BY).is_some_and(|by| by == "function")
+}
+
+/// OpenFaaS's callback, where the gateway leaves it to us, and we may call it. Of an address that is wrong
+/// it tells the caller itself.
+fn openfaas_callback(headers: &HeaderMap, allowed: &HttpAllow) -> Option<Callback> {
+    if !is_left_to_us(headers) {
+        return None;
+    }
+    let url = single(headers, CALLBACK_URL).ok()??;
+    let url = std::str::from_utf8(url).ok()?;
+    if url.len() > URL_BYTES_MAX {
+        return None;
+    }
+    let url = outside::check_url(url, allowed).ok()?;
+    Some(Callback {
+        url: url.into(),
+        failures_only: false,
+        is_openfaas: true,
     })
 }
 
@@ -95,6 +166,7 @@ fn callbacks(headers: &HeaderMap) -> Result<Vec<Callback>, Problem> {
         callbacks.push(Callback {
             url: url.into(),
             failures_only,
+            is_openfaas: false,
         });
     }
     Ok(callbacks)

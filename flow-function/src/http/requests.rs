@@ -32,6 +32,7 @@ pub(super) struct ListQuery {
     flow: Option<String>,
     status: Option<String>,
     parent: Option<String>,
+    call_id: Option<String>,
     limit: Option<usize>,
     before: Option<String>,
 }
@@ -62,6 +63,7 @@ impl ListQuery {
             status: status.transpose()?,
             function: None,
             parent: id("parent", self.parent, "the id of a request")?,
+            call_id: self.call_id,
             before: id("before", self.before, BEFORE)?,
             limit: self.limit.unwrap_or(LIST_DEFAULT).min(LIST_MAX),
         })

@@ -10,7 +10,7 @@ use turlough_sdk::RequestId;
 
 use super::answer;
 use super::body::{self, Limit};
-use super::call::{Pairs, call};
+use super::call::{CALLBACK_URL, Pairs, call};
 use super::extract::{Key, Path, Query};
 use super::problem::Problem;
 use super::requests::{location, standing};
@@ -19,6 +19,8 @@ use crate::engine::{Engine, Started};
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-turlough-request-id");
 /// Says that an earlier request with the same key was found, and that its answer is this one.
 const REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
+/// Says to our gateway that it need not call back: the request does, at its end.
+const CALLBACK: HeaderName = HeaderName::from_static("x-turlough-callback");
 
 /// The only flow here.
 pub(super) async fn only(
@@ -62,15 +64,20 @@ async fn start(
     body: Body,
 ) -> Result<Response, Problem> {
     let flow = engine.newest(flow).await?;
-    let call = call(&flow, query, key, headers)?;
+    let settings = &engine.shared.settings;
+    let call = call(&flow, query, key, headers, &settings.http_allow)?;
+    let is_delivered = call.delivery.is_some();
     let limit = Limit::of_values(engine.shared.settings.body_bytes_max);
     let input = body::value(headers, body, limit).await?;
     let Started {
         request,
         is_new,
+        calls_back,
         mut finished,
     } = engine.start(flow, input, call).await?;
-    let mut response = if prefers_async(headers) {
+    // A queue waits only for what it has to pass on: that the request stands is all that it need know.
+    let is_waited_for = !is_delivered || (headers.contains_key(CALLBACK_URL) && !calls_back);
+    let mut response = if prefers_async(headers) || !is_waited_for {
         begun(&engine, request, headers).await
     } else {
         // While its caller waits, this replica waits with its end.
@@ -103,6 +110,9 @@ async fn start(
     let id = HeaderValue::from_str(&request.to_string());
     let headers = response.headers_mut();
     headers.insert(REQUEST_ID, id.unwrap_or(HeaderValue::from_static("")));
+    if calls_back {
+        headers.insert(CALLBACK, HeaderValue::from_static("taken"));
+    }
     if !is_new {
         headers.insert(REPLAYED, HeaderValue::from_static("true"));
     }

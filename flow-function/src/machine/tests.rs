@@ -94,6 +94,8 @@ impl Bench {
             headers: Vec::new(),
             parent: None,
             callbacks: Vec::new(),
+            call_id: None,
+            delivery: None,
             deadline_us: 600 * SECOND,
             at_us: 0,
         });

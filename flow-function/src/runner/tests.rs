@@ -118,6 +118,8 @@ impl Bench {
             headers: vec![("x-h".to_owned(), "2".to_owned())],
             parent: None,
             callbacks: Vec::new(),
+            call_id: None,
+            delivery: None,
             deadline_us: u64::MAX,
             at_us: 0,
         };

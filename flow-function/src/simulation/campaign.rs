@@ -13,7 +13,7 @@ use super::flows::Kind;
 use super::harm::Blow;
 use super::server::SYNC_INTERVAL;
 use super::world::World;
-use crate::engine::{Call, Control, child_id, keyed};
+use crate::engine::{Call, CallKey, Control, child_id, keyed};
 use crate::fault::{Fault, PLANTED};
 
 /// How long the clients wait for an answer, and before they ask again.
@@ -86,7 +86,7 @@ impl Client {
             host.spawn(async move {
                 let flow = engine.flow(kind.flow()).expect("it is registered");
                 let call = Call {
-                    key: Some(key),
+                    key: Some(CallKey::Given(key)),
                     ..Call::default()
                 };
                 engine.start(flow, value, call).await.is_ok()

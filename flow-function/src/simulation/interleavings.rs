@@ -26,7 +26,7 @@ use super::check::{Reader, wrong};
 use super::flows::Kind;
 use super::server::SYNC_INTERVAL;
 use super::world::World;
-use crate::engine::{Call, keyed};
+use crate::engine::{Call, CallKey, keyed};
 use crate::settings::Settings;
 
 /// A cluster of two replicas, the first two hosts, and a keeper.
@@ -64,7 +64,7 @@ fn ask(world: &World, host: usize, kind: Kind, n: u64) -> RequestId {
     drop(host.spawn(async move {
         let flow = engine.flow(kind.flow()).expect("it is registered");
         let call = Call {
-            key: Some(n.to_string()),
+            key: Some(CallKey::Given(n.to_string())),
             ..Call::default()
         };
         drop(engine.start(flow, value, call).await);

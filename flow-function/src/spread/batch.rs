@@ -63,6 +63,8 @@ impl Batch {
                 input,
                 parent: None,
                 callbacks: Vec::new(),
+                call_id: None,
+                delivery: None,
                 ..Accepted::clone(accepted)
             },
             steps: Vec::new(),

@@ -49,6 +49,8 @@ impl Log {
             headers: Vec::new(),
             parent: None,
             callbacks: Vec::new(),
+            call_id: None,
+            delivery: None,
             deadline_us: 3_600 * SECOND,
             at_us: 0,
         };
@@ -472,6 +474,7 @@ fn a_child_names_its_parent_and_a_failed_delivery_is_told() {
     accepted.callbacks.push(Callback {
         url: "http://e/".to_owned(),
         failures_only: false,
+        is_openfaas: false,
     });
     log.succeeds("book/~compensate", 1);
     log.succeeds("~on_failure/tell", 1);

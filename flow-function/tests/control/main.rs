@@ -5,6 +5,7 @@
 #[path = "../platform/mod.rs"]
 mod platform;
 
+mod callback;
 mod restart;
 mod signals;
 mod states;

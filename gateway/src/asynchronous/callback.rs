@@ -9,15 +9,12 @@ use http::{Method, Request};
 use http_body_util::Full;
 
 use super::item::{Answer, Item};
+use crate::proxy::{CALLBACK_URL, DELIVERY_ID};
 pub(super) use caller::Caller;
 pub(super) use url::{CallbackUrl, CallbackUrlError};
 
 static FUNCTION_STATUS: HeaderName = HeaderName::from_static("x-function-status");
 static FUNCTION_NAME: HeaderName = HeaderName::from_static("x-function-name");
-/// The same each time that it is sent.
-static DELIVERY_ID: HeaderName = HeaderName::from_static("x-turlough-delivery-id");
-/// Whoever is called back is asked for none.
-static CALLBACK_URL: HeaderName = HeaderName::from_static("x-callback-url");
 
 /// A request that is to be sent until it is taken.
 #[derive(Debug)]
@@ -33,6 +30,7 @@ impl Callback {
     /// and duration, and here its status and name.
     pub(super) fn new(item: &Item, answer: &Answer, body: Bytes) -> Result<Self, CallbackUrlError> {
         let mut headers = answer.headers.map();
+        // Whoever is called back is asked for none.
         headers.remove(&CALLBACK_URL);
         // They would be about the callback's own connection, which is hyper's to say.
         for own in [header::HOST, header::EXPECT, header::CONTENT_LENGTH] {
@@ -42,10 +40,7 @@ impl Callback {
         if let Ok(name) = HeaderValue::from_str(&item.function) {
             headers.insert(FUNCTION_NAME.clone(), name);
         }
-        let id = HeaderValue::from_str(&format!("{:032x}", item.id.as_u128()));
-        if let Ok(id) = id {
-            headers.insert(DELIVERY_ID.clone(), id);
-        }
+        headers.insert(DELIVERY_ID.clone(), item.delivery_id());
         Ok(Self {
             url: CallbackUrl::read(&answer.url)?,
             function: item.function.as_str().into(),

@@ -29,7 +29,7 @@ use super::wall_ms;
 use crate::config::AsyncConfig;
 use crate::functions::Registry;
 use crate::metrics::AsyncMetrics;
-use crate::proxy::INTERNAL;
+use crate::proxy::{INTERNAL, has_taken_callback};
 
 /// Sixteen functions that all hang leave the rest their turn, and 2 GiB is the most that their answers can
 /// hold before callbacks are waited for.
@@ -338,7 +338,7 @@ impl Dispatcher {
                 other => break other?,
             }
         };
-        let request = head.request(body)?;
+        let request = head.request(item.delivery_id(), body)?;
         let is_told = head.callback.is_some();
         let peer = head.peer();
         let answered = self.invoker.invoke(request, &peer, &item.function, is_told);
@@ -391,7 +391,8 @@ impl Dispatcher {
             };
             self.dead_letters.add(letter).await;
         }
-        if let Some(url) = &head.callback {
+        let is_left = has_taken_callback(&answer.headers) && answer.status.is_success();
+        if let Some(url) = head.callback.as_ref().filter(|_| !is_left) {
             let kept = self.kept(&body).await;
             let tells = Item {
                 attempts,

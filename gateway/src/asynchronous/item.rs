@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use super::tracker::Standing;
 use crate::functions::FunctionName;
-use crate::proxy::{CallBody, Peer};
+use crate::proxy::{CALLBACK_URL, CallBody, DELIVERY_ID, Peer, leave_callback};
 
 /// A call, or the callback that follows it, as MessagePack.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -80,6 +80,8 @@ pub(super) enum ItemError {
     Encoding(#[from] rmp_serde::decode::Error),
     #[error("its target cannot be a path")]
     Target(#[from] http::uri::InvalidUri),
+    #[error("its callback cannot be a header")]
+    Callback(#[from] http::header::InvalidHeaderValue),
 }
 
 /// One name for each function, with or without its namespace written; as it is where it is no name.
@@ -115,6 +117,12 @@ impl Item {
     pub(super) const fn is_call(&self) -> bool {
         matches!(self.work, Work::Call(_))
     }
+
+    /// The same each time that the function is called for it, or somebody called back.
+    pub(super) fn delivery_id(&self) -> HeaderValue {
+        let id = HeaderValue::from_str(&format!("{:032x}", self.id.as_u128()));
+        id.unwrap_or_else(|_| HeaderValue::from_static(""))
+    }
 }
 
 impl Head {
@@ -127,12 +135,22 @@ impl Head {
         self.headers.has("x-turlough-attempt")
     }
 
-    /// As the caller would have sent it to `/function/NAME`.
-    pub(super) fn request(&self, body: bytes::Bytes) -> Result<Request<CallBody>, ItemError> {
+    /// As the caller would have sent it to `/function/NAME`, and which delivery it is.
+    pub(super) fn request(
+        &self,
+        delivery_id: HeaderValue,
+        body: bytes::Bytes,
+    ) -> Result<Request<CallBody>, ItemError> {
         let mut request = Request::new(CallBody::held(body));
         *request.method_mut() = Method::POST;
         *request.uri_mut() = Uri::from(PathAndQuery::try_from(self.target.as_str())?);
-        *request.headers_mut() = self.headers.map();
+        let mut headers = self.headers.map();
+        headers.insert(DELIVERY_ID.clone(), delivery_id);
+        if let Some(url) = &self.callback {
+            headers.insert(CALLBACK_URL.clone(), HeaderValue::try_from(url)?);
+            leave_callback(&mut headers);
+        }
+        *request.headers_mut() = headers;
         Ok(request)
     }
 }

@@ -16,6 +16,13 @@ static FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 static KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 static PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
 
+pub(crate) static CALLBACK_URL: HeaderName = HeaderName::from_static("x-callback-url");
+/// Names a delivery of the queue of asynchronous calls, and the callback that follows it.
+pub(crate) static DELIVERY_ID: HeaderName = HeaderName::from_static("x-turlough-delivery-id");
+/// Says that a function may call `X-Callback-Url` back in the gateway's place, and its answer that it will.
+static CALLBACK_BY: HeaderName = HeaderName::from_static("x-turlough-callback-by");
+static CALLBACK: HeaderName = HeaderName::from_static("x-turlough-callback");
+
 /// The other end of a client connection.
 #[derive(Clone, Debug)]
 pub(crate) struct Peer {
@@ -76,6 +83,24 @@ impl Stamp {
         });
         response
     }
+}
+
+/// Takes off what only the gateway says of a callback.
+pub(crate) fn forget_callback(headers: &mut HeaderMap) {
+    headers.remove(&DELIVERY_ID);
+    headers.remove(&CALLBACK_BY);
+}
+
+/// Leaves the callback to the function, if it takes that on: one that does not is told nothing new.
+pub(crate) fn leave_callback(headers: &mut HeaderMap) {
+    if headers.contains_key(&CALLBACK_URL) {
+        headers.insert(CALLBACK_BY.clone(), HeaderValue::from_static("function"));
+    }
+}
+
+/// Whether a function has taken the callback on.
+pub(crate) fn has_taken_callback(headers: &HeaderMap) -> bool {
+    headers.get(&CALLBACK).is_some_and(|said| said == "taken")
 }
 
 /// Makes a caller's headers those of the request to the function, but for

@@ -23,6 +23,7 @@ pub(super) struct ListQuery {
     flow: Option<String>,
     status: Option<String>,
     parent: Option<String>,
+    call_id: Option<String>,
     limit: Option<usize>,
     before: Option<String>,
 }
@@ -58,6 +59,7 @@ impl ListQuery {
             flow: self.flow,
             status: status.transpose()?,
             parent: id("parent", self.parent, "the id of a request")?,
+            call_id: self.call_id,
             before: id("before", self.before, "the id where the last list ended")?,
             limit: self.limit.unwrap_or(LIST_DEFAULT).min(LIST_MAX),
         })

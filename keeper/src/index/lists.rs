@@ -2,7 +2,7 @@
 
 use std::collections::BinaryHeap;
 
-use rusqlite::{Connection, OptionalExtension as _, Row, Rows, Statement, params};
+use rusqlite::{Connection, OptionalExtension as _, Row, Rows, Statement, ToSql, params};
 use turlough_sdk::RequestId;
 use uuid::Uuid;
 
@@ -20,6 +20,9 @@ pub(super) const OF_CLASS: &str = "SELECT accepted_us, id, rest FROM requests \
 /// Those of a parent.
 pub(super) const OF_PARENT: &str = "SELECT accepted_us, id, rest, class FROM requests \
     WHERE parent = ?3 AND (accepted_us, id) < (?1, ?2) ORDER BY accepted_us DESC, id DESC";
+/// Those that a call began.
+pub(super) const OF_CALL: &str = "SELECT accepted_us, id, rest, class FROM requests \
+    WHERE call_id = ?3 AND (accepted_us, id) < (?1, ?2) ORDER BY accepted_us DESC, id DESC";
 pub(super) const RANK: &str = "SELECT accepted_us FROM requests WHERE id = ?";
 
 /// A place in the order of acceptance.
@@ -37,12 +40,14 @@ impl Index {
                 None => return Ok(None),
             },
         };
-        let has_class =
-            filter.function.is_some() || filter.flow.is_some() || filter.status.is_some();
-        let found = match filter.parent {
-            Some(parent) => self.of_parent(parent, filter, has_class, end)?,
-            None if has_class => self.of_classes(filter, end)?,
-            None => {
+        let found = match (filter.parent, &filter.call_id) {
+            (Some(parent), _) => {
+                let parent = parent.as_uuid().as_bytes().to_vec();
+                self.few(OF_PARENT, &parent, filter, end)?
+            }
+            (None, Some(call_id)) => self.few(OF_CALL, call_id, filter, end)?,
+            (None, None) if filter.has_class() => self.of_classes(filter, end)?,
+            (None, None) => {
                 let mut statement = self.connection.prepare_cached(OF_ALL)?;
                 let rows = statement.query(params![end.0, end.1, filter.limit])?;
                 all(rows)?
@@ -51,23 +56,26 @@ impl Index {
         Ok(Some(found))
     }
 
-    fn of_parent(
+    /// Those that something else names, which are few: each is looked at.
+    fn few(
         &self,
-        parent: RequestId,
+        statement: &str,
+        of: &dyn ToSql,
         filter: &Filter,
-        has_class: bool,
         end: Rank,
     ) -> Result<Vec<Found>, IndexError> {
         let classes = self.classes.of_list(filter);
-        let mut statement = self.connection.prepare_cached(OF_PARENT)?;
-        let parent = parent.as_uuid();
-        let mut rows = statement.query(params![end.0, end.1, parent.as_bytes().as_slice()])?;
+        let mut statement = self.connection.prepare_cached(statement)?;
+        let mut rows = statement.query(params![end.0, end.1, of])?;
         let mut list = Vec::new();
         while list.len() < filter.limit
             && let Some(row) = rows.next()?
         {
-            if !has_class || classes.contains(&row.get(3)?) {
-                list.push(found(row)?);
+            let is_of_class = !filter.has_class() || classes.contains(&row.get(3)?);
+            let (request, summary) = found(row)?;
+            let is_of_call = filter.call_id.is_none() || summary.call_id == filter.call_id;
+            if is_of_class && is_of_call {
+                list.push((request, summary));
             }
         }
         Ok(list)

@@ -11,7 +11,7 @@ use super::IndexError;
 use crate::options::IndexPlace;
 
 /// Version of the tables and of the encoding of rows: an index of another one is rebuilt.
-const VERSION: i64 = 1;
+const VERSION: i64 = 2;
 
 /// Statements that are kept prepared: all there are.
 const STATEMENTS: usize = 64;
@@ -22,6 +22,7 @@ CREATE TABLE requests (
     class INTEGER NOT NULL,
     accepted_us INTEGER NOT NULL,
     parent BLOB,
+    call_id TEXT,
     holder BLOB,
     condemned_us INTEGER NOT NULL,
     due_wall_us INTEGER,
@@ -36,6 +37,7 @@ CREATE TABLE requests (
 CREATE INDEX by_rank ON requests (accepted_us, id);
 CREATE INDEX by_class ON requests (class, accepted_us, id);
 CREATE INDEX by_parent ON requests (parent, accepted_us, id) WHERE parent IS NOT NULL;
+CREATE INDEX by_call ON requests (call_id, accepted_us, id) WHERE call_id IS NOT NULL;
 CREATE INDEX by_wall ON requests (due_wall_us) WHERE due_wall_us IS NOT NULL;
 CREATE INDEX by_own ON requests (due_own_us) WHERE due_own_us IS NOT NULL;
 CREATE INDEX by_holder ON requests (holder, condemned_us) WHERE holder IS NOT NULL;

@@ -7,11 +7,11 @@ use super::{Entry, HOT_MAX, Index, IndexError, points};
 use crate::row::Row;
 
 const PUT: &str = "INSERT INTO requests (id, class, accepted_us, parent, holder, condemned_us, \
-    due_wall_us, due_own_us, kept_until_us, settled_us, is_doomed, last_seq, log_bytes, rest) \
-    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14) \
+    due_wall_us, due_own_us, kept_until_us, settled_us, is_doomed, last_seq, log_bytes, rest, call_id) \
+    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15) \
     ON CONFLICT (id) DO UPDATE SET class = ?2, accepted_us = ?3, parent = ?4, holder = ?5, \
     condemned_us = ?6, due_wall_us = ?7, due_own_us = ?8, kept_until_us = ?9, settled_us = ?10, \
-    is_doomed = ?11, last_seq = ?12, log_bytes = ?13, rest = ?14";
+    is_doomed = ?11, last_seq = ?12, log_bytes = ?13, rest = ?14, call_id = ?15";
 
 const TAKE: &str = "DELETE FROM requests WHERE id = ? \
     RETURNING class, log_bytes, kept_until_us IS NOT NULL";
@@ -93,6 +93,7 @@ impl Index {
             number(row.last_seq),
             number(row.log_bytes),
             rest,
+            row.call_id,
         ])?;
         self.count(entry.stored.replace(tally), Some(tally));
         entry.is_dirty = false;

@@ -51,6 +51,7 @@ impl Row {
             flow: accepted.flow.clone(),
             version: accepted.version.clone(),
             parent: accepted.parent.as_ref().map(|parent| parent.request),
+            call_id: accepted.call_id.clone(),
             accepted_us: accepted.at_us,
             deadline_us: Some(accepted.deadline_us),
             wake_at_us: None,
@@ -94,6 +95,8 @@ impl Row {
             headers: Vec::new(),
             parent: None,
             callbacks: Vec::new(),
+            call_id: None,
+            delivery: None,
             deadline_us: 0,
             at_us,
         };

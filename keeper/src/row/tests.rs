@@ -47,6 +47,8 @@ impl Pen {
             headers: Vec::new(),
             parent: None,
             callbacks: Vec::new(),
+            call_id: None,
+            delivery: None,
             deadline_us: 1_000,
             at_us: 100,
         });

@@ -175,6 +175,8 @@ impl World {
             headers: Vec::new(),
             parent,
             callbacks: Vec::new(),
+            call_id: None,
+            delivery: None,
             deadline_us: request.deadline_us,
             at_us: self.wall_us(),
         });

@@ -109,6 +109,8 @@ async fn append(
         headers: Vec::new(),
         parent: None,
         callbacks: Vec::new(),
+        call_id: None,
+        delivery: None,
         deadline_us: now_us() + 24 * HOUR_US,
         at_us: now_us(),
     };

@@ -157,7 +157,7 @@ fn a_field_that_a_later_version_adds_is_ignored() {
 #[test]
 fn a_field_that_an_earlier_version_did_not_have_has_its_default() {
     // Added after the first version; whoever adds a field adds it here.
-    let added = ["set", "moved"];
+    let added = ["set", "moved", "call_id", "delivery", "is_openfaas"];
     let mut left: BTreeSet<_> = added.into();
     for (name, _) in every_sample() {
         let whole = tree::read(&golden(&name));
@@ -177,6 +177,11 @@ fn a_field_that_an_earlier_version_did_not_have_has_its_default() {
                 match &older.events[0] {
                     Event::StepEnded(ended) => assert!(ended.set.is_empty()),
                     Event::Snapshot(snapshot) => assert!(snapshot.moved.is_empty()),
+                    Event::Accepted(accepted) => assert!(match field {
+                        "call_id" => accepted.call_id.is_none(),
+                        "delivery" => accepted.delivery.is_none(),
+                        _ => !accepted.callbacks[0].is_openfaas,
+                    }),
                     other => panic!("{name} has no {field}: {other:?}"),
                 }
                 left.remove(field);

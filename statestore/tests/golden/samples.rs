@@ -120,6 +120,7 @@ samples!(causes, cause_name: Cause {
 
 samples!(recipients, recipient_name: Recipient {
     "url": Recipient::Url(_) => Recipient::Url("https://example.org/done".to_owned()),
+    "openfaas-url": Recipient::OpenFaasUrl(_) => Recipient::OpenFaasUrl("https://example.org/done".to_owned()),
     "parent": Recipient::Parent(_) => Recipient::Parent(parent()),
 });
 
@@ -165,6 +166,7 @@ pub(crate) fn every_sample() -> Vec<(String, Append)> {
         }),
     );
     add("least-", least());
+    add("called-", called());
     for (name, kind) in kinds() {
         let mut sample = append(Event::Ticked { at_us: AT });
         sample.envelope.kind = kind;
@@ -183,6 +185,21 @@ pub(crate) fn every_sample() -> Vec<(String, Append)> {
     all
 }
 
+/// Acceptance of a call that a gateway's queue brings.
+fn called() -> Vec<(String, Event)> {
+    let accepted = Accepted {
+        callbacks: vec![Callback {
+            url: "https://example.org/called".to_owned(),
+            failures_only: false,
+            is_openfaas: true,
+        }],
+        call_id: Some("0b6f4c1e-7a52-4a54-8d4b-2f1ce0a9d3b7".to_owned()),
+        delivery: Some(0xd1),
+        ..accepted()
+    };
+    vec![("accepted".to_owned(), Event::Accepted(accepted))]
+}
+
 /// Events without whatever may be missing.
 fn least() -> Vec<(String, Event)> {
     let accepted = Accepted {
@@ -190,6 +207,8 @@ fn least() -> Vec<(String, Event)> {
         headers: Vec::new(),
         parent: None,
         callbacks: Vec::new(),
+        call_id: None,
+        delivery: None,
         ..accepted()
     };
     let snapshot = Snapshot {
@@ -314,7 +333,10 @@ fn accepted() -> Accepted {
         callbacks: vec![Callback {
             url: "https://example.org/done".to_owned(),
             failures_only: true,
+            is_openfaas: false,
         }],
+        call_id: None,
+        delivery: None,
         deadline_us: AT + 600_000_000,
         at_us: AT,
     }
@@ -325,7 +347,11 @@ fn deliveries() -> Vec<Delivery> {
         id: 0xd0 + at as u128,
         to,
     };
-    recipients().into_iter().enumerate().map(of).collect()
+    // What was added since has a file of its own.
+    let first = recipients()
+        .into_iter()
+        .filter(|(name, _)| name != "openfaas-url");
+    first.enumerate().map(of).collect()
 }
 
 fn bare_end(outcome: Outcome) -> Event {

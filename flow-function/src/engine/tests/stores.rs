@@ -218,7 +218,7 @@ async fn v3_where_a_store_knows_of_a_newer_claim_than_the_log_it_is_claimed_abov
     let started = |bytes| {
         let flow = engine.flow("large").unwrap();
         let call = Call {
-            key: Some("once".to_owned()),
+            key: Some(CallKey::Given("once".to_owned())),
             ..Call::default()
         };
         engine.start(flow, input(bytes), call)
@@ -284,7 +284,7 @@ nodes: { pay: { apply: pay, data: reference, idempotent: false } }
     let started = || {
         let flow = engine.flow("pays").unwrap();
         let call = Call {
-            key: Some("once".to_owned()),
+            key: Some(CallKey::Given("once".to_owned())),
             ..Call::default()
         };
         engine.start(flow, json("1"), call)

@@ -151,6 +151,8 @@ impl World {
             headers: Vec::new(),
             parent: None,
             callbacks: Vec::new(),
+            call_id: None,
+            delivery: None,
             deadline_us: 100_000_000,
             at_us: 1,
         });

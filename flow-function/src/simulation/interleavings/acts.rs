@@ -16,7 +16,7 @@ use super::super::flows::Kind;
 use super::super::trap::{Does, Trap};
 use super::super::world::World;
 use super::{events, request};
-use crate::engine::{Call, Control, ControlError, StartError, Started};
+use crate::engine::{Call, CallKey, Control, ControlError, StartError, Started};
 use crate::fault::{Fault, PLANTED};
 
 /// The scenario fails in this way where a rule is not kept.
@@ -70,7 +70,7 @@ pub(super) fn start(
     let host = &world.hosts[host];
     let engine = host.engine().expect("a replica").clone();
     let value = Value::encode(&input).expect("a number");
-    let key = Some(n.to_string());
+    let key = Some(CallKey::Given(n.to_string()));
     let started = host.spawn(async move {
         let flow = engine.flow(kind.flow()).expect("it is registered");
         engine.start(flow, value, Call { key, ..call }).await

@@ -87,6 +87,7 @@ fn nobody_hears() {
         callbacks: vec![Callback {
             url: "http://127.0.0.1:9/".to_owned(),
             failures_only: false,
+            is_openfaas: false,
         }],
         ..Call::default()
     };

@@ -12,7 +12,7 @@ use turlough_statestore::{AppendId, Event, Table as _};
 use super::super::check::{Reader, Standing};
 use super::super::world::World;
 use super::events;
-use crate::engine::{Call, Control, ControlError, child_id, keyed};
+use crate::engine::{Call, CallKey, Control, ControlError, child_id, keyed};
 use crate::fault::{Fault, PLANTED};
 
 /// Longer than the flows of a simulation may take.
@@ -84,7 +84,7 @@ pub(super) fn start(
     let asked = host.spawn(async move {
         let known = engine.flow(flow).expect("it is registered");
         let call = Call {
-            key: Some(key.to_owned()),
+            key: Some(CallKey::Given(key.to_owned())),
             ..Call::default()
         };
         engine.start(known, input, call).await.is_ok()

@@ -86,6 +86,8 @@ pub(super) fn accepted(flow: &Flow) -> Event {
         headers: Vec::new(),
         parent: None,
         callbacks: Vec::new(),
+        call_id: None,
+        delivery: None,
         deadline_us: 100_000_000,
         at_us: 0,
     })
