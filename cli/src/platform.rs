@@ -171,6 +171,9 @@ impl Answer {
     pub(crate) fn refused(&self, what: &str) -> Failure {
         let said = self.problem();
         let text = match self.status {
+            StatusCode::UNAUTHORIZED if self.header("www-authenticate") == Some("Signature") => {
+                format!("cannot {what}: {said} (--sign-key and --sign-as sign a call)")
+            }
             StatusCode::UNAUTHORIZED => {
                 format!(
                     "cannot {what}: {said} (--token, --token-file or TURLOUGH_TOKEN gives the token)"

@@ -6,6 +6,7 @@
 mod inside;
 mod progress;
 mod report;
+mod signing;
 
 use std::time::Duration;
 
@@ -24,6 +25,7 @@ use crate::platform::{Catalog, Ended, FlowRef, Follower, Platform, ServedFlow};
 use crate::terminal::Terminal;
 use progress::Progress;
 pub(crate) use report::{as_json, exit_of};
+use signing::SigningArguments;
 
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
@@ -33,7 +35,8 @@ pub(crate) use report::{as_json, exit_of};
   id=$(turlough run fizz-buzz --data '{\"n\": 7}' --async)
   turlough run fizz-buzz --data '{\"n\": 7}' --output json | jq .result
   turlough run load --data @day.json --key load-2026-05-01
-  turlough run load --data @day.json --async --callback-url https://example.org/loaded")]
+  turlough run load --data @day.json --async --callback-url https://example.org/loaded
+  turlough run pay --data '{\"sum\": 3}' --sign-key billing.key --sign-as billing")]
 pub(crate) struct RunArguments {
     /// Flow to run; FUNCTION/FLOW where several functions serve one of that name
     flow: FlowRef,
@@ -43,6 +46,9 @@ pub(crate) struct RunArguments {
 
     #[command(flatten)]
     key: KeyArguments,
+
+    #[command(flatten)]
+    signing: SigningArguments,
 
     /// Is told of the end, by a POST of the result or of the problem
     #[arg(long, value_name = "URL")]
@@ -160,6 +166,7 @@ async fn start(
         headers.insert("x-turlough-callback-url", url.map_err(Failure::input)?);
     }
     let path = format!("/function/{}/{}", flow.function, flow.flow);
+    arguments.signing.sign(&path, &input.body, &mut headers)?;
     let answer = platform.post(&path, headers, input.body).await?;
     if answer.status != StatusCode::ACCEPTED {
         return Err(answer.refused(&format!("start flow `{}`", flow.flow)));

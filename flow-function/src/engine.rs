@@ -1,5 +1,6 @@
 //! The engine: which flows there are, which requests are open, and the way in.
 
+mod again;
 mod alone;
 mod attach;
 mod children;
@@ -12,6 +13,7 @@ mod presence;
 mod read;
 mod truncated;
 
+pub(crate) use again::Signatures;
 pub(crate) use alone::TAKE_OVERS_DEAD;
 #[cfg(test)]
 pub(crate) use children::child_id;
@@ -33,6 +35,8 @@ use turlough_sdk::{Digest, Flow, FlowName, ReplicaId, RequestId, Value};
 use turlough_statestore::event::{Accepted, Callback, Parent};
 use turlough_statestore::{State, StateError, Steady};
 use uuid::Uuid;
+
+use again::Again;
 
 use crate::abandoned::Abandoned;
 use crate::clock::now_us;
@@ -85,6 +89,8 @@ pub(crate) enum StartError {
         "request {request} began with the same Idempotency-Key and another input; send another key"
     )]
     KeyReused { request: RequestId },
+    #[error("this signature was used before, by request {request}; sign the call anew")]
+    Replayed { request: RequestId },
     #[error("callback {url:?} is refused: {reason}")]
     InvalidCallback { url: String, reason: String },
     #[error(
@@ -152,6 +158,12 @@ pub(crate) enum CallKey {
     Delivery(u128),
     /// The id of the call, where another gateway's queue may bring it twice.
     Queued(String),
+    /// A signature, which begins one request: which one of its key, and when it ends in Unix seconds.
+    Signature {
+        key_id: String,
+        nonce: String,
+        until_s: u64,
+    },
 }
 
 /// A request that was accepted.
@@ -210,6 +222,7 @@ impl Engine {
             keeper: tokio::sync::OnceCell::new(),
             metrics,
             desk: Desk::default(),
+            signatures: Signatures::default(),
             registry: Registry::default(),
             room: Room::new(settings.capacity),
             spread: Spread::new(),
@@ -305,6 +318,10 @@ impl Engine {
                 let input = Digest::of(input.envelope());
                 keyed(&format!("~call/{input}/{whose}/{id}"))
             }
+            // Whichever flow it is of.
+            Some(CallKey::Signature { key_id, nonce, .. }) => {
+                keyed(&format!("~signature/{}/{key_id}/{nonce}", settings.tenant))
+            }
             None => RequestId::from_uuid(Uuid::now_v7()),
         };
         let keyed = call.key.is_some();
@@ -352,9 +369,12 @@ impl Shared {
         if size > limit && !self.stores.has_durable() {
             return Err(StartError::InputTooLarge { size, limit });
         }
-        let delivery = call.delivery;
+        let again = Again::of(&call);
+        if again.is_used(&self.signatures, request) {
+            return Err(StartError::Replayed { request });
+        }
         let calls_back = call.callbacks.iter().any(|callback| callback.is_openfaas);
-        if keyed && let Some(found) = self.attach(request, &input, delivery).await? {
+        if keyed && let Some(found) = self.attach(request, &input, again).await? {
             return Ok(found);
         }
         let usage = self.log.usage().await?;
@@ -381,15 +401,18 @@ impl Shared {
         // In a task of its own: a caller who goes away meanwhile leaves nothing half done.
         tokio::spawn(Arc::clone(self).begin_and_drive(begin, answer, task));
         match accepted.await.map_err(|_| StartError::Lost)? {
-            Ok(()) => Ok(Started {
-                request,
-                is_new: true,
-                calls_back,
-                finished,
-            }),
+            Ok(()) => {
+                again.use_up(&self.signatures, request);
+                Ok(Started {
+                    request,
+                    is_new: true,
+                    calls_back,
+                    finished,
+                })
+            }
             // Another with the same key came first.
             Err(BeginError::Log(StateError::Conflict { .. })) if keyed => {
-                self.attach_soon(request, &input, delivery).await
+                self.attach_soon(request, &input, again).await
             }
             Err(BeginError::Log(cause @ StateError::Unanswered { .. })) => {
                 Err(StartError::Unsure { request, cause })

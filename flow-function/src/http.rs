@@ -15,6 +15,7 @@ mod extract;
 mod flows;
 mod problem;
 mod requests;
+mod signed;
 mod start;
 mod step;
 

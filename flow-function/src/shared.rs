@@ -16,7 +16,7 @@ use turlough_statestore::{Log, State, Steady};
 use crate::abandoned::Abandoned;
 use crate::data::Stores;
 use crate::desk::Desk;
-use crate::engine::{Folds, Obstacle};
+use crate::engine::{Folds, Obstacle, Signatures};
 use crate::evaluator::Evaluator;
 use crate::gateway::Gateway;
 use crate::metrics::Metrics;
@@ -51,6 +51,7 @@ pub(crate) struct Shared {
     pub(crate) keeper: OnceCell<Keeper>,
     pub(crate) metrics: Metrics,
     pub(crate) desk: Desk,
+    pub(crate) signatures: Signatures,
     pub(crate) registry: Registry,
     pub(crate) room: Room,
     pub(crate) spread: Spread,

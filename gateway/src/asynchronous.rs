@@ -50,8 +50,8 @@ use dispatcher::{AcceptError, Dispatcher};
 use invocation::Invoker;
 use item::{Head, Headers};
 use refusal::Refusal;
+pub use retry::RetryConfig;
 pub(crate) use retry::Said as RetrySaid;
-pub use retry::{RETRY_ATTEMPTS, RetryConfig};
 use room::Place;
 use tracker::Known;
 
@@ -136,7 +136,8 @@ impl AsyncCalls {
         }
         let target = target(head.uri.path_and_query()).ok_or(Refusal::NoFunction)?;
         let callback = CallbackUrl::of(head.headers.get(&CALLBACK_URL))?;
-        head.headers.remove(&CALLBACK_URL);
+        // As it was written: it may be part of what was signed.
+        let said = head.headers.remove(&CALLBACK_URL);
         forget_callback(&mut head.headers);
         let headers = head.headers.iter();
         let headers = headers.map(|(name, value)| name.as_str().len() + value.len());
@@ -152,7 +153,7 @@ impl AsyncCalls {
             target: target.as_str().to_owned(),
             headers: Headers::of(&head.headers),
             peer: ByteBuf::from(peer.as_bytes()),
-            callback: callback.map(|url| url.uri().to_string()),
+            callback: callback.and_then(|_| Some(said?.to_str().ok()?.to_owned())),
         };
         let accepted = self.dispatcher.accept(head, call_id, function, body, place);
         Ok(accepted.await?)

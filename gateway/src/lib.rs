@@ -33,7 +33,7 @@ mod stack;
 
 mod metrics;
 
-pub use asynchronous::{RETRY_ATTEMPTS, RetryConfig};
+pub use asynchronous::RetryConfig;
 pub use config::{AsyncConfig, GatewayConfig};
 pub use folder::FolderError;
 pub use functions::{

@@ -78,6 +78,7 @@ pub struct FlowBuilder {
     finally: Option<DraftGraph>,
     concurrency: Option<usize>,
     headers: Vec<Located>,
+    is_signed: bool,
     closures: BTreeMap<String, Map>,
 }
 
@@ -93,6 +94,7 @@ impl Flow {
             finally: None,
             concurrency: None,
             headers: Vec::new(),
+            is_signed: false,
             closures: BTreeMap::new(),
         }
     }
@@ -124,6 +126,15 @@ impl FlowBuilder {
     #[must_use]
     pub fn header(mut self, name: &str) -> Self {
         self.headers.push(name.into());
+        self
+    }
+
+    /// Takes signed calls alone (RFC 9421), by keys that are secrets of the function: see [`signature`].
+    ///
+    /// [`signature`]: crate::signature
+    #[must_use]
+    pub fn signed(mut self) -> Self {
+        self.is_signed = true;
         self
     }
 
@@ -226,6 +237,7 @@ impl FlowBuilder {
             finally: self.finally,
             concurrency: self.concurrency,
             headers: self.headers,
+            is_signed: self.is_signed,
             closures: self.closures,
         };
         validate(draft, problems)

@@ -16,6 +16,7 @@ pub(crate) struct DraftFlow {
     pub(crate) finally: Option<DraftGraph>,
     pub(crate) concurrency: Option<usize>,
     pub(crate) headers: Vec<Located>,
+    pub(crate) is_signed: bool,
     /// Closures that a graph made at run time may name.
     pub(crate) closures: BTreeMap<String, Map>,
 }

@@ -48,6 +48,7 @@ pub struct Flow {
     pub(crate) finally: Option<Arc<Graph>>,
     pub(crate) concurrency: Option<usize>,
     pub(crate) headers: Arc<[String]>,
+    pub(crate) is_signed: bool,
     pub(crate) closures: Arc<BTreeMap<String, Map>>,
 }
 
@@ -98,6 +99,12 @@ impl Flow {
     #[must_use]
     pub fn headers(&self) -> &[String] {
         &self.headers
+    }
+
+    /// Whether it takes signed calls alone.
+    #[must_use]
+    pub const fn is_signed(&self) -> bool {
+        self.is_signed
     }
 
     /// Whether a program has to bring closures with it.

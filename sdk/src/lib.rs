@@ -20,6 +20,7 @@ mod reference;
 mod report;
 mod retry;
 pub mod schema;
+pub mod signature;
 mod validate;
 pub mod value;
 mod yaml;

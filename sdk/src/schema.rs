@@ -25,6 +25,10 @@ pub fn flow_schema() -> Json {
                 "type": "array", "items": { "type": "string" }, "maxItems": Limits::HEADERS_MAX,
                 "description": "headers of the caller that are recorded",
             },
+            "signed": {
+                "type": "boolean",
+                "description": "whether only signed calls are taken (RFC 9421); false by default",
+            },
             "nodes": reference("nodes"),
             "output": name("the node whose value is the output"),
             "on_failure": reference("graph"),

@@ -58,6 +58,7 @@ pub(crate) fn validate(draft: DraftFlow, problems: Problems) -> (Result<Flow, Fl
         finally,
         concurrency: draft.concurrency,
         headers: Arc::from(headers),
+        is_signed: draft.is_signed,
         closures: Arc::new(draft.closures),
     };
     flow.version = FlowVersion(Arc::from(picture::fingerprint(&flow)));

@@ -102,6 +102,7 @@ fn read(file: Option<String>, text: &str) -> (Result<Flow, FlowError>, u64) {
         finally: yaml.finally.map(|graph| reader.graph(graph, 0)),
         concurrency: yaml.concurrency,
         headers: yaml.headers.into_iter().flatten().map(located).collect(),
+        is_signed: yaml.signed.unwrap_or(false),
         closures: BTreeMap::new(),
     };
     validate(draft, reader.problems)

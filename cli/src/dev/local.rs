@@ -11,8 +11,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use turlough_flow_function::{ServeError, Server, Settings};
 use turlough_gateway::{
-    FunctionName, FunctionSpec, Gateway, GatewayConfig, GatewayError, RETRY_ATTEMPTS, Stack,
-    Started,
+    FunctionName, FunctionSpec, Gateway, GatewayConfig, GatewayError, Stack, Started,
 };
 use turlough_sdk::format_duration;
 
@@ -242,9 +241,6 @@ impl FlowsFunction {
         let mut spec = FunctionSpec::new(FunctionName::parse(name).map_err(Failure::platform)?);
         spec.labels
             .insert(FLOW_FUNCTION_LABEL.to_owned(), "true".to_owned());
-        // A flow has its own retries: one that failed is not run again as a whole.
-        spec.annotations
-            .insert(RETRY_ATTEMPTS.to_owned(), "1".to_owned());
         let registered = gateway
             .registry()
             .add_static(spec, &format!("http://{address}"));

@@ -6,6 +6,7 @@ use std::time::Duration;
 use turlough_sdk::{Digest, RequestId, Value};
 use turlough_statestore::{Event, Seq, StateError};
 
+use super::again::Again;
 use super::{StartError, Started};
 use crate::fault::{Fault, planted};
 use crate::shared::Shared;
@@ -21,11 +22,11 @@ impl Shared {
         self: &Arc<Self>,
         request: RequestId,
         input: &Value,
-        delivery: Option<u128>,
+        again: Again,
     ) -> Result<Started, StartError> {
         for _ in 0..ATTACH_TRIES_MAX {
             let is_here = !self.desk.of_these(&[request]).is_empty();
-            if let Some(found) = self.attach(request, input, delivery).await? {
+            if let Some(found) = self.attach(request, input, again).await? {
                 return Ok(found);
             }
             if planted(Fault::FirstNotAwaited) {
@@ -47,7 +48,7 @@ impl Shared {
         self: &Arc<Self>,
         request: RequestId,
         input: &Value,
-        delivery: Option<u128>,
+        again: Again,
     ) -> Result<Option<Started>, StartError> {
         let records = self.log.read(request, Seq::START).await?;
         let mut events = records.iter().flat_map(|record| &record.append.events);
@@ -58,11 +59,14 @@ impl Shared {
         let Some(accepted) = accepted else {
             return Ok(None);
         };
+        // Another delivery is another call, of whose callback this request does not know.
+        let is_known = again.delivery.is_some() && accepted.delivery == again.delivery;
+        if again.is_once() && !is_known {
+            return Err(StartError::Replayed { request });
+        }
         if accepted.input.digest() != Digest::of(input.envelope()) {
             return Err(StartError::KeyReused { request });
         }
-        // Another delivery is another call, of whose callback this request does not know.
-        let is_known = delivery.is_some() && accepted.delivery == delivery;
         let calls_back = is_known && accepted.callbacks.iter().any(|it| it.is_openfaas);
         let finished = self.finished(request).await;
         Ok(Some(Started {

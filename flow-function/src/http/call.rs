@@ -36,7 +36,7 @@ const CALLBACK_BY: &str = "x-turlough-callback-by";
 const CALL_ID_BYTES_MAX: usize = 128;
 
 /// Headers that name who wants word of the end, and whether of failures alone.
-const CALLBACKS: [(&str, bool); 2] = [
+pub(super) const CALLBACKS: [(&str, bool); 2] = [
     ("x-turlough-callback-url", false),
     ("x-turlough-failure-url", true),
 ];

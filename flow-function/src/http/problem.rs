@@ -22,6 +22,8 @@ pub(crate) struct Problem {
     status: StatusCode,
     body: Json,
     retry_after_s: Option<u32>,
+    /// What a caller who is not known may send.
+    challenge: &'static str,
 }
 
 impl Problem {
@@ -32,7 +34,14 @@ impl Problem {
             status,
             body,
             retry_after_s: None,
+            challenge: "Bearer",
         }
+    }
+
+    /// Says what else than a token lets a caller in.
+    pub(super) fn challenged_by(mut self, challenge: &'static str) -> Self {
+        self.challenge = challenge;
+        self
     }
 
     /// Adds a member, such as the request's id.
@@ -95,7 +104,10 @@ impl IntoResponse for Problem {
             headers.insert(header::RETRY_AFTER, seconds.into());
         }
         if self.status == StatusCode::UNAUTHORIZED {
-            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+            headers.insert(
+                header::WWW_AUTHENTICATE,
+                HeaderValue::from_static(self.challenge),
+            );
         }
         response
     }
@@ -112,6 +124,9 @@ impl From<StartError> for Problem {
                 Self::new(StatusCode::NOT_FOUND, &text).with("flow", flow.as_str())
             }
             StartError::InputTooLarge { size, limit } => Self::too_large(&text, size, limit),
+            StartError::Replayed { request } => {
+                Self::new(StatusCode::CONFLICT, &text).with("request_id", request.to_string())
+            }
             StartError::KeyReused { request } => Self::new(StatusCode::UNPROCESSABLE_ENTITY, &text)
                 .with("request_id", request.to_string()),
             StartError::InvalidCallback { .. } => {

@@ -2,7 +2,7 @@
 
 use axum::body::Body;
 use axum::extract::State;
-use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
 use turlough_keeper::{Summary, summary_json};
@@ -14,6 +14,7 @@ use super::call::{CALLBACK_URL, Pairs, call};
 use super::extract::{Key, Path, Query};
 use super::problem::Problem;
 use super::requests::{location, standing};
+use super::signed;
 use crate::engine::{Engine, Started};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-turlough-request-id");
@@ -27,6 +28,7 @@ pub(super) async fn only(
     State(engine): State<Engine>,
     Query(query): Query<Pairs>,
     key: Key,
+    uri: Uri,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
@@ -42,7 +44,7 @@ pub(super) async fn only(
         return Err(Problem::new(StatusCode::NOT_FOUND, &text));
     };
     let name = flow.name().to_string();
-    start(engine, &name, (query, key), &headers, body).await
+    start(engine, (&name, &uri), (query, key), &headers, body).await
 }
 
 pub(super) async fn named(
@@ -50,25 +52,33 @@ pub(super) async fn named(
     Path(flow): Path<String>,
     Query(query): Query<Pairs>,
     key: Key,
+    uri: Uri,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
-    start(engine, &flow, (query, key), &headers, body).await
+    start(engine, (&flow, &uri), (query, key), &headers, body).await
 }
 
 async fn start(
     engine: Engine,
-    flow: &str,
+    (flow, uri): (&str, &Uri),
     (query, key): (Pairs, Key),
     headers: &HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
     let flow = engine.newest(flow).await?;
     let settings = &engine.shared.settings;
-    let call = call(&flow, query, key, headers, &settings.http_allow)?;
+    let signed = match flow.is_signed() {
+        true => Some(signed::check(&engine, &flow, uri, headers).await?),
+        false => None,
+    };
+    let mut call = call(&flow, query, key, headers, &settings.http_allow)?;
     let is_delivered = call.delivery.is_some();
     let limit = Limit::of_values(engine.shared.settings.body_bytes_max);
     let input = body::value(headers, body, limit).await?;
+    if let Some(signed) = signed {
+        call.key = Some(signed.key(&input.body())?);
+    }
     let Started {
         request,
         is_new,

@@ -44,16 +44,16 @@ async fn request_of(platform: &Platform, call_id: &str) -> String {
 #[tokio::test]
 async fn one_party_calls_back_whether_the_caller_waits_or_not() {
     let platform = keeping(&FLOWS).await;
-    let ways: [(&str, u16, &[(&str, &str)]); 4] = [
-        ("function", 200, &[]),
-        ("function", 202, &[("prefer", "respond-async")]),
-        ("async-function", 202, &[]),
-        ("async-function", 202, &[("prefer", "respond-async")]),
+    let ways = [
+        ("function", 200, "wait=9"),
+        ("function", 202, "respond-async"),
+        ("async-function", 202, "wait=9"),
+        ("async-function", 202, "respond-async"),
     ];
-    for (n, (route, status, headers)) in ways.into_iter().enumerate() {
+    for (n, (route, status, prefer)) in ways.into_iter().enumerate() {
         let to = Endpoint::silent().await;
         let call_id = format!("call-{n}");
-        let headers = [headers, &[("x-call-id", &*call_id)]].concat();
+        let headers = [("prefer", prefer), ("x-call-id", &*call_id)];
         let answer = call(&platform, (route, "good"), &headers, &to).await;
         assert_eq!(answer.status(), status, "{route}");
         let word = to.after(1).await.remove(0);
@@ -67,7 +67,7 @@ async fn one_party_calls_back_whether_the_caller_waits_or_not() {
         if route == "async-function" {
             answered(&platform, &call_id).await;
         }
-        assert_eq!(to.received().len(), 1, "{route} {headers:?}");
+        assert_eq!(to.received().len(), 1, "{route} {prefer}");
     }
 }
 
@@ -154,6 +154,14 @@ async fn an_address_that_the_function_may_not_call_is_called_by_the_gateway() {
     answered(&platform, "far").await;
     platform.ended(&request_of(&platform, "far").await).await;
     assert_eq!(to.received().len(), 1);
+    // One that failed is called once, all the same.
+    let headers = [("x-call-id", "wrong")];
+    call(&platform, ("async-function", "bad"), &headers, &to).await;
+    let word = to.after(2).await.remove(1);
+    assert_eq!(told(&word), ["500", "flows", "wrong"]);
+    answered(&platform, "wrong").await;
+    assert_eq!(platform.calls.of("refuse").len(), 1);
+    assert_eq!(to.received().len(), 2);
 }
 
 #[tokio::test]

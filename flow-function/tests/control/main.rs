@@ -8,6 +8,7 @@ mod platform;
 mod callback;
 mod restart;
 mod signals;
+mod signed;
 mod states;
 mod subflows;
 mod unwinding;

@@ -356,7 +356,7 @@ impl Dispatcher {
     ) {
         let (retry, attempts) = (self.retry_of(item, head), item.attempts + 1);
         let (status, now_ms) = (answer.status.as_u16(), wall_ms());
-        let is_passing = retry.is_passing(status);
+        let is_passing = retry.is_passing(status) && !is_of_a_request(&answer);
         let waited = Duration::from_millis(now_ms.saturating_sub(item.accepted_ms));
         let again = if is_busy(&answer) && !head.tries_itself() && waited < BUSY_MAX {
             // Nobody was called: that is no attempt.
@@ -585,6 +585,13 @@ pub(super) enum AcceptError {
     Stopping,
     #[error("the call cannot be queued: {0}")]
     State(#[from] StateError),
+}
+
+/// Whether a flow-function tells how a request ended that it took on: called again, it tells the same. One
+/// that is shut down meanwhile does not know the end.
+fn is_of_a_request(answer: &Parts) -> bool {
+    answer.headers.contains_key("x-turlough-request-id")
+        && answer.status != StatusCode::SERVICE_UNAVAILABLE
 }
 
 /// Whether the gateway found no replica that takes the call.

@@ -9,7 +9,7 @@ use http::header::{HeaderMap, RETRY_AFTER};
 use crate::functions::{FunctionName, SettingError, duration};
 
 /// The annotation that says how often asynchronous calls of a function are made.
-pub const RETRY_ATTEMPTS: &str = "com.openfaas.retry.attempts";
+const RETRY_ATTEMPTS: &str = "com.openfaas.retry.attempts";
 const CODES: &str = "com.openfaas.retry.codes";
 const MIN_WAIT: &str = "com.openfaas.retry.min_wait";
 const MAX_WAIT: &str = "com.openfaas.retry.max_wait";

@@ -24,6 +24,7 @@ pub(super) fn around(flow: &Flow) -> Object<String, Json> {
     put("concurrency", flow.concurrency().map(Json::from));
     let headers = flow.headers();
     put("headers", (!headers.is_empty()).then(|| json!(headers)));
+    put("signed", flow.is_signed().then(|| true.into()));
     let closures = flow.closures().iter();
     let closures: Object<_, _> = closures
         .map(|(name, map)| (name.clone(), map.version.into()))

@@ -18,6 +18,7 @@ pub(super) struct FlowYaml {
     pub(super) timeout: Option<Words>,
     pub(super) concurrency: Option<usize>,
     pub(super) headers: Option<Vec<Words>>,
+    pub(super) signed: Option<bool>,
     pub(super) nodes: NodesYaml,
     pub(super) output: Option<Words>,
     pub(super) on_failure: Option<GraphYaml>,

@@ -8,7 +8,7 @@ use crate::{refused, refused_node};
 fn an_unknown_key_is_told_with_the_known_ones() {
     refused(
         "flow: f\nnodse: {}\n",
-        "f.yaml:2: flow f: key \"nodse\" is unknown; write one of flow, timeout, concurrency, headers, nodes, output, on_failure, finally",
+        "f.yaml:2: flow f: key \"nodse\" is unknown; write one of flow, timeout, concurrency, headers, signed, nodes, output, on_failure, finally",
     );
     refused_node(
         "{ aply: x }",
@@ -70,7 +70,7 @@ fn a_missing_key_and_a_wrong_type_say_what_to_write() {
 fn a_problem_outside_the_nodes_blames_none() {
     refused(
         "flow: f\nnodes:\n  a: { pass: . }\noutptu: a\n",
-        "f.yaml:4: flow f: key \"outptu\" is unknown; write one of flow, timeout, concurrency, headers, nodes, output, on_failure, finally",
+        "f.yaml:4: flow f: key \"outptu\" is unknown; write one of flow, timeout, concurrency, headers, signed, nodes, output, on_failure, finally",
     );
 }
 

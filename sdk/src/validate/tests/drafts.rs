@@ -22,6 +22,7 @@ fn draft(nodes: Vec<DraftNode>) -> DraftFlow {
         finally: None,
         concurrency: None,
         headers: Vec::new(),
+        is_signed: false,
         closures: BTreeMap::new(),
     }
 }

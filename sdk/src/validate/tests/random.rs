@@ -278,6 +278,7 @@ fn draft(graph: DraftGraph, on_failure: Option<DraftGraph>) -> DraftFlow {
         finally: None,
         concurrency: None,
         headers: Vec::new(),
+        is_signed: false,
         closures: BTreeMap::new(),
     }
 }
