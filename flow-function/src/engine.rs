@@ -45,6 +45,7 @@ use crate::desk::Desk;
 use crate::driver::{Begin, BeginError};
 use crate::evaluator::Evaluator;
 use crate::gateway::Gateway;
+use crate::http::InFlight;
 use crate::metrics::Metrics;
 use crate::outside::{self, Outside};
 use crate::registry::{RegisterError, Registry};
@@ -228,6 +229,8 @@ impl Engine {
             spread: Spread::new(),
             guests: Guests::new(),
             draining: CancellationToken::new(),
+            leaving: CancellationToken::new(),
+            in_flight: InFlight::new(settings.max_inflight),
             closing: CancellationToken::new(),
             open: 0.into(),
             tasks: TaskTracker::new(),

@@ -13,6 +13,7 @@ mod control;
 mod events;
 mod extract;
 mod flows;
+mod in_flight;
 mod problem;
 mod requests;
 mod signed;
@@ -22,20 +23,26 @@ mod step;
 use axum::Router;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
+use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post, put};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::engine::Engine;
+pub(crate) use in_flight::InFlight;
 pub(crate) use problem::Problem;
 #[cfg(test)]
 pub(crate) use requests::standing;
 
+/// Connections while the state or the store is waited for.
+const CONNECTIONS_WAITING: usize = 1_024;
+
 /// Serves until the engine closes.
 pub(crate) async fn serve(listener: TcpListener, engine: &Engine) {
-    let closing = engine.shared.closing.clone();
-    let open = connection::serve(&listener, router(engine.clone()), closing).await;
+    let shared = &engine.shared;
+    let (closing, most) = (shared.closing.clone(), shared.in_flight.connections());
+    let open = connection::serve(&listener, router(engine.clone()), most, closing).await;
     // Whoever comes now is refused, and goes to another replica.
     drop(listener);
     connection::finish(open).await;
@@ -47,7 +54,7 @@ pub(crate) async fn serve_router(
     router: Router,
     closing: CancellationToken,
 ) -> TcpListener {
-    let open = connection::serve(&listener, router, closing).await;
+    let open = connection::serve(&listener, router, CONNECTIONS_WAITING, closing).await;
     connection::finish(open).await;
     listener
 }
@@ -65,21 +72,27 @@ fn router(engine: Engine) -> Router {
         .route("/requests/{id}/restart", post(control::restart))
         .route("/requests/{id}/signals/{name}", post(control::signal))
         .route("/flows/{flow}", put(flows::put))
-        .route("/_/step", post(step::run))
-        .route_layer(axum::middleware::from_fn_with_state(
-            engine.clone(),
-            access::guard,
-        ));
-    Router::new()
-        .route("/", post(start::only).get(flows::list))
-        .route("/{flow}", post(start::named))
+        .route_layer(from_fn_with_state(engine.clone(), access::guard));
+    let others = Router::new()
         .route("/flows", get(flows::list))
         .route("/flows/{flow}", get(flows::show))
         .route("/callbacks/{token}", post(control::callback))
+        .merge(guarded)
+        .route_layer(from_fn_with_state(engine.clone(), in_flight::others));
+    let step = Router::new()
+        .route("/_/step", post(step::run))
+        .route_layer(from_fn_with_state(engine.clone(), access::guard));
+    let starts = Router::new()
+        .route("/", post(start::only).get(flows::list))
+        .route("/{flow}", post(start::named))
+        .merge(step)
+        .route_layer(from_fn_with_state(engine.clone(), in_flight::starts));
+    Router::new()
+        .merge(others)
+        .merge(starts)
         .route("/_/health", get(|| async { "OK" }))
         .route("/_/ready", get(ready))
         .route("/metrics", get(metrics))
-        .merge(guarded)
         .fallback(|| async { Problem::new(StatusCode::NOT_FOUND, "no such path") })
         .method_not_allowed_fallback(|| async {
             Problem::new(
@@ -91,7 +104,7 @@ fn router(engine: Engine) -> Router {
 }
 
 async fn ready(State(engine): State<Engine>) -> Response {
-    if engine.shared.draining.is_cancelled() {
+    if engine.shared.leaving.is_cancelled() || engine.shared.draining.is_cancelled() {
         return Problem::new(StatusCode::SERVICE_UNAVAILABLE, "shutting down").into_response();
     }
     if let Some(reason) = engine.shared.absence() {
@@ -101,10 +114,17 @@ async fn ready(State(engine): State<Engine>) -> Response {
     if let Err(error) = engine.shared.refuse_abandoned() {
         return Problem::from(error).into_response();
     }
+    if engine.shared.in_flight.is_full() {
+        let text = "as many calls are worked on as may be; another replica should take the next";
+        let problem = Problem::new(StatusCode::TOO_MANY_REQUESTS, text);
+        return problem.retry_after(1).into_response();
+    }
     "OK".into_response()
 }
 
 async fn metrics(State(engine): State<Engine>) -> Response {
+    let calls = i64::try_from(engine.shared.in_flight.now()).unwrap_or(i64::MAX);
+    engine.shared.metrics.calls_in_flight.set(calls);
     let held = engine.shared.stores.held().unwrap_or_default();
     let text = engine.shared.metrics.text(held.bytes, held.refusals);
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text).into_response()

@@ -22,6 +22,8 @@ pub(crate) struct Metrics {
     append_duration: Histogram,
     pub(crate) driving: IntGauge,
     pub(crate) closures_abandoned: IntGauge,
+    pub(crate) calls_in_flight: IntGauge,
+    pub(crate) calls_refused: IntCounter,
     store_bytes: IntGauge,
     store_refusals: IntCounter,
 }
@@ -73,6 +75,16 @@ impl Metrics {
             )
             .unwrap(),
             driving: IntGauge::new("turlough_requests_driving", "Requests driven now").unwrap(),
+            calls_in_flight: IntGauge::new(
+                "turlough_calls_in_flight",
+                "Calls over HTTP that are worked on now",
+            )
+            .unwrap(),
+            calls_refused: IntCounter::new(
+                "turlough_calls_refused_total",
+                "Calls over HTTP that were answered 429, since too many were worked on",
+            )
+            .unwrap(),
             closures_abandoned: IntGauge::new(
                 "turlough_closures_abandoned",
                 "Closures that run on after their attempt was given up",
@@ -99,7 +111,7 @@ impl Metrics {
 
     #[allow(clippy::unwrap_used, reason = "each name is registered once")]
     fn register(&self) {
-        let collectors: [Box<dyn prometheus::core::Collector>; 9] = [
+        let collectors: [Box<dyn prometheus::core::Collector>; 11] = [
             Box::new(self.requests.clone()),
             Box::new(self.request_duration.clone()),
             Box::new(self.step_duration.clone()),
@@ -107,6 +119,8 @@ impl Metrics {
             Box::new(self.append_duration.clone()),
             Box::new(self.driving.clone()),
             Box::new(self.closures_abandoned.clone()),
+            Box::new(self.calls_in_flight.clone()),
+            Box::new(self.calls_refused.clone()),
             Box::new(self.store_bytes.clone()),
             Box::new(self.store_refusals.clone()),
         ];

@@ -128,16 +128,20 @@ impl Server {
         &self.engine
     }
 
-    /// Serves until `shutdown`: then it is not ready, takes no new requests, lets the open ones end
-    /// within the grace time, and closes.
+    /// Serves until `shutdown`: then it is not ready, after a while takes no new requests, lets the open
+    /// ones end within the grace time, and closes.
     ///
     /// # Errors
     /// None for now: what goes wrong with a connection ends that connection.
     pub async fn run(self, shutdown: CancellationToken) -> Result<(), ServeError> {
         tokio::spawn(Arc::clone(&self.engine.shared).attend_soon());
-        let (engine, grace) = (self.engine.clone(), self.engine.shared.settings.drain);
+        let engine = self.engine.clone();
         let draining = async move {
+            let settings = &engine.shared.settings;
+            let (grace, still) = (settings.drain(), settings.healthcheck_interval);
             shutdown.cancelled().await;
+            engine.shared.leaving.cancel();
+            tokio::time::sleep(still).await;
             if !engine.drain(grace).await {
                 warn!(?grace, "requests were open when the grace time was over");
             }

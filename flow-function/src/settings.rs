@@ -64,9 +64,31 @@ pub struct Settings {
     #[arg(long, env = "TURLOUGH_REQUESTS_MAX", default_value_t = 100_000)]
     pub requests_max: usize,
 
-    /// How long a synchronous caller waits before the answer turns into 202
-    #[arg(long, env = "TURLOUGH_SYNC_WAIT", default_value = "25s", value_parser = parse_duration)]
-    pub sync_wait: Duration,
+    /// How long a synchronous caller waits before the answer turns into 202; without it a second less than
+    /// write_timeout and exec_timeout, and 25s without these
+    #[arg(long, env = "TURLOUGH_SYNC_WAIT", value_parser = parse_duration)]
+    pub sync_wait: Option<Duration>,
+
+    /// How long a caller may take to send its body (OpenFaaS's own names, from here on)
+    #[arg(long, env = "read_timeout", value_parser = openfaas_duration)]
+    pub read_timeout: Option<Duration>,
+
+    /// How long an answer may take
+    #[arg(long, env = "write_timeout", value_parser = openfaas_duration)]
+    pub write_timeout: Option<Duration>,
+
+    /// How long a call may take
+    #[arg(long, env = "exec_timeout", value_parser = openfaas_duration)]
+    pub exec_timeout: Option<Duration>,
+
+    /// How long calls are still taken after SIGTERM, while `/_/ready` says that no more should come
+    #[arg(long, env = "healthcheck_interval", default_value = "0s", value_parser = openfaas_duration)]
+    pub healthcheck_interval: Duration,
+
+    /// Calls that are worked on at once, of which an eighth is kept for callbacks, signals and control;
+    /// past it the answer is 429; 0 for no limit
+    #[arg(long, env = "max_inflight", default_value_t = 12_288)]
+    pub max_inflight: usize,
 
     /// Largest body taken from a caller or a function, in bytes
     #[arg(long, env = "TURLOUGH_BODY_BYTES_MAX", default_value_t = 64 << 20)]
@@ -162,9 +184,9 @@ pub struct Settings {
     #[arg(long, env = "TURLOUGH_ONCE_AFTER_SYNC")]
     pub once_after_sync: bool,
 
-    /// How long requests may go on after SIGTERM
-    #[arg(long, env = "TURLOUGH_DRAIN", default_value = "20s", value_parser = parse_duration)]
-    pub drain: Duration,
+    /// How long requests may go on after SIGTERM; without it write_timeout, and 20s without that
+    #[arg(long, env = "TURLOUGH_DRAIN", value_parser = parse_duration)]
+    pub drain: Option<Duration>,
 }
 
 impl Settings {
@@ -177,6 +199,20 @@ impl Settings {
             settings: Settings,
         }
         <Defaults as clap::Parser>::parse_from(["flow-function"]).settings
+    }
+
+    /// How long a synchronous caller waits.
+    pub(crate) fn sync_wait(&self) -> Duration {
+        let limits = [self.write_timeout, self.exec_timeout];
+        // The answer that says where the request is has to be out before that.
+        let less = |limit: Duration| limit.checked_sub(ANSWER_TIME).unwrap_or(limit / 2);
+        let said = limits.into_iter().flatten().min().map(less);
+        self.sync_wait.or(said).unwrap_or(SYNC_WAIT)
+    }
+
+    /// How long requests may go on after SIGTERM.
+    pub(crate) fn drain(&self) -> Duration {
+        self.drain.or(self.write_timeout).unwrap_or(DRAIN)
     }
 
     /// How the store is used.
@@ -275,6 +311,19 @@ impl Settings {
 /// Name of the secret that holds the token of request control.
 const TOKEN: &str = "turlough-token";
 
+/// What is waited for where nobody says it.
+const SYNC_WAIT: Duration = Duration::from_secs(25);
+const DRAIN: Duration = Duration::from_secs(20);
+const ANSWER_TIME: Duration = Duration::from_secs(1);
+
+/// A duration as OpenFaaS has it: a number alone is of seconds.
+fn openfaas_duration(text: &str) -> Result<Duration, String> {
+    match text.trim().parse() {
+        Ok(seconds) => Ok(Duration::from_secs(seconds)),
+        Err(_) => parse_keep(text.trim()),
+    }
+}
+
 fn parse_keep(text: &str) -> Result<Duration, String> {
     if matches!(text, "0" | "0s") {
         return Ok(Duration::ZERO);
@@ -329,5 +378,39 @@ mod tests {
         assert!(conflict.contains("wait 120s"), "{conflict}");
         settings.once_after_sync = false;
         assert_eq!(settings.conflict(), None);
+    }
+
+    #[test]
+    fn openfaas_names_say_how_long_things_take_and_our_own_go_before_them() {
+        let mut settings = Settings::from_environment();
+        let seconds =
+            |settings: &Settings| (settings.sync_wait().as_secs(), settings.drain().as_secs());
+        assert_eq!(seconds(&settings), (25, 20));
+        settings.write_timeout = Some(Duration::from_secs(60));
+        assert_eq!(seconds(&settings), (59, 60));
+        settings.exec_timeout = Some(Duration::from_secs(10));
+        assert_eq!(seconds(&settings), (9, 60));
+        settings.sync_wait = Some(Duration::from_secs(5));
+        settings.drain = Some(Duration::from_secs(7));
+        assert_eq!(seconds(&settings), (5, 7));
+        settings.sync_wait = None;
+        settings.exec_timeout = Some(Duration::from_millis(600));
+        assert_eq!(settings.sync_wait(), Duration::from_millis(300));
+        for (text, millis) in [
+            ("30", 30_000),
+            ("1m30s", 90_000),
+            ("500ms", 500),
+            ("0", 0),
+            ("0s", 0),
+        ] {
+            assert_eq!(
+                openfaas_duration(text),
+                Ok(Duration::from_millis(millis)),
+                "{text}"
+            );
+        }
+        for text in ["", "soon", "-5", "5x"] {
+            assert!(openfaas_duration(text).is_err(), "{text}");
+        }
     }
 }

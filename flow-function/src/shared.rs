@@ -19,6 +19,7 @@ use crate::desk::Desk;
 use crate::engine::{Folds, Obstacle, Signatures};
 use crate::evaluator::Evaluator;
 use crate::gateway::Gateway;
+use crate::http::InFlight;
 use crate::metrics::Metrics;
 use crate::outside::Outside;
 use crate::registry::Registry;
@@ -57,6 +58,9 @@ pub(crate) struct Shared {
     pub(crate) spread: Spread,
     pub(crate) guests: Guests,
     pub(crate) draining: CancellationToken,
+    /// No more calls should come; those that do are still taken.
+    pub(crate) leaving: CancellationToken,
+    pub(crate) in_flight: InFlight,
     /// The grace time is over: who still waits or follows is sent away.
     pub(crate) closing: CancellationToken,
     pub(crate) open: AtomicUsize,

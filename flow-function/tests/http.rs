@@ -156,7 +156,8 @@ async fn a_browser_that_reconnects_after_the_last_event_is_told_that_there_is_no
 #[tokio::test]
 async fn a_shutdown_waits_neither_for_followers_nor_for_callers_nor_for_idle_connections() {
     let flow = read_yaml(HANG).unwrap();
-    let mut platform = Platform::with(vec![flow], |s| s.drain = Duration::from_millis(200)).await;
+    let mut platform =
+        Platform::with(vec![flow], |s| s.drain = Some(Duration::from_millis(200))).await;
     let id = platform.begin("/hang", "1").await;
     let follow = format!("{}/requests/{id}/events", platform.direct);
     let mut follower = platform
@@ -187,4 +188,146 @@ async fn a_shutdown_waits_neither_for_followers_nor_for_callers_nor_for_idle_con
     while let Some(piece) = follower.next().await {
         drop(piece.unwrap());
     }
+}
+
+async fn get(platform: &Platform, path: &str) -> reqwest::Response {
+    let url = format!("{}{path}", platform.direct);
+    platform.http.get(url).send().await.unwrap()
+}
+
+async fn post(platform: &Platform, path: &str, body: &str) -> reqwest::Response {
+    let call = platform.http.post(format!("{}{path}", platform.direct));
+    call.body(body.to_owned()).send().await.unwrap()
+}
+
+/// A platform with room for eight calls, and a request; seven callers wait for the ends of others.
+async fn full() -> (Platform, String, Vec<tokio::task::JoinHandle<()>>) {
+    let flow = read_yaml("flow: open\nnodes: { a: { wait: { signal: go } } }").unwrap();
+    let platform = Platform::with(vec![flow], |s| s.max_inflight = 8).await;
+    let id = platform.begin("/open", "0").await;
+    let callers = (1..=7).map(|n: u32| {
+        let call = platform.http.post(format!("{}/open", platform.direct));
+        tokio::spawn(async move { drop(call.body(n.to_string()).send().await) })
+    });
+    let callers = callers.collect();
+    let eight = |list: &Json| list["requests"].as_array().unwrap().len() == 8;
+    platform.until("/requests", eight).await;
+    (platform, id, callers)
+}
+
+#[tokio::test]
+async fn a_call_too_many_is_refused_and_the_function_is_not_ready_for_more() {
+    let (platform, _, callers) = full().await;
+    let refused = post(&platform, "/open", "9").await;
+    assert_eq!(
+        (refused.status().as_u16(), &refused.headers()["retry-after"]),
+        (429, &"1".parse().unwrap())
+    );
+    assert_eq!(
+        refused.json::<Json>().await.unwrap()["detail"],
+        "7 calls are worked on, limit 7; try again, or raise max_inflight or the number of replicas"
+    );
+    let ready = get(&platform, "/_/ready").await;
+    assert_eq!(
+        (
+            ready.status().as_u16(),
+            ready.headers().contains_key("retry-after")
+        ),
+        (429, true)
+    );
+    assert_eq!(get(&platform, "/_/health").await.status(), 200);
+    let metrics = get(&platform, "/metrics").await.text().await.unwrap();
+    assert!(metrics.contains("turlough_calls_in_flight 7"), "{metrics}");
+    assert!(
+        metrics.contains("turlough_calls_refused_total 1"),
+        "{metrics}"
+    );
+    for caller in callers {
+        caller.abort();
+    }
+    while get(&platform, "/_/ready").await.status() == 429 {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert_eq!(get(&platform, "/_/ready").await.status(), 200);
+}
+
+#[tokio::test]
+async fn what_goes_on_with_a_request_has_room_when_nothing_more_may_start() {
+    let (platform, id, _callers) = full().await;
+    let signal = format!("/requests/{id}/signals/go");
+    // One who follows takes the last place for as long as there is something to tell.
+    let mut follower = get(&platform, &format!("/requests/{id}/events"))
+        .await
+        .bytes_stream();
+    follower.next().await.unwrap().unwrap();
+    assert_eq!(post(&platform, &signal, "1").await.status(), 429);
+    drop(follower);
+    let mut status = post(&platform, &signal, "1").await.status();
+    while status == 429 {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+        status = post(&platform, &signal, "1").await.status();
+    }
+    assert_eq!(status, 202);
+}
+
+#[tokio::test]
+async fn calls_are_taken_for_a_while_after_readiness_is_gone() {
+    let flow = read_yaml("flow: quick\nnodes: { a: { pass: . } }").unwrap();
+    let mut platform = Platform::with(vec![flow], |s| {
+        s.healthcheck_interval = Duration::from_secs(5);
+    })
+    .await;
+    platform.shutdown.cancel();
+    let ready = || async {
+        platform
+            .http
+            .get(format!("{}/_/ready", platform.direct))
+            .send()
+            .await
+            .unwrap()
+    };
+    while ready().await.status() == 200 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let call = platform
+        .http
+        .post(format!("{}/quick", platform.direct))
+        .body("5");
+    let answer = call.send().await.unwrap();
+    assert_eq!(answer.status(), 200);
+    let took: f64 = answer.headers()["x-duration-seconds"]
+        .to_str()
+        .unwrap()
+        .parse()
+        .unwrap();
+    assert!(took > 0.0, "{took}");
+    let server = platform.server.take().unwrap();
+    let stopped = tokio::time::timeout(Duration::from_secs(20), server).await;
+    stopped.expect("it stops").unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn a_body_that_is_not_there_in_time_is_refused() {
+    let flow = read_yaml("flow: quick\nnodes: { a: { pass: . } }").unwrap();
+    let platform = Platform::with(vec![flow], |s| {
+        s.read_timeout = Some(Duration::from_millis(200))
+    })
+    .await;
+    let address = platform.direct.strip_prefix("http://").unwrap();
+    let mut slow = TcpStream::connect(address).await.unwrap();
+    slow.write_all(b"POST /quick HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\n12")
+        .await
+        .unwrap();
+    let mut answer = Vec::new();
+    let mut some = [0; 4_096];
+    while !String::from_utf8_lossy(&answer).contains("read_timeout") {
+        let read = slow.read(&mut some).await.unwrap();
+        assert!(read > 0, "{}", String::from_utf8_lossy(&answer));
+        answer.extend_from_slice(&some[..read]);
+    }
+    assert!(
+        answer.starts_with(b"HTTP/1.1 408"),
+        "{}",
+        String::from_utf8_lossy(&answer)
+    );
 }

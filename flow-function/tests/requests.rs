@@ -116,7 +116,10 @@ async fn a_result_between_the_inline_limit_and_the_durable_one_is_kept_in_parts(
 #[tokio::test]
 async fn a_synchronous_caller_is_sent_away_when_it_has_waited_long_enough() {
     let flow = read_yaml(HANG).unwrap();
-    let platform = Platform::with(vec![flow], |s| s.sync_wait = Duration::from_millis(50)).await;
+    let platform = Platform::with(vec![flow], |s| {
+        s.sync_wait = Some(Duration::from_millis(50))
+    })
+    .await;
     let answer = platform.post("/", "{}").await;
     assert_eq!(answer.status(), 202);
     let status: Json = answer.json().await.unwrap();

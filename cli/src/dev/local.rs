@@ -228,7 +228,7 @@ impl FlowsFunction {
         settings.function = name.parse().map_err(Failure::platform)?;
         settings.listen = Ipv4Addr::LOCALHOST.into();
         settings.port = 0;
-        settings.drain = drain;
+        settings.drain = Some(drain);
         let server = Server::bind(settings, plan.flows.clone()).await;
         let server = server.map_err(|error| match error {
             ServeError::Register(_) => Failure::input(error),

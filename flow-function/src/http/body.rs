@@ -5,11 +5,13 @@ use std::time::Duration;
 use axum::body::Body;
 use axum::http::{HeaderMap, StatusCode, header};
 use http_body_util::BodyExt;
+use tokio::time::Instant;
 use turlough_sdk::value::ValueWriter;
 use turlough_sdk::{ContentType, Producer, Value};
 
 use super::problem::Problem;
 use crate::data::typed;
+use crate::settings::Settings;
 
 /// How long a body may pause: a caller who sends nothing holds a connection and what it has sent.
 const BODY_PAUSE_MAX: Duration = Duration::from_secs(30);
@@ -27,13 +29,18 @@ const INLINE_WORK_BYTES_MAX: usize = 64 * 1024;
 pub(super) struct Limit {
     pub(super) bytes: usize,
     pub(super) remedy: &'static str,
+    /// In what time it has to be there, where that is said.
+    pub(super) within: Option<Duration>,
 }
 
 impl Limit {
     /// The limit on what flows and steps are given.
-    pub(super) const fn of_values(bytes: usize) -> Self {
-        let remedy = "raise TURLOUGH_BODY_BYTES_MAX";
-        Self { bytes, remedy }
+    pub(super) const fn of_values(settings: &Settings) -> Self {
+        Self {
+            bytes: settings.body_bytes_max,
+            remedy: "raise TURLOUGH_BODY_BYTES_MAX",
+            within: settings.read_timeout,
+        }
     }
 
     fn exceeded(self, size: u64) -> Problem {
@@ -119,10 +126,18 @@ async fn take(mut body: Body) {
 
 async fn pour(mut body: Body, limit: Limit, mut put: impl FnMut(&[u8])) -> Result<(), Problem> {
     let mut size = 0;
+    let end = limit.within.map(|within| Instant::now() + within);
     loop {
-        let frame = tokio::time::timeout(BODY_PAUSE_MAX, body.frame()).await;
+        let pause = Instant::now() + BODY_PAUSE_MAX;
+        let until = end.map_or(pause, |end| end.min(pause));
+        let frame = tokio::time::timeout_at(until, body.frame()).await;
         let frame = frame.map_err(|_| {
-            let text = format!("body paused for {BODY_PAUSE_MAX:?} after {size} bytes");
+            let text = match limit.within {
+                Some(within) if until != pause => format!(
+                    "body is not there after {within:?} (read_timeout), but {size} bytes of it"
+                ),
+                _ => format!("body paused for {BODY_PAUSE_MAX:?} after {size} bytes"),
+            };
             Problem::new(StatusCode::REQUEST_TIMEOUT, &text)
         })?;
         let Some(frame) = frame else { return Ok(()) };
@@ -158,7 +173,11 @@ fn examine(value: Value) -> Result<Value, Problem> {
 mod tests {
     use super::*;
 
-    const LIMIT: Limit = Limit::of_values(10);
+    const LIMIT: Limit = Limit {
+        bytes: 10,
+        remedy: "raise it",
+        within: None,
+    };
 
     fn headers(length: &'static str) -> HeaderMap {
         let length = header::HeaderValue::from_static(length);

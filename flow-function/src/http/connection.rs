@@ -1,11 +1,13 @@
 //! Connections: accepted, bounded in number and in patience, closed at the end.
 
+use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::extract::ConnectInfo;
+use axum::http::{HeaderName, HeaderValue};
 use hyper::server::conn::http1;
 use hyper::service::{Service as _, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -16,9 +18,8 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, warn};
 
-/// Connections at once, each a file descriptor; further ones wait in the kernel's queue. Above the
-/// requests that a replica drives at once, since those who follow or list take one each.
-const CONNECTIONS_MAX: usize = 16_384;
+/// How long a call took, as OpenFaaS's functions say it.
+const DURATION: HeaderName = HeaderName::from_static("x-duration-seconds");
 /// How long a request's head may take, and how long a connection may be idle: longer than the 90 s
 /// after which HTTP clients commonly let go, so that they never reuse one that is just closed.
 const HEAD_WAIT_MAX: Duration = Duration::from_secs(120);
@@ -27,13 +28,15 @@ const ACCEPT_BACKOFF: Duration = Duration::from_millis(100);
 /// How long answers may take after the grace time of their requests: they are being written.
 const CLOSE_GRACE: Duration = Duration::from_secs(2);
 
-/// Serves until `closing`. What it returns are the connections that are open then.
+/// Serves until `closing`, so many connections at once; further ones wait in the kernel's queue. What it
+/// returns are the connections that are open then.
 pub(super) async fn serve(
     listener: &TcpListener,
     router: Router,
+    most: usize,
     closing: CancellationToken,
 ) -> JoinSet<()> {
-    let room = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let room = Arc::new(Semaphore::new(most));
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
@@ -98,7 +101,15 @@ async fn connection(
     let router = TowerToHyperService::new(router);
     let service = service_fn(move |mut request: hyper::Request<hyper::body::Incoming>| {
         request.extensions_mut().insert(ConnectInfo(peer));
-        router.call(request)
+        let (begun, answer) = (Instant::now(), router.call(request));
+        async move {
+            let mut answer = answer.await?;
+            let took = format!("{:.6}", begun.elapsed().as_secs_f64());
+            if let Ok(took) = HeaderValue::try_from(took) {
+                answer.headers_mut().insert(DURATION, took);
+            }
+            Ok::<_, Infallible>(answer)
+        }
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())

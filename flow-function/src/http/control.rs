@@ -22,6 +22,7 @@ use crate::engine::{CallbackError, Control, ControlError, Engine};
 const RESTART_LIMIT: Limit = Limit {
     bytes: 64 * 1024,
     remedy: "send {\"from\": STEP, \"version\": \"current\"}",
+    within: None,
 };
 /// Longest token of a callback; ours are shorter.
 const TOKEN_BYTES_MAX: usize = 16 * 1024;
@@ -156,7 +157,7 @@ pub(super) async fn signal(
     let last = engine.shared.log.last(id).await;
     let last = last.map_err(|error| ControlError::Read(id, error))?;
     last.ok_or(ControlError::Unknown(id))?;
-    let limit = Limit::of_values(engine.shared.settings.body_bytes_max);
+    let limit = Limit::of_values(&engine.shared.settings);
     let value = body::value(&headers, body, limit).await?;
     let name = name.to_string();
     let asked = format!("signal/{name}");
@@ -208,7 +209,7 @@ pub(super) async fn callback(
         return Err(CallbackError::Forged.into());
     }
     let status = function_status(&headers)?;
-    let limit = Limit::of_values(engine.shared.settings.body_bytes_max);
+    let limit = Limit::of_values(&engine.shared.settings);
     let answer = body::untouched(&headers, body, limit, Producer::Function).await?;
     match engine.complete(&token, answer, status).await {
         Ok(()) => Ok(StatusCode::OK.into_response()),

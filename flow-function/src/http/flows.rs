@@ -19,6 +19,7 @@ use crate::registry::Put;
 const TEXT_LIMIT: Limit = Limit {
     bytes: 8 * 1024 * 1024,
     remedy: "split the flow, or use for_each",
+    within: None,
 };
 
 /// What a flow may be sent as; JSON is YAML.

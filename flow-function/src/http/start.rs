@@ -74,7 +74,7 @@ async fn start(
     };
     let mut call = call(&flow, query, key, headers, &settings.http_allow)?;
     let is_delivered = call.delivery.is_some();
-    let limit = Limit::of_values(engine.shared.settings.body_bytes_max);
+    let limit = Limit::of_values(settings);
     let input = body::value(headers, body, limit).await?;
     if let Some(signed) = signed {
         call.key = Some(signed.key(&input.body())?);
@@ -108,7 +108,7 @@ async fn start(
                     problem(StatusCode::INTERNAL_SERVER_ERROR, text)
                 }
             },
-            () = tokio::time::sleep(engine.shared.settings.sync_wait) => {
+            () = tokio::time::sleep(engine.shared.settings.sync_wait()) => {
                 begun(&engine, request, headers).await
             }
             () = engine.shared.closing.cancelled() => {

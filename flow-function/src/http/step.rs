@@ -15,6 +15,7 @@ use crate::spread::{Batch, Refusal};
 const BATCH_LIMIT: Limit = Limit {
     bytes: 64 << 20,
     remedy: "send fewer steps at once",
+    within: None,
 };
 
 pub(super) async fn run(

@@ -93,7 +93,7 @@ async fn what_takes_longer_than_a_caller_waits_is_told_by_its_result() {
             .into(),
         |settings| {
             settings.http_allow = "127.0.0.1".parse().unwrap();
-            settings.sync_wait = std::time::Duration::from_millis(50);
+            settings.sync_wait = Some(std::time::Duration::from_millis(50));
         },
     )
     .await;
