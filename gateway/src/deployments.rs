@@ -15,7 +15,8 @@ use std::time::Duration;
 use tokio::sync::Mutex;
 use tracing::{error, info};
 
-pub(crate) use deployment::Deployment;
+pub(crate) use deployment::DIRECTORY;
+pub use deployment::Deployment;
 
 use crate::folder::{Folder, FolderError};
 use crate::functions::{

@@ -35,6 +35,7 @@ mod metrics;
 
 pub use asynchronous::RetryConfig;
 pub use config::{AsyncConfig, GatewayConfig};
+pub use deployments::Deployment;
 pub use folder::FolderError;
 pub use functions::{
     DEFAULT_NAMESPACE, FunctionName, FunctionSpec, NameError, Registry, RegistryError, Resources,
@@ -46,4 +47,6 @@ pub use process::{Limits, LimitsError, Mode, ModeError, ProcessSpec, StartError,
 pub use program::main_with;
 pub use rest::BasicAuthError;
 pub use settings::{Deploying, Queueing, Settings};
-pub use stack::{Stack, StackError, StackFunction, StackProblem};
+pub use stack::{
+    DeployableFunction, DeployableStack, Stack, StackError, StackFunction, StackProblem,
+};

@@ -1,13 +1,15 @@
-//! OpenFaaS's `stack.yaml`: which functions there are, and how to run them here.
+//! OpenFaaS's `stack.yaml`: which functions there are, and how to run them here ([`Stack`]), or what to
+//! tell a gateway that runs them elsewhere ([`DeployableStack`]).
 //!
 //! What this module returns is checked: names are names, folders exist, each
-//! function has a command. `${NAME}` and `${NAME:-default}` in values are taken
+//! function has a command, or an image where it runs elsewhere. `${NAME}` and `${NAME:-default}` in values are taken
 //! from the environment; one that is unset and has no default is an error,
 //! where faas-cli would silently leave nothing.
 //!
 //! Images, build arguments and `configuration` are read and not used: nothing is
 //! built here.
 
+mod deployable;
 mod error;
 mod file;
 
@@ -17,6 +19,7 @@ use std::path::{Path, PathBuf};
 use crate::functions::{DEFAULT_NAMESPACE, FunctionName, FunctionSpec};
 use crate::images::HEALTH_PATH_DEFAULT;
 use crate::process::{Limits, Mode, ProcessSpec};
+pub use deployable::{DeployableFunction, DeployableStack};
 pub use error::{StackError, StackProblem};
 use file::{FunctionEntry, StackFile};
 
@@ -47,11 +50,7 @@ impl Stack {
     /// # Errors
     /// [`StackError`] with the file, the line where there is one, and the remedy.
     pub fn load(path: &Path) -> Result<Self, StackError> {
-        let text = std::fs::read_to_string(path)
-            .map_err(|source| StackError::new(path, None, StackProblem::Read { source }))?;
-        let variables = std::env::vars_os()
-            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
-            .collect();
+        let (text, variables) = read(path)?;
         Self::parse(path, &text, variables)
     }
 
@@ -90,18 +89,46 @@ impl Stack {
     }
 }
 
+/// A stack file's text, and the variables of this process, which may stand in it.
+fn read(path: &Path) -> Result<(String, HashMap<String, String>), StackError> {
+    let text = std::fs::read_to_string(path)
+        .map_err(|source| StackError::new(path, None, StackProblem::Read { source }))?;
+    let variables = std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+        .collect();
+    Ok((text, variables))
+}
+
 fn function(
     folder: &Path,
     name: &str,
-    entry: FunctionEntry,
+    mut entry: FunctionEntry,
 ) -> Result<StackFunction, StackProblem> {
-    let namespace = entry.namespace.as_deref().filter(|text| !text.is_empty());
-    let name = FunctionName::new(name, namespace.unwrap_or(DEFAULT_NAMESPACE))?;
+    let name = function_name(name, &entry)?;
+    entry.read_environment_files(folder)?;
     let process = process(folder, &name, &entry)?;
+    let spec = spec(name, process.command_line(), entry)?;
+    Ok(StackFunction { spec, process })
+}
+
+fn function_name(name: &str, entry: &FunctionEntry) -> Result<FunctionName, StackProblem> {
+    let namespace = entry.namespace.as_deref().filter(|text| !text.is_empty());
+    Ok(FunctionName::new(
+        name,
+        namespace.unwrap_or(DEFAULT_NAMESPACE),
+    )?)
+}
+
+/// What a function is, whoever runs it.
+fn spec(
+    name: FunctionName,
+    env_process: String,
+    entry: FunctionEntry,
+) -> Result<FunctionSpec, StackProblem> {
     let spec = FunctionSpec {
         name,
         image: entry.image,
-        env_process: process.command_line(),
+        env_process,
         env_vars: entry.environment,
         labels: entry.labels,
         annotations: entry.annotations,
@@ -113,7 +140,7 @@ fn function(
     };
     spec.scaling()?;
     spec.retry()?;
-    Ok(StackFunction { spec, process })
+    Ok(spec)
 }
 
 fn process(

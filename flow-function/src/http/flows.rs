@@ -40,8 +40,12 @@ pub(super) struct ShowQuery {
 
 pub(super) async fn list(State(engine): State<Engine>) -> Response {
     let flows: Vec<_> = engine.flows().iter().map(|flow| summary(flow)).collect();
-    axum::Json(json!({ "function": engine.shared.settings.function.as_str(), "flows": flows }))
-        .into_response()
+    axum::Json(json!({
+        "function": engine.shared.settings.function.as_str(),
+        "replica": engine.shared.replica.to_string(),
+        "flows": flows,
+    }))
+    .into_response()
 }
 
 fn summary(flow: &Flow) -> Json {
@@ -115,6 +119,8 @@ pub(super) async fn put(
         Put::Unchanged => (StatusCode::OK, "unchanged"),
     };
     view["put"] = word.into();
+    // So that who has just deployed the function knows that what replaced it has the flow.
+    view["replica"] = engine.shared.replica.to_string().into();
     let place = location(&engine, &format!("flows/{name}"), &headers);
     Ok((status, [(header::LOCATION, place)], axum::Json(view)).into_response())
 }

@@ -12,12 +12,13 @@ use crate::process::{Limits, Mode, ProcessSpec};
 use crate::stack::{HEALTH_PATH, MODE, PROCESS};
 
 /// Where the command of the annotation `turlough.process` runs, where the image says no folder.
-const DIRECTORY: &str = "turlough.directory";
+pub(crate) const DIRECTORY: &str = "turlough.directory";
 
-/// Fields that are not known are not looked at, as OpenFaaS does.
+/// The body of a request that deploys or changes a function, at any gateway of OpenFaaS. Fields that are
+/// not known are not looked at, as OpenFaaS does.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-pub(crate) struct Deployment {
+pub struct Deployment {
     service: String,
     image: String,
     namespace: String,
@@ -32,12 +33,37 @@ pub(crate) struct Deployment {
     labels: BTreeMap<String, String>,
     #[serde(deserialize_with = "or_default")]
     annotations: BTreeMap<String, String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     limits: Option<Resources>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     requests: Option<Resources>,
     read_only_root_filesystem: bool,
 }
 
 impl Deployment {
+    /// What a client asks for, to have this function.
+    pub(crate) fn of(spec: &FunctionSpec) -> Self {
+        let spec = spec.clone();
+        Self {
+            service: spec.name.name().to_owned(),
+            // Which is the default is the gateway's affair.
+            namespace: match spec.name.namespace() {
+                DEFAULT_NAMESPACE => String::new(),
+                namespace => namespace.to_owned(),
+            },
+            image: spec.image,
+            env_process: spec.env_process,
+            env_vars: spec.env_vars,
+            constraints: spec.constraints,
+            secrets: spec.secrets,
+            labels: spec.labels,
+            annotations: spec.annotations,
+            limits: spec.limits,
+            requests: spec.requests,
+            read_only_root_filesystem: spec.read_only_root_filesystem,
+        }
+    }
+
     /// The function's name; a namespace in the query is meant where the body says none.
     pub(crate) fn name(&self, of_query: &str) -> Result<FunctionName, DeployError> {
         let namespace = [self.namespace.as_str(), of_query, DEFAULT_NAMESPACE];

@@ -39,6 +39,16 @@ pub enum StackProblem {
         directory: PathBuf,
     },
     #[error(
+        "function `{function}` names no image; write image:, or for a Turlough gateway the annotation turlough.process"
+    )]
+    NoImage { function: String },
+    #[error(
+        "function `{function}`: image `{image}` is quoted, so that its variables stay as they are; write it without quotes"
+    )]
+    QuotedImage { function: String, image: String },
+    #[error("environment file `{}`: {message}; write environment: with names and values, and the file relative to this one", file.display())]
+    EnvironmentFile { file: PathBuf, message: String },
+    #[error(
         "function `{function}` does not say how to run it as a local process; add the annotation `turlough.process`, for example turlough.process: python3 handler.py"
     )]
     NoCommand { function: String },

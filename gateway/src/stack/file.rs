@@ -38,14 +38,22 @@ struct Provider {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct FunctionEntry {
-    #[serde(default, rename = "lang")]
-    _lang: Option<String>,
+    #[serde(default)]
+    pub(super) lang: String,
     #[serde(default)]
     pub(super) handler: String,
     #[serde(default)]
     pub(super) image: String,
     #[serde(default)]
+    pub(super) fprocess: String,
+    #[serde(default)]
     pub(super) environment: BTreeMap<String, String>,
+    /// Files whose variables go before those above; of two files the later one counts.
+    #[serde(default)]
+    pub(super) environment_file: Vec<String>,
+    /// The image is somebody else's, so that there may be no handler.
+    #[serde(default)]
+    pub(super) skip_build: bool,
     #[serde(default)]
     pub(super) secrets: Vec<String>,
     #[serde(default)]
@@ -62,8 +70,25 @@ pub(super) struct FunctionEntry {
     pub(super) readonly_root_filesystem: bool,
     #[serde(default, rename = "build_args")]
     _build_args: Option<IgnoredAny>,
+    #[serde(default, rename = "build_options")]
+    _build_options: Option<IgnoredAny>,
+    #[serde(default, rename = "build_secrets")]
+    _build_secrets: Option<IgnoredAny>,
+    #[serde(default, rename = "platforms")]
+    _platforms: Option<IgnoredAny>,
     #[serde(default)]
     pub(super) namespace: Option<String>,
+}
+
+impl FunctionEntry {
+    /// Adds the variables of its files, which are relative to the stack file's folder.
+    pub(super) fn read_environment_files(&mut self, folder: &Path) -> Result<(), StackProblem> {
+        for file in &self.environment_file {
+            self.environment
+                .extend(environment_file(&folder.join(file))?);
+        }
+        Ok(())
+    }
 }
 
 impl StackFile {
@@ -100,6 +125,25 @@ impl StackFile {
     }
 }
 
+/// The variables of a file that `environment_file` names, as they are written there.
+fn environment_file(path: &Path) -> Result<BTreeMap<String, String>, StackProblem> {
+    #[derive(Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct EnvironmentFile {
+        #[serde(default)]
+        environment: BTreeMap<String, String>,
+    }
+    let failed = |message| StackProblem::EnvironmentFile {
+        file: path.to_owned(),
+        message,
+    };
+    let text = std::fs::read_to_string(path)
+        .map_err(|error| failed(format!("cannot read it: {error}")))?;
+    let file: EnvironmentFile = serde_saphyr::from_str_with_options(&text, Options::default())
+        .map_err(|error| failed(plain(&error)))?;
+    Ok(file.environment)
+}
+
 /// The line that a value is written on, from 1.
 pub(super) fn line<T>(value: &Spanned<T>) -> Option<u64> {
     Some(value.referenced.line()).filter(|&line| line > 0)
@@ -107,7 +151,10 @@ pub(super) fn line<T>(value: &Spanned<T>) -> Option<u64> {
 
 fn yaml_error(path: &Path, error: &serde_saphyr::Error) -> StackError {
     let line = error.location().map(|location| location.line());
-    let options = serde_saphyr::render_options! { snippets: SnippetMode::Off };
-    let message = error.render_with_options(options);
+    let message = plain(error);
     StackError::new(path, line, StackProblem::Yaml { message })
+}
+
+fn plain(error: &serde_saphyr::Error) -> String {
+    error.render_with_options(serde_saphyr::render_options! { snippets: SnippetMode::Off })
 }

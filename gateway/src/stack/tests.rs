@@ -211,3 +211,81 @@ fn relative_health_path_is_refused() {
     let text = "functions:\n  echo:\n    handler: echo\n    annotations:\n      turlough.process: x\n      com.openfaas.health.http.path: up\n";
     check_error(text, Some(2), "must begin with `/`");
 }
+
+fn deployable(text: &str, files: &[(&str, &str)]) -> Result<Vec<DeployableFunction>, String> {
+    let folder = tempfile::tempdir().unwrap();
+    fs::create_dir(folder.path().join("echo")).unwrap();
+    for (name, text) in files {
+        fs::write(folder.path().join(name), text).unwrap();
+    }
+    let stack = DeployableStack::parse(&folder.path().join("stack.yaml"), text, HashMap::new());
+    stack
+        .map(DeployableStack::into_functions)
+        .map_err(|error| error.to_string())
+}
+
+#[test]
+fn what_is_deployed_elsewhere_is_said_in_openfaas_s_words() {
+    let text = "functions:\n  echo:\n    lang: rust-flow\n    handler: ./echo\n    image: e:1\n    fprocess: ./run\n    \
+                environment:\n      a: 1\n      b: ${B:-two}\n    environment_file: [one.yml, two.yml]\n    skip_build: false\n    \
+                build_options: [dev]\n    platforms: linux/amd64\n    build_secrets: {k: v}\n    secrets: [s]\n    \
+                labels: {l: x}\n    annotations: {n: y}\n    constraints: [c]\n    limits: {memory: 8Mi}\n    \
+                readonly_root_filesystem: true\n    namespace: team\n";
+    let files = [
+        ("one.yml", "environment:\n  a: 2\n  c: $C ${D}\n"),
+        ("two.yml", "environment: {a: 3}\n"),
+    ];
+    let functions = deployable(text, &files).unwrap();
+    assert_eq!(functions[0].lang, "rust-flow");
+    let said = serde_json::to_value(functions[0].deployment()).unwrap();
+    let expected = serde_json::json!({
+        "service": "echo", "namespace": "team", "image": "e:1", "envProcess": "./run",
+        "envVars": {"a": "3", "b": "two", "c": "$C ${D}"}, "secrets": ["s"], "labels": {"l": "x"},
+        "annotations": {"n": "y"}, "constraints": ["c"], "limits": {"memory": "8Mi"},
+        "readOnlyRootFilesystem": true,
+    });
+    assert_eq!(said, expected);
+}
+
+#[test]
+fn what_no_gateway_would_take_is_refused_before_one_is_asked() {
+    let check = |entry: &str, part: &str| {
+        let text = format!("functions:\n  echo: {{{entry}}}\n");
+        let error = deployable(&text, &[("bad.yml", "variables: {}")]).unwrap_err();
+        assert!(
+            error.contains("stack.yaml:2: ") && error.contains(part),
+            "{error}"
+        );
+    };
+    check("handler: echo", "names no image; write image:");
+    check("handler: echo, image: '${E}:1'", "write it without quotes");
+    check("handler: none, image: e", "none` does not exist");
+    check("image: e", "write handler:");
+    check(
+        "handler: echo, image: e, environment_file: [no.yml]",
+        "cannot read it",
+    );
+    check(
+        "handler: echo, image: e, environment_file: [bad.yml]",
+        "variables",
+    );
+    check("handler: echo, image: e, imgae: f", "imgae");
+    check(
+        "handler: echo, image: e, labels: {com.openfaas.scale.min: many}",
+        "many",
+    );
+    assert!(deployable("functions: {echo: {image: e, skip_build: true}}", &[]).is_ok());
+}
+
+#[test]
+fn gateway_of_this_machine_is_told_the_folder_unless_the_stack_tells_it() {
+    let text = "functions:\n  a: {handler: echo, annotations: {turlough.process: x}}\n  \
+                b: {handler: echo, annotations: {turlough.process: x, turlough.directory: /b}}\n  \
+                c: {handler: echo, image: c}\n";
+    let mut functions = deployable(text, &[]).unwrap();
+    functions.iter_mut().for_each(DeployableFunction::run_here);
+    let folder = |at: usize| functions[at].spec.annotations.get("turlough.directory");
+    assert!(folder(0).unwrap().ends_with("/echo"), "{:?}", folder(0));
+    assert_eq!(folder(1).unwrap(), "/b");
+    assert_eq!(folder(2), None);
+}
