@@ -9,6 +9,8 @@ use reqwest::Url;
 use crate::control::{
     CancelArguments, PauseArguments, RestartArguments, ResumeArguments, SignalArguments,
 };
+use crate::credentials::{Credentials, LoginArguments};
+use crate::deploy::DeployArguments;
 use crate::dev::DevArguments;
 use crate::events::EventsArguments;
 use crate::exit::{self, Failure};
@@ -65,6 +67,8 @@ pub(crate) enum Command {
     Signal(SignalArguments),
     /// Registers flows, or new versions of them, with a flow-function that runs
     Put(PutArguments),
+    /// Deploys the functions and flows of a folder, or of a git repository, to a gateway
+    Deploy(DeployArguments),
     /// Lists the flows, and the functions that serve them
     #[command(after_help = "Examples:\n  turlough flows\n  turlough flows --output json")]
     Flows,
@@ -100,6 +104,9 @@ pub(crate) struct Connection {
         conflicts_with = "token"
     )]
     token_file: Option<PathBuf>,
+
+    #[command(flatten)]
+    login: LoginArguments,
 }
 
 impl Arguments {
@@ -128,6 +135,11 @@ impl Connection {
         parse_gateway(&setting, &text)
     }
 
+    /// What the gateway's own API asks for, as far as it is known.
+    pub(crate) fn credentials(&self, gateway: &Url) -> Result<Option<Credentials>, Failure> {
+        self.login.credentials(gateway)
+    }
+
     pub(crate) fn token(&self) -> Result<Option<String>, Failure> {
         let token = match (&self.token, &self.token_file) {
             (Some(token), _) => token.clone(),
@@ -147,6 +159,13 @@ fn parse_gateway(setting: &str, text: &str) -> Result<Url, Failure> {
         Failure::input(anyhow!(text))
     };
     let url = Url::parse(text).map_err(|error| bad(&format!("is not a URL: {error}")))?;
+    if !url.username().is_empty() || url.password().is_some() {
+        let text = format!(
+            "the gateway's URL ({setting}) holds a user or a password; write http://HOST:PORT, and \
+             --username and --password-file"
+        );
+        return Err(Failure::input(anyhow!(text)));
+    }
     match url.scheme() {
         "http" if url.has_host() => Ok(url),
         "https" => Err(bad(
@@ -193,5 +212,9 @@ mod tests {
             assert!(message.ends_with("write http://HOST:PORT"), "{message}");
         }
         assert!(parse_gateway("--gateway", "http://127.0.0.1:8080/").is_ok());
+        let failure = parse_gateway("--gateway", "http://admin:s3cret@gateway").unwrap_err();
+        let message = failure.cause.to_string();
+        assert!(message.contains("--password-file"), "{message}");
+        assert!(!message.contains("s3cret"), "{message}");
     }
 }

@@ -5,13 +5,16 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, anyhow};
 use serde::Serialize;
-use turlough_gateway::{Stack, StackError};
+use turlough_gateway::{DeployableStack, Stack, StackError};
 use turlough_sdk::{Flow, read_yaml_file_text};
 
 use crate::exit::Failure;
 
 /// Where flows lie beside a stack file.
 pub(crate) const FLOWS_FOLDER: &str = "flows";
+
+/// What a stack file is named, the first that is there.
+pub(crate) const STACK_FILES: [&str; 2] = ["stack.yaml", "stack.yml"];
 
 /// What a file is, by its top-level keys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -125,6 +128,11 @@ pub(crate) fn parse_flow(file: &Path, text: &str) -> Result<Flow, Vec<Flaw>> {
 
 pub(crate) fn read_stack(file: &Path) -> Result<Stack, Flaw> {
     Stack::load(file).map_err(|error| Flaw::of_stack(file, &error))
+}
+
+/// The same for a gateway elsewhere.
+pub(crate) fn read_deployable_stack(file: &Path) -> Result<DeployableStack, Flaw> {
+    DeployableStack::load(file).map_err(|error| Flaw::of_stack(file, &error))
 }
 
 /// The `*.yaml` and `*.yml` of a folder, by name.

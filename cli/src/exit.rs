@@ -25,7 +25,8 @@ pub(crate) const HELP: &str = "Exit codes:
   1    the platform cannot be reached, refuses, or breaks off
   2    bad input: usage, an invalid flow or stack, an unknown flow, function or request
   3    the request failed
-  4    the request timed out or was cancelled, or has not ended in the time given
+  4    the request timed out or was cancelled, or has not ended in the time given; a function that was
+       deployed was not ready in it
   130  Ctrl-C while waiting; the request goes on
   dev -- COMMAND ends with the command's own code";
 

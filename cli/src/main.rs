@@ -1,13 +1,14 @@
 //! `turlough`: runs, watches and validates pipelines from the command line.
 //!
 //! `dev` starts a platform in this process; `validate` and `graph --file` read files, `schema` reads
-//! nothing; every other command only talks HTTP to a gateway. Invariants: stdout carries results and nothing else; a
+//! nothing; every other command only talks HTTP to a gateway, `deploy` after it has read files. Invariants: stdout carries results and nothing else; a
 //! command ends with one of the codes of [`exit::Exit`].
 
 mod arguments;
 mod exit;
 mod terminal;
 
+mod deploy;
 mod dev;
 mod run;
 
@@ -21,6 +22,7 @@ mod schema;
 mod validate;
 
 mod amount;
+mod credentials;
 mod document;
 mod input;
 mod missing;
@@ -73,7 +75,9 @@ fn start(arguments: Arguments, terminal: Terminal) -> Result<Exit, Failure> {
 async fn command(arguments: Arguments, terminal: Terminal) -> Result<Exit, Failure> {
     let platform = || -> Result<Platform, Failure> {
         let connection = &arguments.connection;
-        Platform::new(&connection.gateway_url()?, connection.token()?.as_deref())
+        let gateway = connection.gateway_url()?;
+        let credentials = connection.credentials(&gateway)?;
+        Platform::new(&gateway, connection.token()?.as_deref(), credentials)
     };
     match &arguments.command {
         Command::Dev(dev) => dev::dev(terminal, dev).await,
@@ -88,6 +92,7 @@ async fn command(arguments: Arguments, terminal: Terminal) -> Result<Exit, Failu
         Command::Restart(one) => control::restart(&platform()?, terminal, one).await,
         Command::Signal(one) => control::signal(&platform()?, terminal, one).await,
         Command::Put(files) => put::put(&platform()?, terminal, files).await,
+        Command::Deploy(deploy) => deploy::deploy(platform, terminal, deploy).await,
         Command::Flows => flows::list(&platform()?, terminal).await,
         Command::Graph(graph) => graph::graph(platform, terminal, graph).await,
         Command::Validate(validate) => validate::validate(terminal, validate),

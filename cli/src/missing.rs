@@ -14,7 +14,16 @@ pub(crate) fn warnings<'a>(
     functions: impl IntoIterator<Item = &'a StackFunction>,
     flows: &[Flow],
 ) -> Vec<String> {
-    let known: BTreeSet<_> = functions.into_iter().map(|f| f.spec.name.clone()).collect();
+    let known = functions.into_iter().map(|f| f.spec.name.clone()).collect();
+    warnings_of(&known, flows, "which no stack here has")
+}
+
+/// The same by the functions' names; `why` says where they are missing.
+pub(crate) fn warnings_of<'a>(
+    known: &BTreeSet<FunctionName>,
+    flows: impl IntoIterator<Item = &'a Flow>,
+    why: &str,
+) -> Vec<String> {
     let mut missing = BTreeMap::new();
     for flow in flows {
         for function in applied(flow) {
@@ -25,9 +34,7 @@ pub(crate) fn warnings<'a>(
         }
     }
     let warning = |(function, flow): (String, String)| {
-        format!(
-            "flow {flow} applies function `{function}`, which no stack here has; its calls will fail"
-        )
+        format!("flow {flow} applies function `{function}`, {why}; its calls will fail")
     };
     missing.into_iter().map(warning).collect()
 }

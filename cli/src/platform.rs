@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Context, anyhow};
 use bytes::Bytes;
-use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue};
+use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue, WWW_AUTHENTICATE};
 use reqwest::{Method, RequestBuilder, Response, StatusCode, Url};
 use serde::de::DeserializeOwned;
 
@@ -16,10 +16,14 @@ pub(crate) use catalog::{Catalog, FLOW_FUNCTION_LABEL, FlowRef, Held, ServedFlow
 pub(crate) use events::ServerEvent;
 pub(crate) use follow::{Ended, Follower, Happening, StepEnded, Trouble, Wait};
 
+use crate::credentials::Credentials;
 use crate::exit::Failure;
 
 /// Where a gateway is if nobody says otherwise.
 pub(crate) const GATEWAY_DEFAULT: &str = "http://127.0.0.1:8080";
+
+/// What the gateway answers itself, and may ask a password for.
+const GATEWAY_API: &str = "/system/";
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -36,7 +40,10 @@ const QUOTE_CHARS_MAX: usize = 200;
 #[derive(Clone, Debug)]
 pub(crate) struct Platform {
     base: String,
+    /// What flow-functions ask for.
     authorization: Option<HeaderValue>,
+    /// What the gateway's own API asks for; functions never get it.
+    credentials: Option<Credentials>,
     http: reqwest::Client,
 }
 
@@ -46,10 +53,16 @@ pub(crate) struct Answer {
     pub(crate) status: StatusCode,
     pub(crate) headers: HeaderMap,
     pub(crate) body: Bytes,
+    /// Whose password was sent to the gateway, where one was.
+    pub(crate) user: Option<String>,
 }
 
 impl Platform {
-    pub(crate) fn new(gateway: &Url, token: Option<&str>) -> Result<Self, Failure> {
+    pub(crate) fn new(
+        gateway: &Url,
+        token: Option<&str>,
+        credentials: Option<Credentials>,
+    ) -> Result<Self, Failure> {
         let authorization = token.map(|token| {
             let mut value = HeaderValue::from_str(&format!("Bearer {token}"))?;
             value.set_sensitive(true);
@@ -73,8 +86,14 @@ impl Platform {
         Ok(Self {
             base: gateway.as_str().trim_end_matches('/').to_owned(),
             authorization,
+            credentials,
             http,
         })
+    }
+
+    /// Whether the gateway listens on this machine, as far as its address tells.
+    pub(crate) fn is_here(&self) -> bool {
+        self.base.parse().is_ok_and(|url| is_loopback(&url))
     }
 
     /// The gateway, without a `/` at its end.
@@ -118,10 +137,19 @@ impl Platform {
 
     fn request(&self, method: Method, path: &str) -> RequestBuilder {
         let request = self.http.request(method, format!("{}{path}", self.base));
-        match &self.authorization {
-            Some(value) => request.header(AUTHORIZATION, value.clone()),
+        let header = match self.credentials_for(path) {
+            Some(credentials) => Some(credentials.header()),
+            None => self.authorization.clone(),
+        };
+        match header {
+            Some(value) => request.header(AUTHORIZATION, value),
             None => request,
         }
+    }
+
+    fn credentials_for(&self, path: &str) -> Option<&Credentials> {
+        let credentials = self.credentials.as_ref();
+        credentials.filter(|_| path.starts_with(GATEWAY_API))
     }
 
     async fn send(&self, path: &str, request: RequestBuilder) -> Result<Response, Failure> {
@@ -146,10 +174,12 @@ impl Platform {
             );
             Failure::platform(anyhow!(text))
         })?;
+        let credentials = self.credentials_for(path);
         Ok(Answer {
             status,
             headers,
             body,
+            user: credentials.map(|credentials| credentials.user().to_owned()),
         })
     }
 }
@@ -175,9 +205,7 @@ impl Answer {
                 format!("cannot {what}: {said} (--sign-key and --sign-as sign a call)")
             }
             StatusCode::UNAUTHORIZED => {
-                format!(
-                    "cannot {what}: {said} (--token, --token-file or TURLOUGH_TOKEN gives the token)"
-                )
+                format!("cannot {what}: {said} ({})", self.who_would_be_let_in())
             }
             status => format!("cannot {what}: {said} (status {})", status.as_u16()),
         };
@@ -187,6 +215,26 @@ impl Answer {
             | StatusCode::TOO_MANY_REQUESTS => Failure::platform(anyhow!(text)),
             status if status.is_client_error() => Failure::input(anyhow!(text)),
             _ => Failure::platform(anyhow!(text)),
+        }
+    }
+
+    /// What to do about a 401: gateways ask for a name and a password, flow-functions for a token.
+    fn who_would_be_let_in(&self) -> String {
+        if let Some(user) = &self.user {
+            return format!(
+                "the gateway refuses user `{user}` with this password; `faas-cli login`, or --username and \
+                 --password-file, give another"
+            );
+        }
+        let scheme = self.header(WWW_AUTHENTICATE.as_str()).unwrap_or_default();
+        let scheme = scheme.split(' ').next().unwrap_or_default();
+        match scheme.eq_ignore_ascii_case("basic") {
+            true => {
+                "the gateway asks for a user and a password: `faas-cli login`, or --username and \
+                     --password-file, give them"
+                    .to_owned()
+            }
+            false => "--token, --token-file or TURLOUGH_TOKEN gives the token".to_owned(),
         }
     }
 
@@ -278,7 +326,7 @@ mod tests {
                 drop(line.write_all(answer.as_bytes()).await);
             }
         });
-        Platform::new(&url.parse().unwrap(), None).unwrap()
+        Platform::new(&url.parse().unwrap(), None, None).unwrap()
     }
 
     #[tokio::test]

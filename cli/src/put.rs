@@ -2,6 +2,7 @@
 //!
 //! Every file is read and checked before anything is sent, so that a mistake in one changes nothing.
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 
 use anyhow::anyhow;
@@ -39,19 +40,35 @@ pub(crate) struct PutArguments {
 }
 
 #[derive(Debug, Serialize)]
-struct Put {
+pub(crate) struct Put {
     flow: String,
     function: String,
     version: String,
     /// `created`, `replaced` or `unchanged`.
     put: String,
+    /// Which replica took it, where it says so.
+    #[serde(skip)]
+    pub(crate) replica: Option<String>,
 }
 
 /// A flow that is to be put.
-struct Read<'a> {
-    file: &'a Path,
-    name: FlowName,
-    text: String,
+pub(crate) struct Read<'a> {
+    pub(crate) file: &'a Path,
+    pub(crate) name: FlowName,
+    pub(crate) text: String,
+}
+
+impl fmt::Display for Put {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            flow,
+            function,
+            version,
+            put,
+            ..
+        } = self;
+        write!(f, "{flow} {put}: version {version}, function {function}")
+    }
 }
 
 pub(crate) async fn put(
@@ -109,7 +126,8 @@ async fn function(platform: &Platform, wanted: Option<&FunctionName>) -> Result<
     })
 }
 
-async fn send(
+/// What a function that runs makes of a flow.
+pub(crate) async fn send(
     platform: &Platform,
     function: &str,
     flow: &Read<'_>,
@@ -130,6 +148,7 @@ async fn send(
         function: function.to_owned(),
         version: text("version"),
         put: text("put"),
+        replica: told["replica"].as_str().map(str::to_owned),
     }))
 }
 
@@ -156,15 +175,7 @@ fn tell(terminal: Terminal, done: &[Put], flaws: &[Flaw]) -> Result<Exit, Failur
         terminal.json(&json!({ "flows": done, "problems": flaws }))?;
     } else {
         for one in done {
-            let Put {
-                flow,
-                function,
-                version,
-                put,
-            } = one;
-            terminal.line(&format!(
-                "{flow} {put}: version {version}, function {function}"
-            ))?;
+            terminal.line(&one.to_string())?;
         }
         for flaw in flaws {
             terminal.note(&flaw.to_string());

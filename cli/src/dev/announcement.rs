@@ -35,7 +35,8 @@ struct ReadyFunction {
 
 pub(super) async fn announce(terminal: Terminal, local: &Local) -> Result<(), Failure> {
     let url = reqwest::Url::parse(&local.gateway_url).map_err(Failure::platform)?;
-    let catalog = Catalog::read(&Platform::new(&url, None)?).await?;
+    let credentials = local.login.as_ref().map(|(_, login)| login.clone());
+    let catalog = Catalog::read(&Platform::new(&url, None, credentials)?).await?;
     for silent in &catalog.silent {
         terminal.note(&format!("flows are missing: {silent}"));
     }

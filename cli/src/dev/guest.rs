@@ -10,6 +10,7 @@ use tokio::process::{Child, Command};
 use tokio_util::sync::CancellationToken;
 
 use super::local::Local;
+use crate::credentials::{PASSWORD, PASSWORD_FILE, PASSWORD_FROM, USER};
 use crate::exit::{Exit, Failure};
 
 /// How long the command may go on after it was asked to end.
@@ -25,9 +26,20 @@ pub(super) async fn run(
     let Some((program, arguments)) = command.split_first() else {
         return Ok(Exit::Ok);
     };
-    let mut child = Command::new(program)
+    let mut command = Command::new(program);
+    command
         .args(arguments)
-        .env("TURLOUGH_GATEWAY_URL", &local.gateway_url)
+        .env("TURLOUGH_GATEWAY_URL", &local.gateway_url);
+    // What is known of another gateway is not for this one.
+    for name in [USER, PASSWORD, PASSWORD_FROM] {
+        command.env_remove(name);
+    }
+    if let Some((folder, credentials)) = &local.login {
+        command
+            .env(USER, credentials.user())
+            .env(PASSWORD_FROM, folder.join(PASSWORD_FILE));
+    }
+    let mut child = command
         .kill_on_drop(true)
         .spawn()
         .with_context(|| format!("cannot run {}", program.display()))

@@ -3,6 +3,7 @@
 
 use std::io::IsTerminal;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, anyhow};
@@ -20,6 +21,7 @@ use super::keeper::DevKeeper;
 use super::plan::Plan;
 use super::store::{DATA, DevStore};
 use crate::amount;
+use crate::credentials::Credentials;
 use crate::exit::Failure;
 use crate::missing::FLOWS_FUNCTION;
 use crate::platform::FLOW_FUNCTION_LABEL;
@@ -34,6 +36,8 @@ pub(super) struct Local {
     pub(super) gateway_url: String,
     pub(super) metrics_addr: SocketAddr,
     pub(super) started: Vec<Started>,
+    /// The folder that says who may use the gateway, and what it says.
+    pub(super) login: Option<(PathBuf, Credentials)>,
     /// How long open requests may go on once it stops.
     drain: Duration,
     gateway: GatewayState,
@@ -90,7 +94,16 @@ impl Local {
         } else {
             Some(FlowsFunction::start(&gateway, plan, settings, arguments.drain).await?)
         };
+        let login = match &arguments.deploying.basic_auth {
+            Some(folder) => {
+                let folder = std::path::absolute(folder).map_err(Failure::input)?;
+                let credentials = Credentials::of_folder(&folder)?;
+                Some((folder, credentials))
+            }
+            None => None,
+        };
         Ok(Self {
+            login,
             gateway_url: gateway.url(),
             metrics_addr: gateway.metrics_addr(),
             started: Vec::new(),

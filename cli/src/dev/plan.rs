@@ -8,12 +8,10 @@ use turlough_sdk::Flow;
 
 use super::DevArguments;
 use crate::amount;
-use crate::document::{self, FLOWS_FOLDER, Flaw};
+use crate::document::{self, FLOWS_FOLDER, Flaw, STACK_FILES};
 use crate::exit::Failure;
 use crate::missing::{self, FLOWS_FUNCTION};
 use crate::terminal::Terminal;
-
-const STACK_FILES: [&str; 2] = ["stack.yaml", "stack.yml"];
 
 #[derive(Debug)]
 pub(super) struct Plan {

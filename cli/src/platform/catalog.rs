@@ -8,6 +8,7 @@ use anyhow::anyhow;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use reqwest::StatusCode;
 use serde::{Deserialize, Serialize};
+use turlough_gateway::DEFAULT_NAMESPACE;
 use turlough_sdk::{FlowName, FunctionName, RequestId};
 
 use super::{Answer, Platform};
@@ -18,8 +19,6 @@ pub(crate) const FLOW_FUNCTION_LABEL: &str = "turlough.flow-function";
 
 /// Functions asked at once.
 const ASKED_MAX: usize = 16;
-
-const DEFAULT_NAMESPACE: &str = "openfaas-fn";
 
 /// `FLOW`, or `FUNCTION/FLOW` where several functions serve one of that name.
 #[derive(Clone, Debug, PartialEq, Eq)]

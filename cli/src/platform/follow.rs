@@ -326,7 +326,7 @@ mod tests {
             }
             heads
         });
-        let platform = Platform::new(&url, None).unwrap_or_else(|f| panic!("{}", f.cause));
+        let platform = Platform::new(&url, None, None).unwrap_or_else(|f| panic!("{}", f.cause));
         let mut told = Vec::new();
         let follower = Follower::new(&platform, "flows", "id");
         let ended = follower.until_ended(|happening| match happening {

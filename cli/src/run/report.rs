@@ -148,6 +148,7 @@ mod tests {
             status: StatusCode::OK,
             headers,
             body: body.into(),
+            user: None,
         };
         as_json(&answer).unwrap().get().to_owned()
     }

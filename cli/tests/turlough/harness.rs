@@ -16,8 +16,13 @@ pub(crate) const LONG: Duration = Duration::from_secs(30);
 const POLL: Duration = Duration::from_millis(10);
 
 /// What a developer's shell may have set, and tests must not see.
-const SETTINGS: [&str; 16] = [
+const SETTINGS: [&str; 21] = [
     "TURLOUGH_GATEWAY_URL",
+    "TURLOUGH_GATEWAY_USER",
+    "TURLOUGH_GATEWAY_PASSWORD",
+    "TURLOUGH_GATEWAY_PASSWORD_FILE",
+    "TURLOUGH_BASIC_AUTH",
+    "TURLOUGH_ANYBODY_DEPLOYS",
     "TURLOUGH_GATEWAY_LISTEN",
     "TURLOUGH_METRICS_LISTEN",
     "TURLOUGH_TOKEN",
@@ -60,6 +65,8 @@ pub(crate) fn turlough(arguments: &[&str]) -> Command {
     for setting in SETTINGS {
         command.env_remove(setting);
     }
+    // Nobody is logged in there.
+    command.env("OPENFAAS_CONFIG", env!("CARGO_MANIFEST_DIR"));
     command
         .args(arguments)
         .stdin(Stdio::null())
