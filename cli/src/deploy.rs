@@ -17,7 +17,7 @@ use std::time::Duration;
 use anyhow::{Context, anyhow};
 use clap::Args;
 use serde_json::json;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use turlough_gateway::FunctionName;
 use turlough_sdk::parse_duration;
 
@@ -82,7 +82,12 @@ pub(crate) async fn deploy(
     terminal: Terminal,
     arguments: &DeployArguments,
 ) -> Result<Exit, Failure> {
-    let source = Source::open(&arguments.source).await?;
+    // Listened to from the start, so that nothing that was fetched is left behind.
+    let mut interrupt = signal(SignalKind::interrupt())
+        .context("cannot listen for signals")
+        .map_err(Failure::platform)?;
+    let source = Source::open(terminal, &arguments.source);
+    let source = or_interrupted(&mut interrupt, NOTHING_CHANGED, source).await?;
     let mut plan = match Plan::read(source.folder(), arguments)? {
         Ok(plan) => plan,
         Err(flaws) => return refuse(terminal, &flaws),
@@ -91,7 +96,8 @@ pub(crate) async fn deploy(
         terminal.note(&format!("warning: {warning}"));
     }
     let platform = platform()?;
-    let present = Present::read(&platform, &plan).await?;
+    let present = Present::read(&platform, &plan);
+    let present = or_interrupted(&mut interrupt, NOTHING_CHANGED, present).await?;
     settle(&mut plan, present.runs_here, source.stays());
     let taker = taker(&plan, &present, arguments, platform.base())?;
     for warning in functions_missing(&plan, &present) {
@@ -108,20 +114,29 @@ pub(crate) async fn deploy(
         report.tell(terminal, None)?;
         return Ok(Exit::Ok);
     }
-    let mut interrupt = signal(SignalKind::interrupt())
-        .context("cannot listen for signals")
-        .map_err(Failure::platform)?;
     let mut applying = Applying::new(&platform, terminal, arguments, &plan, &present, taker);
-    let ended = tokio::select! {
-        ended = applying.run(&mut report) => ended,
-        _ = interrupt.recv() => Err(Failure {
-            exit: Exit::Interrupted,
-            cause: anyhow!("interrupted; what was being sent just then may have been done"),
-        }),
-    };
+    let applied = applying.run(&mut report);
+    let ended = or_interrupted(&mut interrupt, ONE_UNKNOWN, applied).await;
     applying.finish();
     report.tell(terminal, ended.as_ref().err())?;
     ended.map(|()| Exit::Ok)
+}
+
+const NOTHING_CHANGED: &str = "interrupted; nothing was changed";
+const ONE_UNKNOWN: &str = "interrupted; what was being sent just then may have been done";
+
+async fn or_interrupted<T>(
+    interrupt: &mut Signal,
+    why: &str,
+    work: impl Future<Output = Result<T, Failure>>,
+) -> Result<T, Failure> {
+    tokio::select! {
+        done = work => done,
+        _ = interrupt.recv() => Err(Failure {
+            exit: Exit::Interrupted,
+            cause: anyhow!("{why}"),
+        }),
+    }
 }
 
 /// Says what a stack leaves unsaid: flow-functions know their own names, and one on this machine listens

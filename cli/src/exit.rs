@@ -27,7 +27,7 @@ pub(crate) const HELP: &str = "Exit codes:
   3    the request failed
   4    the request timed out or was cancelled, or has not ended in the time given; a function that was
        deployed was not ready in it
-  130  Ctrl-C while waiting; the request goes on
+  130  Ctrl-C while waiting; the request goes on, what was deployed stays
   dev -- COMMAND ends with the command's own code";
 
 /// Why a command did not do what it was asked.

@@ -31,6 +31,9 @@ const POLL: Duration = Duration::from_millis(200);
 /// than a process takes to start. A gateway that replaces none has them all stay.
 const REPLACED_WITHIN: Duration = Duration::from_secs(30);
 
+/// The label of functions that have no replica until they are called.
+const MAY_SLEEP: &str = "com.openfaas.scale.zero";
+
 const TICK: Duration = Duration::from_millis(100);
 
 #[derive(Debug)]
@@ -165,7 +168,7 @@ impl<'a> Applying<'a> {
             .await
     }
 
-    /// Waits until the gateway counts a replica, or is to have none until a call comes.
+    /// Waits until the gateway counts a replica, unless it starts one with the next call.
     async fn until_ready(&self, function: &FunctionName, deadline: Instant) -> Result<(), Failure> {
         self.doing(&format!("waiting for function {function}"));
         let (name, namespace) = (function.name(), function.namespace());
@@ -176,7 +179,8 @@ impl<'a> Applying<'a> {
             if answer.status != StatusCode::NOT_FOUND {
                 let status: Json = answer.json(&format!("look at function {function}"))?;
                 let count = |field: &str| status[field].as_u64().unwrap_or(0);
-                if count("availableReplicas") > 0 || status["replicas"] == 0 {
+                let sleeps = status["labels"][MAY_SLEEP] == "true" && count("replicas") == 0;
+                if sleeps || count("availableReplicas") > 0 {
                     return Ok(());
                 }
             }

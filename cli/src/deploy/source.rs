@@ -14,6 +14,7 @@ use tempfile::TempDir;
 use tokio::process::Command;
 
 use crate::exit::Failure;
+use crate::terminal::Terminal;
 
 /// A pipeline's repository is small; whoever takes longer for one commit does not answer.
 const FETCH_TIMEOUT: Duration = Duration::from_secs(300);
@@ -39,7 +40,7 @@ struct Repository {
 }
 
 impl Source {
-    pub(super) async fn open(text: &str) -> Result<Self, Failure> {
+    pub(super) async fn open(terminal: Terminal, text: &str) -> Result<Self, Failure> {
         let Some(repository) = Repository::parse(text)? else {
             let folder = PathBuf::from(text);
             if folder.is_dir() {
@@ -57,6 +58,7 @@ impl Source {
         let fetched = tempfile::tempdir()
             .context("cannot make a folder for the repository")
             .map_err(Failure::platform)?;
+        terminal.progress(&format!("fetching {}", repository.shown()));
         repository.fetch(fetched.path()).await?;
         Ok(Self {
             folder: fetched.path().to_owned(),

@@ -4,9 +4,10 @@ use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use rustix::process::Signal;
 use serde_json::{Value as Json, json};
 
-use crate::harness::{Dev, Ended, ended, turlough};
+use crate::harness::{Dev, Ended, Running, ended, eventually, turlough};
 use crate::login::guarded;
 
 fn functions() -> PathBuf {
@@ -402,4 +403,33 @@ fn repository_is_deployed_at_a_branch_a_tag_or_a_commit() {
     );
     let other = target.deploy("ext::sh -c true://x", &[]);
     assert_eq!(other.code, Some(2), "{other:?}");
+}
+
+#[tokio::test]
+async fn what_was_fetched_is_gone_when_somebody_interrupts() {
+    let target = Target::start();
+    let repository = pipeline();
+    let path = repository.path();
+    let entry = GREET.replace("python3 handler.py", "sleep 1000");
+    write(path, "stack.yaml", &stack(&entry));
+    git(path, &["init", "--quiet"]);
+    git(path, &["add", "."]);
+    git(path, &["commit", "--quiet", "-m", "all"]);
+    let temporary = tempfile::tempdir().unwrap();
+    let url = format!("file://{}", path.display());
+    let mut command = target.dev.command(&["deploy", &url, "--wait"]);
+    command
+        .env("TURLOUGH_GATEWAY_PASSWORD_FILE", &target.password)
+        .env("TMPDIR", temporary.path());
+    let running = Running::start(command);
+    running.line("fetching file://");
+    let deployed = async || target.names().await.contains(&"greet".to_owned());
+    eventually("deployed", async || deployed().await.then_some(())).await;
+    running.signal(Signal::INT);
+    let (code, stderr) = running.wait();
+    assert_eq!(code, Some(130), "{stderr}");
+    let part = "interrupted; what was being sent just then may have been done";
+    assert!(stderr.contains(part), "{stderr}");
+    assert!(stderr.contains("not deployed: flow greeting"), "{stderr}");
+    assert_eq!(std::fs::read_dir(temporary.path()).unwrap().count(), 0);
 }
