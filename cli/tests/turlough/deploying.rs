@@ -433,3 +433,25 @@ async fn what_was_fetched_is_gone_when_somebody_interrupts() {
     assert!(stderr.contains("not deployed: flow greeting"), "{stderr}");
     assert_eq!(std::fs::read_dir(temporary.path()).unwrap().count(), 0);
 }
+
+#[test]
+fn what_is_no_mistake_by_itself_is_warned_of() {
+    let target = Target::start();
+    let folder = pipeline();
+    let unlabelled = GREET.replace("    handler", "    lang: rust-flow\n    handler");
+    write(folder.path(), "stack.yaml", &stack(&unlabelled));
+    let nobody = "flow: later\nnodes: { a: { apply: nobody } }\n";
+    write(folder.path(), "flows/later.yaml", nobody);
+    let planned = target.deploy(path_of(&folder), &["--dry-run"]);
+    assert_eq!(planned.code, Some(0), "{planned:?}");
+    for part in [
+        "warning: function greet is a flow-function by its lang, and has no label",
+        "flow later applies function `nobody`, which neither this deployment nor the gateway has",
+    ] {
+        assert!(planned.stderr.contains(part), "{part}: {planned:?}");
+    }
+    assert!(
+        !planned.stderr.contains("applies function `greet`"),
+        "{planned:?}"
+    );
+}
