@@ -57,7 +57,7 @@ for _ in $(seq 100); do
     [ -n "$TURLOUGH_GATEWAY_URL" ] && break
     sleep 0.1
 done
-export TURLOUGH_GATEWAY_URL TURLOUGH_GATEWAY_PASSWORD_FILE=auth/basic-auth-password
+export TURLOUGH_GATEWAY_URL TURLOUGH_GATEWAY_PASSWORD_FILE=$work/auth/basic-auth-password
 turlough deploy --wait
 
 expect() {
@@ -70,3 +70,10 @@ sed -i 's/good day/good night/' greetings/flows/greeting.yaml
 turlough deploy --only greeting
 expect greeting '{"name": "Ada"}' '{"greeting":"good night, Ada"}'
 echo "templates: both are deployed, and run"
+
+# The steps of the example's workflow.
+cd "$root/etl-examples/ci"
+TURLOUGH_GATEWAY_LISTEN=127.0.0.1:0 TURLOUGH_METRICS_LISTEN=127.0.0.1:0 turlough dev --quiet -- ./test.sh
+turlough deploy --wait --timeout 5m
+./test.sh
+echo "templates: the pipeline of etl-examples/ci is tested and deployed"

@@ -32,6 +32,7 @@ class Handler(BaseHTTPRequestHandler):
         self.answer({"version": "1", "put": "created"})
 
 
-# Whoever takes its place is not there at once.
+server = ThreadingHTTPServer(("127.0.0.1", int(os.environ["port"])), Handler)
+# Whoever takes its place does not answer at once. The port is its own by then: a free one may be somebody else's.
 time.sleep(float(os.environ.get("late", "0")))
-ThreadingHTTPServer(("127.0.0.1", int(os.environ["port"])), Handler).serve_forever()
+server.serve_forever()

@@ -430,7 +430,12 @@ async fn what_was_fetched_is_gone_when_somebody_interrupts() {
     assert_eq!(code, Some(130), "{stderr}");
     let part = "interrupted; what was being sent just then may have been done";
     assert!(stderr.contains(part), "{stderr}");
-    assert!(stderr.contains("not deployed: flow greeting"), "{stderr}");
+    // Whether the function was is not always known by then.
+    let left = stderr.lines().find(|it| it.starts_with("not deployed: "));
+    assert!(
+        left.is_some_and(|it| it.ends_with("flow greeting")),
+        "{stderr}"
+    );
     assert_eq!(std::fs::read_dir(temporary.path()).unwrap().count(), 0);
 }
 

@@ -300,3 +300,43 @@ async fn words_are_counted_where_the_text_lies_also_by_who_is_lent_that_alone() 
         assert_eq!(ran["result"], expect);
     }
 }
+
+#[test]
+fn workflow_of_the_pipeline_validates_it_by_a_command_that_works() {
+    #[derive(serde::Deserialize)]
+    struct Workflow {
+        jobs: std::collections::BTreeMap<String, Job>,
+    }
+    #[derive(serde::Deserialize)]
+    struct Job {
+        steps: Vec<Step>,
+    }
+    #[derive(serde::Deserialize)]
+    struct Step {
+        #[serde(default)]
+        run: String,
+    }
+    let folder = example("ci").parent().unwrap().to_owned();
+    let text = std::fs::read_to_string(folder.join("workflow.yaml")).unwrap();
+    let workflow: Workflow = serde_saphyr::from_str(&text).unwrap();
+    let commands = |job: &str| -> Vec<String> {
+        let steps = workflow.jobs[job].steps.iter();
+        steps.map(|step| step.run.clone()).collect()
+    };
+    assert!(commands("test").contains(&"turlough dev --quiet -- ./test.sh".to_owned()));
+    let deploy = "turlough deploy --wait --timeout 5m".to_owned();
+    assert!(commands("deploy").contains(&deploy));
+    let validate = commands("test");
+    let validate = validate
+        .iter()
+        .find_map(|run| run.strip_prefix("turlough "));
+    let arguments: Vec<_> = validate.unwrap().split(' ').collect();
+    let mut command = crate::harness::turlough(&arguments);
+    command.current_dir(&folder);
+    let valid = crate::harness::ended(command);
+    assert_eq!(valid.code, Some(0), "{valid:?}");
+    assert!(
+        valid.stderr.ends_with("1 flow, 1 stack: no problems\n"),
+        "{valid:?}"
+    );
+}
