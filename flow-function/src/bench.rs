@@ -123,6 +123,7 @@ fn ended(run: &Run, items: u32) -> Event {
         end_us: 2,
         end,
         set: Vec::new(),
+        again_us: None,
     })
 }
 

@@ -93,6 +93,8 @@ struct Ending {
 #[derive(Debug)]
 enum Failure {
     Step(StepError),
+    /// Whoever was called does not want to be called again so soon.
+    Busy(StepError, Duration),
     /// A value that it needs is gone.
     Lost(ValueRef),
     /// The time is over within which its call could begin.
@@ -136,6 +138,7 @@ pub(crate) async fn run(
     // On the heap: an attempt holds what is on its way to a function.
     let attempted = tokio::time::timeout(limit, Box::pin(attempt)).await;
     let (run, context) = (scope.run(), scope.context());
+    let mut again_us = None;
     let ending = match attempted {
         Ok(Ok(Ok(Some(ending)))) => ending,
         Ok(Ok(Ok(None))) => {
@@ -148,6 +151,11 @@ pub(crate) async fn run(
             };
         }
         Ok(Ok(Err(Failure::Step(error)))) => failed(&error).into(),
+        Ok(Ok(Err(Failure::Busy(error, wait)))) => {
+            let wait_us = u64::try_from(wait.as_micros()).unwrap_or(u64::MAX);
+            again_us = Some(now_us().saturating_add(wait_us));
+            failed(&error).into()
+        }
         Ok(Ok(Err(Failure::Late))) => {
             let (step, attempt) = (run.step.clone(), run.attempt);
             return Attempted::Late { step, attempt };
@@ -179,6 +187,7 @@ pub(crate) async fn run(
         end_us: now_us().max(begin_us),
         end: ending.end,
         set: ending.set,
+        again_us,
     };
     let parts = ending.parts;
     Attempted::Ended { parts, ended }
@@ -201,6 +210,7 @@ pub(crate) fn lost(context: &Context, step: StepPath, attempt: u32, why: &str) -
         end_us: now,
         end: failed(&error),
         set: Vec::new(),
+        again_us: None,
     }
 }
 

@@ -4,6 +4,12 @@
 
 mod platform;
 
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use axum::http::StatusCode;
+use axum::response::IntoResponse;
+use platform::endpoint::Endpoint;
 use platform::{BINARY, LARGE_BYTES, Platform};
 
 const CALL: &str = "
@@ -46,6 +52,33 @@ async fn a_function_that_answers_500_is_tried_as_often_as_said_and_then_quoted()
         "one key for all attempts on one input"
     );
     assert_eq!(header(0, "x-turlough-step"), "call");
+}
+
+#[tokio::test]
+async fn a_function_that_is_busy_is_left_alone_for_as_long_as_it_says() {
+    let platform = Platform::yaml(&[&call("busy").replace("10ms..20ms", "1ms..1ms")]).await;
+    let (times, seen) = (
+        Arc::new(Mutex::new(Vec::new())),
+        StatusCode::SERVICE_UNAVAILABLE,
+    );
+    let calls = Arc::clone(&times);
+    let busy = Endpoint::start(move |call| {
+        let mut calls = calls.lock().unwrap();
+        calls.push(Instant::now());
+        let answer = match calls.len() {
+            1 => (seen, [("retry-after", "1")], "later").into_response(),
+            _ => call.body.into_response(),
+        };
+        async move { answer }
+    });
+    platform.serve("busy", &busy.await);
+    assert_eq!(platform.post("/call", "7").await.text().await.unwrap(), "7");
+    let times = times.lock().unwrap().clone();
+    let wait = times[1].duration_since(times[0]);
+    assert!(
+        times.len() == 2 && wait >= Duration::from_secs(1),
+        "{times:?}"
+    );
 }
 
 #[tokio::test]

@@ -292,6 +292,9 @@ pub struct StepEnded {
     /// Variables of the request that it sets.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub set: Vec<(String, ValueRef)>,
+    /// Before when whoever was called does not want to be called again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub again_us: Option<u64>,
 }
 
 /// How an attempt ended.

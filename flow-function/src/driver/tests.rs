@@ -62,6 +62,7 @@ impl Fixture {
                 value: ValueRef::Inline(value.envelope().clone()),
             },
             set: Vec::new(),
+            again_us: None,
         })
     }
 

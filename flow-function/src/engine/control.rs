@@ -207,6 +207,7 @@ impl Shared {
                 end_us: now,
                 end: end.clone(),
                 set: Vec::new(),
+                again_us: None,
             })
         };
         let holder = self.append_external(request, None, before, make).await?;

@@ -96,10 +96,10 @@ impl Execution {
         }
         match (&ended.end, stage, operation) {
             (StepEnd::Failed { message, cause }, ..) => {
-                self.attempt_failed(step, ix, node, message, *cause);
+                self.attempt_failed(step, (ix, node), message, *cause, ended.again_us);
             }
             (StepEnd::Lost { .. }, ..) if fault::planted(Fault::LostIsFailure) => {
-                self.attempt_failed(step, ix, node, "a value is lost", Cause::Transient);
+                self.attempt_failed(step, (ix, node), "a value is lost", Cause::Transient, None);
             }
             (StepEnd::Lost { value }, ..) => self.value_lost(step, ix, node, value),
             (StepEnd::Went, Stage::When, _) => {
@@ -155,10 +155,10 @@ impl Execution {
     pub(super) fn attempt_failed(
         &mut self,
         step: &StepPath,
-        ix: FrameIx,
-        node: usize,
+        (ix, node): (FrameIx, usize),
         message: &str,
         cause: Cause,
+        again_us: Option<u64>,
     ) {
         let Some(frame) = self.frames[ix].as_ref() else {
             return;
@@ -188,7 +188,7 @@ impl Execution {
         }
         if again {
             let wait = retry.wait_after(failures, jitter(step, failures));
-            let from_us = after(self.now_us, wait);
+            let from_us = after(self.now_us, wait).max(again_us.unwrap_or(0));
             self.open_again(ix, node, failures, from_us);
             return;
         }

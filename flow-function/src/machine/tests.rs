@@ -200,6 +200,7 @@ impl Bench {
             end_us: self.now,
             end,
             set: Vec::new(),
+            again_us: None,
         }
     }
 
@@ -217,6 +218,15 @@ impl Bench {
 
     fn fail(&mut self, step: &str, cause: Cause) -> Run {
         self.end(step, failed(cause))
+    }
+
+    /// Whoever was called does not want to be called again before a time.
+    fn busy(&mut self, step: &str, until_us: u64) {
+        let attempt = self.run(step).attempt;
+        self.running.remove(step);
+        let mut event = self.event(step, attempt, failed(Cause::Transient));
+        event.again_us = Some(until_us);
+        assert!(self.drive(Event::StepEnded(event)));
     }
 
     fn split(&mut self, step: &str, items: u32) {

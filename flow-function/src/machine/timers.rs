@@ -170,16 +170,18 @@ impl Execution {
                     (Stage::Sleep, _) if over => self.wake(step, ix, node),
                     (Stage::Sleep, _) => {
                         let text = "it waited longer than its timeout";
-                        self.attempt_failed(step, ix, node, text, Cause::Timeout);
+                        self.attempt_failed(step, (ix, node), text, Cause::Timeout, None);
                     }
                     (_, Begun::Called) => {
                         let text = "no callback came within its timeout";
-                        self.attempt_failed(step, ix, node, text, Cause::Timeout);
+                        self.attempt_failed(step, (ix, node), text, Cause::Timeout, None);
                     }
-                    _ if once => self.attempt_failed(step, ix, node, UNKNOWN, Cause::Unknown),
+                    _ if once => {
+                        self.attempt_failed(step, (ix, node), UNKNOWN, Cause::Unknown, None)
+                    }
                     _ => {
                         let text = "nobody took it on within its timeout";
-                        self.attempt_failed(step, ix, node, text, Cause::Timeout);
+                        self.attempt_failed(step, (ix, node), text, Cause::Timeout, None);
                     }
                 }
             }
@@ -190,7 +192,7 @@ impl Execution {
             Some(Slot::Undo(at)) => {
                 let attempt = self.undo[at].attempt.as_ref();
                 if attempt.is_some_and(|attempt| attempt.due_us == due_us) {
-                    self.undo_failed(step, at, UNKNOWN, Cause::Unknown);
+                    self.undo_failed(step, at, UNKNOWN, Cause::Unknown, None);
                 }
             }
             Some(Slot::Stray(_)) | None => {}

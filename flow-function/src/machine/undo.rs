@@ -236,17 +236,24 @@ impl Execution {
                 self.unwind();
             }
             StepEnd::Failed { message, cause } => {
-                self.undo_failed(&ended.step, at, message, *cause);
+                self.undo_failed(&ended.step, at, message, *cause, ended.again_us);
             }
             StepEnd::Lost { .. } => {
                 let text = "a value that it needs is lost";
-                self.undo_failed(&ended.step, at, text, Cause::Permanent);
+                self.undo_failed(&ended.step, at, text, Cause::Permanent, None);
             }
             _ => {}
         }
     }
 
-    pub(super) fn undo_failed(&mut self, step: &StepPath, at: usize, message: &str, cause: Cause) {
+    pub(super) fn undo_failed(
+        &mut self,
+        step: &StepPath,
+        at: usize,
+        message: &str,
+        cause: Cause,
+        again_us: Option<u64>,
+    ) {
         self.open.remove(step);
         let now_us = self.now_us;
         let record = &mut self.undo[at];
@@ -259,7 +266,8 @@ impl Execution {
             && retry.applies(failures, cause)
         {
             let wait = retry.wait_after(failures, jitter(step, failures));
-            self.open_undo(at, failures, after(now_us, wait));
+            let from_us = after(now_us, wait).max(again_us.unwrap_or(0));
+            self.open_undo(at, failures, from_us);
             return;
         }
         record.give_up();

@@ -5,9 +5,11 @@
 
 mod way;
 
+use std::time::{Duration, SystemTime};
+
 use bytes::Bytes;
 use reqwest::Method;
-use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
 use turlough_sdk::value::ValueWriter;
 use turlough_sdk::{Apply, Cause, ContentType, Digest, Http, Producer, StepError, Text, Value};
 
@@ -19,6 +21,8 @@ use crate::machine::Work;
 use crate::outside;
 use way::{Answer, Way};
 
+/// Longest wait that somebody who is called may ask for.
+const RETRY_AFTER_MAX: Duration = Duration::from_secs(3_600);
 /// How much of an error answer is quoted, in bytes.
 const QUOTE_BYTES_MAX: usize = 300;
 const CALLBACK_URL: HeaderName = HeaderName::from_static("x-callback-url");
@@ -124,7 +128,7 @@ impl Outgoing {
         if answer.status().is_success() {
             self.read(scope, answer).await
         } else {
-            Err(self.refused(answer).await.into())
+            Err(self.refused(answer).await)
         }
     }
 
@@ -152,7 +156,7 @@ impl Outgoing {
         let body = (ContentType::BYTES, Bytes::new());
         let answer = self.send_body(scope, body, digest, None).await?;
         if !answer.status().is_success() {
-            return Err(self.refused(answer).await.into());
+            return Err(self.refused(answer).await);
         }
         let said = answer.headers().get(DATA_REF);
         let said = said.map(|said| lent::said(said.as_bytes())).transpose();
@@ -173,7 +177,7 @@ impl Outgoing {
             answer.discard();
             Ok(())
         } else {
-            Err(self.refused(answer).await.into())
+            Err(self.refused(answer).await)
         }
     }
 
@@ -226,8 +230,9 @@ impl Outgoing {
     }
 
     /// What an answer says that is no success. 408, 429 and 5xx may pass, others will not.
-    async fn refused(&self, mut answer: Answer) -> StepError {
+    async fn refused(&self, mut answer: Answer) -> Failure {
         let status = answer.status();
+        let wait = retry_after(answer.headers());
         let by_gateway = answer.headers().contains_key("x-openfaas-internal");
         // Secrets are taken out before it is cut, so that no half of one is left.
         let limit = QUOTE_BYTES_MAX + self.hidden.bytes_max();
@@ -253,14 +258,14 @@ impl Outgoing {
         if by_gateway && [502, 504].contains(&status.as_u16()) {
             // The function may have got the call, and may have done what it asks.
             let cause = Cause::Unanswered;
-            StepError {
-                message: text,
-                cause,
-            }
+            let message = text;
+            StepError { message, cause }.into()
+        } else if let ([429 | 503], Some(wait)) = ([status.as_u16()], wait) {
+            Failure::Busy(StepError::transient(text), wait)
         } else if status.is_server_error() || [408, 429].contains(&status.as_u16()) {
-            StepError::transient(text)
+            StepError::transient(text).into()
         } else {
-            StepError::permanent(text)
+            StepError::permanent(text).into()
         }
     }
 
@@ -299,6 +304,19 @@ impl Outgoing {
         }
         Ok(writer.finish())
     }
+}
+
+/// How long somebody asks not to be called again: in seconds, or until a date (RFC 9110, 10.2.3).
+fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
+    let wait = match text.parse() {
+        Ok(seconds) => Duration::from_secs(seconds),
+        Err(_) => {
+            let until = httpdate::parse_http_date(text).ok()?;
+            until.duration_since(SystemTime::now()).unwrap_or_default()
+        }
+    };
+    Some(wait.min(RETRY_AFTER_MAX))
 }
 
 async fn query(
@@ -346,4 +364,27 @@ fn idempotency_key(scope: &Scope, input: Digest) -> String {
     };
     let name = format!("{request}/{generation}/{}{part}/{input}", run.step);
     Digest::of(name.as_bytes()).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn how_long_to_wait_is_read_in_seconds_and_as_a_date_and_bounded() {
+        let wait = |text: &str| {
+            let headers = HeaderMap::from_iter([(RETRY_AFTER, text.parse().unwrap())]);
+            retry_after(&headers).map(|wait| wait.as_secs())
+        };
+        assert_eq!(
+            (wait("7"), wait(" 0 "), wait("86400")),
+            (Some(7), Some(0), Some(3_600))
+        );
+        assert_eq!(wait("Sun, 06 Nov 1994 08:49:37 GMT"), Some(0));
+        assert_eq!(wait("Tue, 31 Dec 2199 23:59:59 GMT"), Some(3_600));
+        for text in ["", "soon", "-1", "1.5", "99999999999999999999999"] {
+            assert_eq!(wait(text), None, "{text}");
+        }
+        assert_eq!(retry_after(&HeaderMap::new()), None);
+    }
 }

@@ -272,7 +272,7 @@ impl Scope {
             return failure;
         }
         let (message, cause) = match failure {
-            Failure::Step(error) => (error.message, error.cause),
+            Failure::Step(error) | Failure::Busy(error, _) => (error.message, error.cause),
             Failure::Lost(_) | Failure::Behind(_) if vertex.idempotent => return failure,
             Failure::Behind(_) => ("what it gave could not be kept".to_owned(), Cause::Unknown),
             Failure::Lost(_) => ("a value is gone".to_owned(), Cause::Unknown),

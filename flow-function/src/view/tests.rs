@@ -100,6 +100,7 @@ impl Log {
             end_us,
             end,
             set: vec![("n".to_owned(), value(json!({ "of": step })))],
+            again_us: None,
         };
         self.append(Kind::Driver, vec![Event::StepEnded(ended)]);
     }

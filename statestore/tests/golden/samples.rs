@@ -167,6 +167,7 @@ pub(crate) fn every_sample() -> Vec<(String, Append)> {
     );
     add("least-", least());
     add("called-", called());
+    add("busy-", busy());
     for (name, kind) in kinds() {
         let mut sample = append(Event::Ticked { at_us: AT });
         sample.envelope.kind = kind;
@@ -198,6 +199,19 @@ fn called() -> Vec<(String, Event)> {
         ..accepted()
     };
     vec![("accepted".to_owned(), Event::Accepted(accepted))]
+}
+
+/// The end of a call whose receiver wants to be left alone for a while.
+fn busy() -> Vec<(String, Event)> {
+    let end = StepEnd::Failed {
+        message: "why".to_owned(),
+        cause: Cause::Transient,
+    };
+    let mut event = ended(end, Vec::new());
+    if let Event::StepEnded(ended) = &mut event {
+        ended.again_us = Some(AT + 7_000_000);
+    }
+    vec![("step_ended".to_owned(), event)]
 }
 
 /// Events without whatever may be missing.
@@ -374,5 +388,6 @@ fn ended(end: StepEnd, set: Vec<(String, ValueRef)>) -> Event {
         end_us: AT,
         end,
         set,
+        again_us: None,
     })
 }

@@ -367,6 +367,7 @@ impl World {
             end_us: self.plain.now,
             end,
             set: Vec::new(),
+            again_us: None,
         }
     }
 

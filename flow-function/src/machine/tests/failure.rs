@@ -29,6 +29,33 @@ fn a_failed_attempt_is_tried_again_after_its_back_off_and_then_fails_the_request
 }
 
 #[test]
+fn who_asks_to_be_left_alone_is_not_called_before_its_time_and_not_before_the_back_off() {
+    let mut bench = retrying("");
+    bench.busy("step", 40 * SECOND);
+    assert_eq!(bench.run("step").not_before_us, 40 * SECOND);
+    bench.tick(40 * SECOND);
+    bench.busy("step", 40 * SECOND);
+    let next = bench.run("step").not_before_us;
+    assert!((41 * SECOND..=42 * SECOND).contains(&next), "{next}");
+    bench.tick(next);
+    bench.busy("step", 99 * SECOND);
+    assert_eq!(bench.failure(), "step");
+
+    let undone = "
+flow: undone
+nodes:
+  a: { apply: f, compensate: { apply: g, retry: { attempts: 2, backoff: 1ms..1ms } } }
+  b: { after: [a], apply: f }
+";
+    let mut bench = Bench::new(undone);
+    bench.start("a");
+    bench.succeed("a", 1);
+    bench.fail("b", Cause::Permanent);
+    bench.busy("a/~compensate", 40 * SECOND);
+    assert_eq!(bench.run("a/~compensate").not_before_us, 40 * SECOND);
+}
+
+#[test]
 fn what_will_not_pass_is_not_tried_again() {
     let mut bench = retrying("");
     bench.fail("step", Cause::Permanent);

@@ -180,6 +180,7 @@ impl Life {
             set: set
                 .map(|(name, _)| (name.clone(), inline(number)))
                 .collect(),
+            again_us: None,
         })
     }
 
