@@ -12,7 +12,8 @@ use futures_util::stream;
 use http::StatusCode;
 use http::header::{CONTENT_TYPE, RETRY_AFTER};
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize};
 use tokio::sync::{Semaphore, mpsc};
 
 use super::or_default;
@@ -49,7 +50,7 @@ pub(super) struct Asked {
     namespace: String,
     #[serde(default)]
     instance: String,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "truth")]
     follow: bool,
     /// RFC 3339.
     #[serde(default)]
@@ -57,6 +58,18 @@ pub(super) struct Asked {
     /// The last so many lines; all where it is negative.
     #[serde(default)]
     tail: Option<i64>,
+}
+
+/// As Go reads it, which OpenFaaS and its clients are written in: faas-cli says `true`, its SDK `1`.
+fn truth<'de, D: Deserializer<'de>>(from: D) -> Result<bool, D::Error> {
+    let text = String::deserialize(from)?;
+    match text.as_str() {
+        "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(true),
+        "0" | "f" | "F" | "false" | "FALSE" | "False" | "" => Ok(false),
+        _ => Err(D::Error::custom(format!(
+            "{text:?} is neither true nor false"
+        ))),
+    }
 }
 
 #[derive(Serialize)]
@@ -137,4 +150,31 @@ fn nothing(deployments: &Deployments, name: &FunctionName) -> mpsc::Receiver<Arc
     // There is room for one.
     let _ = sender.try_send(Arc::new(line));
     lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whether_to_follow_is_read_as_go_writes_it() {
+        let follow = |query: &str| {
+            let uri = format!("/system/logs?name=it{query}").parse().unwrap();
+            let asked = Query::<Asked>::try_from_uri(&uri);
+            asked
+                .map(|Query(asked)| asked.follow)
+                .map_err(|error| error.body_text())
+        };
+        for text in ["&follow=1", "&follow=true", "&follow=T"] {
+            assert_eq!(follow(text), Ok(true), "{text}");
+        }
+        for text in ["", "&follow=0", "&follow=false", "&follow=F", "&follow="] {
+            assert_eq!(follow(text), Ok(false), "{text}");
+        }
+        let error = follow("&follow=maybe").unwrap_err();
+        assert!(
+            error.contains("\"maybe\" is neither true nor false"),
+            "{error}"
+        );
+    }
 }
