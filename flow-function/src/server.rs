@@ -141,7 +141,9 @@ impl Server {
             let (grace, still) = (settings.drain(), settings.healthcheck_interval);
             shutdown.cancelled().await;
             engine.shared.leaving.cancel();
-            tokio::time::sleep(still).await;
+            if !still.is_zero() {
+                tokio::time::sleep(still).await;
+            }
             if !engine.drain(grace).await {
                 warn!(?grace, "requests were open when the grace time was over");
             }

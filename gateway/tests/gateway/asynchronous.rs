@@ -53,7 +53,11 @@ async fn path_query_headers_and_body_reach_the_function_unchanged() {
     assert_eq!(sent.header("x-forwarded-host"), Some(host.as_str()));
     let start: u64 = sent.header("x-start-time").unwrap().parse().unwrap();
     assert!(start > 1_700_000_000_000_000_000);
-    for gone in ["x-callback-url", "x-once", "connection"] {
+    // A function may take the callback on, and is told which call it is of.
+    assert_eq!(sent.header("x-callback-url"), Some("http://127.0.0.1:9/"));
+    assert_eq!(sent.header("x-turlough-callback-by"), Some("function"));
+    assert_eq!(sent.header("x-turlough-delivery-id").unwrap().len(), 32);
+    for gone in ["x-once", "connection"] {
         assert_eq!(sent.header(gone), None, "{}", sent.head);
     }
     gateway.stop().await;
