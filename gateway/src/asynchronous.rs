@@ -44,6 +44,7 @@ use crate::config::AsyncConfig;
 use crate::functions::Registry;
 use crate::metrics::AsyncMetrics;
 use crate::proxy::{CALL_ID, CALLBACK_URL, GatewayBody, Peer, Proxy, Stamp, forget_callback};
+use crate::timeout::timeout_of;
 use callback::{CallbackUrl, Caller};
 pub(crate) use dead_letters::Shown;
 use dispatcher::{AcceptError, Dispatcher};
@@ -135,6 +136,7 @@ impl AsyncCalls {
             return Err(Refusal::Method);
         }
         let target = target(head.uri.path_and_query()).ok_or(Refusal::NoFunction)?;
+        timeout_of(&head.headers)?;
         let callback = CallbackUrl::of(head.headers.get(&CALLBACK_URL))?;
         // As it was written: it may be part of what was signed.
         let said = head.headers.remove(&CALLBACK_URL);

@@ -29,6 +29,7 @@ use crate::process::{
 };
 use crate::secrets::{SecretError, Secrets};
 use crate::stack::StackFunction;
+use crate::usage::Meter;
 
 const RECORD: &str = "functions.json";
 
@@ -339,9 +340,18 @@ impl Deployments {
         }
     }
 
+    /// Who looks at what functions take.
+    pub(crate) fn meter(&self) -> &Arc<Meter> {
+        self.supervisor.meter()
+    }
+
     /// What is to be done again and again, until it is dropped.
     pub(crate) async fn keep(&self) {
-        tokio::join!(self.put_to_sleep(), self.supervisor.watch_strays());
+        tokio::join!(
+            self.put_to_sleep(),
+            self.supervisor.watch_strays(),
+            self.meter().watch()
+        );
     }
 
     /// Takes away the replicas of functions that nobody has called for as long as they allow.

@@ -14,8 +14,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use arc_swap::ArcSwap;
 
 use crate::metrics::Metrics;
+use crate::usage::Account;
 
-pub(crate) use endpoint::{Endpoint, InFlight};
+pub(crate) use endpoint::{Endpoint, InFlight, Served};
 pub(crate) use function::{Busy, Function};
 pub use function::{FunctionSpec, Resources};
 pub(crate) use name::check_name;
@@ -111,7 +112,8 @@ impl Registry {
             return Err(RegistryError::Duplicate { name });
         }
         let metrics = self.inner.metrics.function(name.qualified());
-        let function = Arc::new(Function::new(spec, replicas, metrics)?);
+        let account = Account::new(self.inner.metrics.clone(), name.qualified());
+        let function = Arc::new(Function::new(spec, replicas, metrics, account)?);
         functions.insert(name.qualified().into(), Arc::clone(&function));
         if name.namespace() == DEFAULT_NAMESPACE {
             functions.insert(name.name().into(), Arc::clone(&function));
@@ -212,7 +214,8 @@ mod tests {
         let max = ("max_inflight".to_owned(), max_in_flight.to_owned());
         spec.env_vars.extend([max]);
         let function = registry_with(&[]).add(spec, u32::from(count)).unwrap();
-        let endpoint = |port| Endpoint::local(([127, 0, 0, 1], port).into()).unwrap();
+        let endpoint =
+            |port| Endpoint::local(([127, 0, 0, 1], port).into(), Served::Elsewhere).unwrap();
         let endpoints: Vec<_> = (1..=count).map(|port| Arc::new(endpoint(port))).collect();
         endpoints
             .iter()

@@ -122,7 +122,7 @@ impl Gateway {
         servers.spawn(async_calls.clone().run(serving.clone(), config.drain_grace));
         let metrics_server = serve_metrics(
             metrics_listener,
-            metrics,
+            metrics.router(Arc::clone(deployments.meter())),
             serving.clone(),
             config.drain_grace,
         );
@@ -306,11 +306,11 @@ fn reachable(address: SocketAddr) -> SocketAddr {
 
 async fn serve_metrics(
     listener: TcpListener,
-    metrics: Metrics,
+    router: axum::Router,
     serving: CancellationToken,
     drain_grace: Duration,
 ) {
-    let served = axum::serve(listener, metrics.router())
+    let served = axum::serve(listener, router)
         .with_graceful_shutdown(serving.clone().cancelled_owned())
         .into_future();
     let too_long = async {

@@ -8,8 +8,7 @@
 //! calls, which are bounded; whatever a function or a caller can make grow has a
 //! bound; no function process outlives its gateway.
 //!
-//! Deliberately absent, so far: asynchronous calls that outlive the gateway. Flows
-//! are unknown here.
+//! Deliberately absent: flows are unknown here.
 
 mod config;
 mod gateway;
@@ -32,6 +31,8 @@ mod secrets;
 mod stack;
 
 mod metrics;
+mod timeout;
+mod usage;
 
 pub use asynchronous::RetryConfig;
 pub use config::{AsyncConfig, GatewayConfig};

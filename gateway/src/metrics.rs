@@ -4,7 +4,7 @@
 //! `code` is an HTTP status. A call pays for atomic additions, not for a lookup
 //! of label values: each function holds its handles by status.
 
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use axum::Router;
@@ -13,9 +13,11 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use http::StatusCode;
 use prometheus::{
-    Encoder, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
-    IntGaugeVec, Opts, TextEncoder,
+    Counter, CounterVec, Encoder, Histogram, HistogramOpts, HistogramVec, IntCounter,
+    IntCounterVec, IntGauge, IntGaugeVec, Opts, TextEncoder,
 };
+
+use crate::usage::Meter;
 
 /// Statuses 100 to 599, whose handles are kept once they were seen.
 const KEPT_CODES: usize = 500;
@@ -27,6 +29,8 @@ pub(crate) struct Metrics {
     invocations: IntCounterVec,
     started: IntCounterVec,
     replicas: IntGaugeVec,
+    cpu: CounterVec,
+    memory_peak: IntGaugeVec,
     asynchronous: AsyncMetrics,
 }
 
@@ -37,6 +41,13 @@ pub(crate) struct AsyncMetrics {
     pub(crate) retries: IntCounter,
     pub(crate) dead: IntCounter,
     pub(crate) cancelled: IntCounter,
+}
+
+/// What a function's processes take, once it has had one.
+#[derive(Clone, Debug)]
+pub(crate) struct UsageMetrics {
+    pub(crate) cpu: Counter,
+    pub(crate) peak_bytes: IntGauge,
 }
 
 /// The metrics of one function.
@@ -63,6 +74,8 @@ impl Metrics {
     pub(crate) fn new() -> Self {
         let by_code = ["function_name", "code"];
         let by_name = ["function_name"];
+        let gauge =
+            |name, help| IntGaugeVec::new(Opts::new(name, help), &by_name).expect("constant name");
         let metrics = Self {
             registry: prometheus::Registry::new(),
             seconds: HistogramVec::new(
@@ -86,19 +99,39 @@ impl Metrics {
                 &by_name,
             )
             .expect("constant name"),
-            replicas: IntGaugeVec::new(
-                Opts::new("gateway_service_count", "Replicas a function ought to have"),
+            replicas: gauge("gateway_service_count", "Replicas a function ought to have"),
+            cpu: CounterVec::new(
+                Opts::new(
+                    "turlough_function_cpu_seconds_total",
+                    "Processor time of a function's processes, those that ended included",
+                ),
                 &by_name,
             )
             .expect("constant name"),
+            memory_peak: gauge(
+                "turlough_function_memory_peak_bytes",
+                "Most memory that one process of a function has held at once",
+            ),
             asynchronous: AsyncMetrics::new(),
         };
+        metrics.register();
+        metrics
+    }
+
+    #[expect(
+        clippy::expect_used,
+        reason = "names are constants and the registry is new: a failure is a fault of this file"
+    )]
+    fn register(&self) {
+        let metrics = self;
         let asynchronous = &metrics.asynchronous;
-        let collectors: [Box<dyn prometheus::core::Collector>; 8] = [
+        let collectors: [Box<dyn prometheus::core::Collector>; 10] = [
             Box::new(metrics.seconds.clone()),
             Box::new(metrics.invocations.clone()),
             Box::new(metrics.started.clone()),
             Box::new(metrics.replicas.clone()),
+            Box::new(metrics.cpu.clone()),
+            Box::new(metrics.memory_peak.clone()),
             Box::new(asynchronous.queued.clone()),
             Box::new(asynchronous.retries.clone()),
             Box::new(asynchronous.dead.clone()),
@@ -110,7 +143,6 @@ impl Metrics {
                 .register(collector)
                 .expect("distinct names");
         }
-        metrics
     }
 
     pub(crate) fn asynchronous(&self) -> AsyncMetrics {
@@ -128,16 +160,27 @@ impl Metrics {
         }
     }
 
-    /// Drops a removed function's gauge; its counters stay, as counters must.
-    pub(crate) fn forget(&self, function_name: &str) {
-        // An error means that there was none, which is what is wanted.
-        let _ = self.replicas.remove_label_values(&[function_name]);
+    /// Makes those of what a function's processes take.
+    pub(crate) fn usage(&self, function_name: &str) -> UsageMetrics {
+        UsageMetrics {
+            cpu: self.cpu.with_label_values(&[function_name]),
+            peak_bytes: self.memory_peak.with_label_values(&[function_name]),
+        }
     }
 
-    pub(crate) fn router(self) -> Router {
+    /// Drops a removed function's gauges; its counters stay, as counters must.
+    pub(crate) fn forget(&self, function_name: &str) {
+        for gauge in [&self.replicas, &self.memory_peak] {
+            // An error means that there was none, which is what is wanted.
+            let _ = gauge.remove_label_values(&[function_name]);
+        }
+    }
+
+    /// Whoever reads them has what functions' processes took brought up to date.
+    pub(crate) fn router(self, meter: Arc<Meter>) -> Router {
         Router::new()
             .route("/metrics", get(expose))
-            .with_state(self)
+            .with_state((self, meter))
     }
 
     fn text(&self) -> prometheus::Result<Vec<u8>> {
@@ -197,7 +240,8 @@ impl FunctionMetrics {
     }
 }
 
-async fn expose(State(metrics): State<Metrics>) -> Response {
+async fn expose(State((metrics, meter)): State<(Metrics, Arc<Meter>)>) -> Response {
+    meter.look().await;
     match metrics.text() {
         Ok(text) => (
             [(http::header::CONTENT_TYPE, prometheus::TEXT_FORMAT)],

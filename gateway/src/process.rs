@@ -8,6 +8,7 @@
 //! the processes which that function had started.
 
 mod backoff;
+mod child;
 mod files;
 mod fleet;
 mod group;
@@ -33,6 +34,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::functions::{Function, FunctionName};
+use crate::usage::Meter;
 pub(crate) use files::allow_files;
 pub(crate) use fleet::Fleet;
 use health::Prober;
@@ -185,6 +187,7 @@ struct Shared {
     prober: Prober,
     spawner: Spawner,
     strays: Arc<Strays>,
+    meter: Arc<Meter>,
     /// Everything ends: nothing is waited for but the processes.
     ending: CancellationToken,
 }
@@ -201,6 +204,7 @@ impl Supervisor {
                 prober: Prober::new(),
                 spawner: Spawner::start()?,
                 strays: Arc::default(),
+                meter: Arc::default(),
                 ending: shutdown,
             }),
             fleets: TaskTracker::new(),
@@ -235,6 +239,11 @@ impl Supervisor {
     /// Ends what requests' processes left behind, again and again.
     pub(crate) async fn watch_strays(&self) {
         self.shared.strays.watch().await;
+    }
+
+    /// Who looks at what the functions' processes take.
+    pub(crate) fn meter(&self) -> &Arc<Meter> {
+        &self.shared.meter
     }
 
     /// Stops every process and waits for it.

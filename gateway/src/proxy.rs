@@ -19,12 +19,18 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::uri::PathAndQuery;
 use http::{HeaderName, HeaderValue, Request, Response, StatusCode, Version};
+use http_body::Body as _;
+use http_body_util::BodyExt as _;
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
+use tokio::time::Instant;
 use tracing::warn;
 
-use crate::functions::{Busy, Function, InFlight, Registry};
+use crate::functions::{Busy, Function, InFlight, Registry, Served};
+use crate::timeout::{TimeoutError, timeout_of};
+use crate::usage::Cost;
+use body::BoxError;
 pub(crate) use body::{CallBody, GatewayBody};
 use call::Call;
 pub(crate) use headers::{CALL_ID, CALLBACK_URL, DELIVERY_ID, Peer, Stamp};
@@ -40,6 +46,9 @@ const POOL_IDLE: Duration = Duration::from_secs(4);
 const POOL_IDLE_PER_REPLICA_MAX: usize = 256;
 
 const PREFIX: &str = "/function/";
+
+/// What is held of an answer whose cost is asked for, as much as of one of a process.
+const HELD_BYTES_MAX: u64 = 64 << 10;
 
 /// Marks an answer that the platform gave, not the function.
 pub(crate) static INTERNAL: HeaderName = HeaderName::from_static("x-openfaas-internal");
@@ -104,10 +113,19 @@ impl Proxy {
             return stamp.finish(not_found(&request));
         };
         let mut call = Call::begin(function);
-        let endpoint = match self.replica(call.function()).await {
+        let said = match timeout_of(request.headers()) {
+            Ok(said) => said,
+            Err(error) => return stamp.finish(call.answer(bad_timeout(&error))),
+        };
+        let begun = Instant::now();
+        let wait = said.map_or(self.wake_timeout, |said| said.min(self.wake_timeout));
+        let endpoint = match self.replica(call.function(), wait).await {
             Ok(endpoint) => call.goes_to(endpoint),
             Err(busy) => return stamp.finish(call.answer(no_replica(busy))),
         };
+        if Cost::is_wanted(request.headers()) {
+            call.begin_cost(&endpoint);
+        }
         headers::forward(request.headers_mut(), peer);
         *request.version_mut() = Version::HTTP_11;
         request.extensions_mut().clear();
@@ -115,35 +133,60 @@ impl Proxy {
             warn!(function = %call.function().name(), %error, "cannot form the function's address");
             return stamp.finish(call.answer(bad_gateway()));
         }
-        let upstream = self.client.request(request);
-        let response = match tokio::time::timeout(self.upstream_timeout, upstream).await {
-            Ok(Ok(response)) => {
-                let mut response = call.pass(response);
+        // What a caller lets it take counts from the beginning, also of a wait for a replica.
+        let left = said.map(|said| said.saturating_sub(begun.elapsed()));
+        let limit = left.map_or(self.upstream_timeout, |left| {
+            left.min(self.upstream_timeout)
+        });
+        let answer = tokio::time::timeout(limit, self.answer(&mut call, request)).await;
+        let response = match answer {
+            Ok(Ok(mut response)) => {
                 headers::strip_hop_by_hop(response.headers_mut());
-                response
+                if endpoint.served() != Served::Watchdog {
+                    Cost::strike(response.headers_mut());
+                }
+                call.end_cost(response.headers_mut());
+                call.answer(response)
             }
             Ok(Err(error)) => {
-                let cause = std::error::Error::source(&error);
+                let cause = error.source();
                 warn!(function = %call.function().name(), %error, cause, "function call failed");
                 call.answer(bad_gateway())
             }
             Err(_) => {
-                warn!(
-                    function = %call.function().name(),
-                    limit = ?self.upstream_timeout,
-                    "function call timed out"
-                );
+                warn!(function = %call.function().name(), ?limit, "function call timed out");
                 call.answer(bad_gateway())
             }
         };
         stamp.finish(response)
     }
 
+    /// The function's answer; the whole of it where its cost is to stand in its head.
+    async fn answer(
+        &self,
+        call: &mut Call,
+        request: Request<CallBody>,
+    ) -> Result<Response<GatewayBody>, BoxError> {
+        let response = self.client.request(request).await?;
+        if !call.has_cost() {
+            return Ok(response.map(GatewayBody::function));
+        }
+        let is_short = response.body().size_hint().upper();
+        if is_short.is_none_or(|bytes| bytes > HELD_BYTES_MAX) {
+            // What follows its head would not be told.
+            call.forget_cost();
+            return Ok(response.map(GatewayBody::function));
+        }
+        let (head, body) = response.into_parts();
+        let body = body.collect().await?.to_bytes();
+        Ok(Response::from_parts(head, GatewayBody::full(body)))
+    }
+
     /// A replica that takes the call. Where there are none because nobody called, it waits for one.
-    async fn replica(&self, function: &Function) -> Result<InFlight, Busy> {
+    async fn replica(&self, function: &Function, wait: Duration) -> Result<InFlight, Busy> {
         match function.endpoint() {
             Err(Busy::Asleep) => {
-                let woken = tokio::time::timeout(self.wake_timeout, woken(function)).await;
+                let woken = tokio::time::timeout(wait, woken(function)).await;
                 woken.unwrap_or(Err(Busy::None))
             }
             found => found,
@@ -187,8 +230,16 @@ async fn woken(function: &Function) -> Result<InFlight, Busy> {
 fn not_found<B>(request: &Request<B>) -> Response<GatewayBody> {
     let name = Proxy::named(request.uri().path());
     let text = format!("function `{name}` is not deployed\n");
+    refused(StatusCode::NOT_FOUND, text)
+}
+
+fn bad_timeout(error: &TimeoutError) -> Response<GatewayBody> {
+    refused(StatusCode::BAD_REQUEST, format!("{error}\n"))
+}
+
+fn refused(status: StatusCode, text: String) -> Response<GatewayBody> {
     let mut response = Response::new(GatewayBody::full(Bytes::from(text)));
-    *response.status_mut() = StatusCode::NOT_FOUND;
+    *response.status_mut() = status;
     let headers = response.headers_mut();
     headers.insert(
         http::header::CONTENT_TYPE,

@@ -10,6 +10,7 @@ use super::callback::CallbackUrlError;
 use super::dispatcher::AcceptError;
 use super::room::RoomError;
 use crate::proxy::{GatewayBody, INTERNAL};
+use crate::timeout::TimeoutError;
 
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Refusal {
@@ -21,6 +22,8 @@ pub(super) enum Refusal {
     NoFunction,
     #[error(transparent)]
     CallbackUrl(#[from] CallbackUrlError),
+    #[error(transparent)]
+    Timeout(#[from] TimeoutError),
     #[error("the body broke off")]
     BrokenOff { source: hyper::Error },
     #[error("the body did not arrive within {0:?}")]
@@ -65,7 +68,9 @@ impl Refusal {
             Self::Method => StatusCode::METHOD_NOT_ALLOWED,
             Self::NoFunction | Self::Unknown { .. } => StatusCode::NOT_FOUND,
             Self::Over { .. } => StatusCode::CONFLICT,
-            Self::CallbackUrl(_) | Self::BrokenOff { .. } => StatusCode::BAD_REQUEST,
+            Self::CallbackUrl(_) | Self::Timeout(_) | Self::BrokenOff { .. } => {
+                StatusCode::BAD_REQUEST
+            }
             Self::Slow(_) => StatusCode::REQUEST_TIMEOUT,
             Self::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
             // OpenFaaS's, where its queue is away.

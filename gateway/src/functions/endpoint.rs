@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use http::uri::{Authority, Scheme, Uri};
 use http::{HeaderValue, Request};
@@ -16,14 +16,32 @@ const CLOSED: usize = 1 << (usize::BITS - 1);
 pub(crate) struct Endpoint {
     authority: Authority,
     host: HeaderValue,
+    served: Served,
     /// With [`CLOSED`], in one number, so that no call comes unseen between the two.
     in_flight: AtomicUsize,
+    /// Calls that it ever took on.
+    taken: AtomicU64,
     ended: Notify,
 }
 
 /// One call that is on its way to an endpoint, or back; over when it is dropped.
 #[derive(Debug)]
-pub(crate) struct InFlight(Arc<Endpoint>);
+pub(crate) struct InFlight {
+    endpoint: Arc<Endpoint>,
+    /// Which call of the endpoint it is; `None` where there were others in flight.
+    alone: Option<u64>,
+}
+
+/// What answers at an endpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Served {
+    /// A process that was started here.
+    Process(u32),
+    /// The gateway itself, before processes of requests or for a folder.
+    Watchdog,
+    /// Something that others run.
+    Elsewhere,
+}
 
 impl Endpoint {
     /// Reads `http://host:port`; anything else is `None`.
@@ -33,11 +51,11 @@ impl Endpoint {
         if !plain || uri.query().is_some() {
             return None;
         }
-        Self::new(uri.authority()?.clone())
+        Self::new(uri.authority()?.clone(), Served::Elsewhere)
     }
 
-    pub(crate) fn local(address: SocketAddr) -> Option<Self> {
-        Self::new(Authority::try_from(address.to_string()).ok()?)
+    pub(crate) fn local(address: SocketAddr, served: Served) -> Option<Self> {
+        Self::new(Authority::try_from(address.to_string()).ok()?, served)
     }
 
     /// Points a request, whose target is a path, at this endpoint.
@@ -57,12 +75,18 @@ impl Endpoint {
         Ok(())
     }
 
-    fn new(authority: Authority) -> Option<Self> {
+    pub(crate) fn served(&self) -> Served {
+        self.served
+    }
+
+    fn new(authority: Authority, served: Served) -> Option<Self> {
         let host = HeaderValue::from_str(authority.as_str()).ok()?;
         Some(Self {
             authority,
             host,
+            served,
             in_flight: AtomicUsize::new(0),
+            taken: AtomicU64::new(0),
             ended: Notify::new(),
         })
     }
@@ -78,7 +102,15 @@ impl Endpoint {
         let taken = self
             .in_flight
             .fetch_update(Ordering::AcqRel, Ordering::Acquire, more);
-        taken.ok().map(|_| InFlight(Arc::clone(self)))
+        taken.ok().map(|held| {
+            // After it was counted and before it is sent: another that finds it not counted here is
+            // not alone with it either.
+            let call = self.taken.fetch_add(1, Ordering::AcqRel) + 1;
+            InFlight {
+                endpoint: Arc::clone(self),
+                alone: (held == 0).then_some(call),
+            }
+        })
     }
 
     /// Takes on no calls from now on, also where somebody still knows it.
@@ -104,14 +136,20 @@ impl Endpoint {
 
 impl InFlight {
     pub(crate) fn endpoint(&self) -> Arc<Endpoint> {
-        Arc::clone(&self.0)
+        Arc::clone(&self.endpoint)
+    }
+
+    /// Whether the endpoint has worked on no other call since it took this one on.
+    pub(crate) fn is_alone(&self) -> bool {
+        let taken = || self.endpoint.taken.load(Ordering::Acquire);
+        self.alone.is_some_and(|call| call == taken())
     }
 }
 
 impl Drop for InFlight {
     fn drop(&mut self) {
-        if self.0.in_flight.fetch_sub(1, Ordering::AcqRel) & !CLOSED == 1 {
-            self.0.ended.notify_waiters();
+        if self.endpoint.in_flight.fetch_sub(1, Ordering::AcqRel) & !CLOSED == 1 {
+            self.endpoint.ended.notify_waiters();
         }
     }
 }

@@ -15,6 +15,7 @@ use super::scaling::{Scaling, SettingError};
 use super::{Endpoint, FunctionName};
 use crate::asynchronous::RetrySaid;
 use crate::metrics::FunctionMetrics;
+use crate::usage::Account;
 
 /// What a function was deployed as; shown by `/system/functions`.
 #[derive(Clone, Debug)]
@@ -105,6 +106,8 @@ pub(crate) struct Function {
     /// When it was last called, scaled, or had a replica more, in milliseconds since the first function was registered.
     called_ms: AtomicU64,
     metrics: FunctionMetrics,
+    /// What its processes take.
+    account: Arc<Account>,
 }
 
 /// What an update replaces.
@@ -132,6 +135,7 @@ impl Function {
         spec: FunctionSpec,
         replicas: u32,
         metrics: FunctionMetrics,
+        account: Arc<Account>,
     ) -> Result<Self, SettingError> {
         metrics.replicas(replicas);
         Ok(Self {
@@ -147,6 +151,7 @@ impl Function {
             invocations: AtomicU64::new(0),
             called_ms: AtomicU64::new(now_ms()),
             metrics,
+            account,
         })
     }
 
@@ -170,6 +175,10 @@ impl Function {
 
     pub(crate) fn metrics(&self) -> &FunctionMetrics {
         &self.metrics
+    }
+
+    pub(crate) fn account(&self) -> &Arc<Account> {
+        &self.account
     }
 
     pub(crate) fn replicas(&self) -> u32 {

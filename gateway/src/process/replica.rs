@@ -15,7 +15,7 @@ use super::log::FunctionLog;
 use super::running::Running;
 use super::watchdog::Watchdog;
 use super::{Mode, ProcessSpec, Shared, StartError, Started, program};
-use crate::functions::{Endpoint, Function, FunctionName};
+use crate::functions::{Endpoint, Function, FunctionName, Served};
 
 #[derive(Debug)]
 pub(super) struct Replica {
@@ -94,7 +94,7 @@ impl Replica {
                 () = sleep(backoff.wait_after(Duration::ZERO)) => {}
             }
         };
-        let attached = self.attach(watchdog.address);
+        let attached = self.attach(watchdog.address, Served::Watchdog);
         // Nobody listening means that all of them are being stopped.
         let _ = self.answering.send(Arc::clone(&self.process)).await;
         self.shutdown.cancelled().await;
@@ -108,7 +108,7 @@ impl Replica {
         if self.process.mode == Mode::Fork {
             program::check(&self.process).map_err(|source| self.cannot_run(source))?;
         }
-        let started = Watchdog::start(self.name(), &self.process, &self.log, &self.shared).await;
+        let started = Watchdog::start(&self.function, &self.process, &self.log, &self.shared).await;
         started.map_err(|source| StartError::Listen {
             function: self.name().clone(),
             source,
@@ -128,7 +128,7 @@ impl Replica {
     async fn start(&self) -> Result<(Running, Started), StartError> {
         let begun = Instant::now();
         let mut running =
-            Running::start(self.name(), &self.process, &self.log, &self.shared).await?;
+            Running::start(&self.function, &self.process, &self.log, &self.shared).await?;
         let mut found = String::from("nothing");
         let error = match self.wait_healthy(&mut running, &mut found).await {
             Wait::Healthy => {
@@ -178,7 +178,7 @@ impl Replica {
     /// Lets calls come until the process ends: how long that was, or `None` at shutdown.
     async fn serve(&self, mut running: Running) -> Option<Duration> {
         let since = Instant::now();
-        let attached = self.attach(running.address());
+        let attached = self.attach(running.address(), Served::Process(running.pid));
         // Nobody listening means that all of them are being stopped.
         let _ = self.answering.send(Arc::clone(&self.process)).await;
         tokio::select! {
@@ -215,9 +215,9 @@ impl Replica {
         }
     }
 
-    fn attach(&self, address: SocketAddr) -> Attached<'_> {
+    fn attach(&self, address: SocketAddr, served: Served) -> Attached<'_> {
         self.has_answered.store(true, Ordering::Relaxed);
-        Attached::new(&self.function, address)
+        Attached::new(&self.function, address, served)
     }
 
     fn name(&self) -> &FunctionName {
@@ -261,8 +261,8 @@ struct Attached<'a> {
 }
 
 impl<'a> Attached<'a> {
-    fn new(function: &'a Function, address: SocketAddr) -> Self {
-        let endpoint = Endpoint::local(address).map(Arc::new);
+    fn new(function: &'a Function, address: SocketAddr, served: Served) -> Self {
+        let endpoint = Endpoint::local(address, served).map(Arc::new);
         if let Some(endpoint) = &endpoint {
             function.attach(Arc::clone(endpoint));
         }

@@ -5,18 +5,20 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
-use tokio::process::{Child, Command};
+use tokio::process::Command;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tracing::{error, warn};
 use uuid::Uuid;
 
+use super::child::Child;
 use super::group::ProcessGroup;
 use super::log::FunctionLog;
 use super::port::Port;
 use super::spawner::lay_secrets;
 use super::{ProcessSpec, Shared, StartError, files, strays};
-use crate::functions::FunctionName;
+use crate::functions::{Function, FunctionName};
+use crate::usage::{LastLook, Metered};
 
 /// The variable by which OpenFaaS's own programs are told where their secrets lie.
 const SECRETS: &str = "secret_mount_path";
@@ -34,16 +36,18 @@ pub(super) struct Running {
     group: ProcessGroup,
     mark: String,
     output: JoinHandle<()>,
+    metered: Option<Metered>,
 }
 
 impl Running {
     /// Starts the process; it need not be healthy yet.
     pub(super) async fn start(
-        name: &FunctionName,
+        function: &Function,
         process: &ProcessSpec,
         log: &FunctionLog,
         shared: &Shared,
     ) -> Result<Self, StartError> {
+        let name = function.name();
         let port = shared.ports.pick().map_err(|source| StartError::Port {
             function: name.clone(),
             source,
@@ -63,7 +67,10 @@ impl Running {
         let ended = || spawn_error(std::io::Error::other("it has no process id"));
         let pid = child.id().ok_or_else(ended)?;
         let group = ProcessGroup::led_by(pid).ok_or_else(ended)?;
-        let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
+        let (stdout, stderr) = (child.output(), child.errors());
+        let metered = shared
+            .meter
+            .begin(function.account(), pid, child.forked_bytes());
         Ok(Self {
             pid,
             port,
@@ -75,6 +82,7 @@ impl Running {
                 stdout,
                 stderr,
             )),
+            metered,
         })
     }
 
@@ -102,10 +110,17 @@ impl Running {
 
     /// Kills what is left of the group, and waits for it and its output.
     pub(super) async fn clear_away(mut self) {
+        let metered = self.metered.take();
+        let rest = match &metered {
+            Some(metered) => metered.last_look().await,
+            None => LastLook::default(),
+        };
         self.group.kill();
         if let Err(error) = self.child.wait().await {
             warn!(pid = self.pid, %error, "cannot wait for a function's process");
         }
+        // What it cost is told of calls, not of replicas.
+        let _ = metered.map(|metered| metered.ended(self.child.taken(), rest));
         if timeout(AFTER_KILL, self.group.gone()).await.is_err() {
             warn!(
                 pid = self.pid,

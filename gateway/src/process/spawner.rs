@@ -10,11 +10,14 @@ mod mounts;
 use std::io;
 use std::thread;
 
-use tokio::process::{Child, Command};
+use tokio::process::Command;
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
 
 pub(super) use mounts::lay_secrets;
+
+use super::child::Child;
+use crate::usage::resident_bytes_of_this;
 
 /// Starts that wait their turn; a fork takes a millisecond. Those past it wait for room: there are as many
 /// as calls that replicas take on.
@@ -42,7 +45,10 @@ impl Spawner {
                 while let Some(mut job) = waiting.blocking_recv() {
                     let _runtime = job.runtime.enter();
                     // A caller that has gone drops the child, which kills it.
-                    let _ = job.reply.send(job.command.spawn());
+                    let forked_bytes = resident_bytes_of_this();
+                    let child = job.command.spawn();
+                    let child = child.map(|child| Child::new(child, forked_bytes));
+                    let _ = job.reply.send(child);
                 }
             })?;
         Ok(Self {

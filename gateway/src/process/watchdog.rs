@@ -20,7 +20,7 @@ use tracing::error;
 
 use super::log::FunctionLog;
 use super::{Mode, ProcessSpec, Shared};
-use crate::functions::FunctionName;
+use crate::functions::Function;
 use fork::Forker;
 
 /// Processes at once of one replica that says nothing of it by `max_inflight`.
@@ -38,7 +38,7 @@ pub(super) struct Watchdog {
 
 impl Watchdog {
     pub(super) async fn start(
-        name: &FunctionName,
+        function: &Arc<Function>,
         process: &Arc<ProcessSpec>,
         log: &FunctionLog,
         shared: &Arc<Shared>,
@@ -53,7 +53,7 @@ impl Watchdog {
                 let max = max.and_then(|text| text.trim().parse().ok());
                 let max = max.filter(|max| *max > 0).unwrap_or(PROCESSES_MAX);
                 let forker = Arc::new(Forker {
-                    name: name.clone(),
+                    function: Arc::clone(function),
                     process: Arc::clone(process),
                     log: log.clone(),
                     shared: Arc::clone(shared),
@@ -63,7 +63,7 @@ impl Watchdog {
                 Router::new().fallback(move |request: Request| forker.answer(request))
             }
         };
-        let (function, until) = (name.clone(), stop.clone());
+        let (function, until) = (function.name().clone(), stop.clone());
         tokio::spawn(async move {
             let served =
                 axum::serve(listener, router).with_graceful_shutdown(until.cancelled_owned());

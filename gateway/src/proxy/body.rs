@@ -10,7 +10,7 @@ use hyper::body::Incoming;
 
 use super::call::Call;
 
-type BoxError = Box<dyn std::error::Error + Send + Sync>;
+pub(super) type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 /// A body on its way to the caller. It holds its call, which is over when the
 /// body has been sent or the caller has gone.

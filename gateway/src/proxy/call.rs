@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use http::{Response, StatusCode};
-use hyper::body::Incoming;
+use http::{HeaderMap, Response, StatusCode};
 use tokio::time::Instant;
 
 use super::GatewayBody;
-use crate::functions::{Endpoint, Function, InFlight};
+use crate::functions::{Endpoint, Function, InFlight, Served};
+use crate::usage::CostOfCall;
 
 /// The status that is counted where the caller left before there was one
 /// (nginx's convention; it is never sent).
@@ -21,6 +21,8 @@ pub(super) struct Call {
     code: Option<StatusCode>,
     /// Where it is in flight.
     replica: Option<InFlight>,
+    /// Where its caller asks for it, and it is the only call of its replica.
+    cost: Option<CostOfCall>,
 }
 
 impl Call {
@@ -31,6 +33,7 @@ impl Call {
             begun: Instant::now(),
             code: None,
             replica: None,
+            cost: None,
         }
     }
 
@@ -45,9 +48,34 @@ impl Call {
         &self.function
     }
 
-    /// Ends with the function's own response, once its body has passed.
-    pub(super) fn pass(self, response: Response<Incoming>) -> Response<GatewayBody> {
-        self.answer(response.map(GatewayBody::function))
+    /// Notes what its process took until now, where no other call is in flight there.
+    pub(super) fn begin_cost(&mut self, endpoint: &Endpoint) {
+        if let Served::Process(pid) = endpoint.served()
+            && self.is_alone()
+        {
+            self.cost = CostOfCall::begin(self.function.account(), pid);
+        }
+    }
+
+    pub(super) fn has_cost(&self) -> bool {
+        self.cost.is_some()
+    }
+
+    pub(super) fn forget_cost(&mut self) {
+        self.cost = None;
+    }
+
+    /// Tells what it cost, where no other call came to its replica meanwhile.
+    pub(super) fn end_cost(&mut self, headers: &mut HeaderMap) {
+        // First, so that what comes later is not in it.
+        let cost = self.cost.take().and_then(CostOfCall::end);
+        if let Some(cost) = cost.filter(|_| self.is_alone()) {
+            cost.put_on(headers);
+        }
+    }
+
+    fn is_alone(&self) -> bool {
+        self.replica.as_ref().is_some_and(InFlight::is_alone)
     }
 
     /// Ends with a response, once its body has been sent.

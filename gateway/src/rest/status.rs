@@ -36,6 +36,18 @@ pub(super) struct FunctionStatus {
     available_replicas: usize,
     /// RFC 3339.
     created_at: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    usage: Option<FunctionUsage>,
+}
+
+/// What its processes take now.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct FunctionUsage {
+    /// In thousandths of a processor, over the last seconds.
+    cpu: f64,
+    /// Resident, in bytes.
+    total_memory_bytes: f64,
 }
 
 impl FunctionStatus {
@@ -62,6 +74,16 @@ impl FunctionStatus {
             replicas: function.replicas(),
             available_replicas: function.replicas_available(),
             created_at: function.created_at().to_string(),
+            usage: None,
         }
+    }
+
+    /// The same with what it takes, where it has processes here.
+    pub(super) fn with_usage(mut self, function: &Function) -> Self {
+        self.usage = function.account().now().map(|now| FunctionUsage {
+            cpu: now.cpu_millicores,
+            total_memory_bytes: now.resident_bytes as f64,
+        });
+        self
     }
 }

@@ -31,6 +31,12 @@ class Handler(BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
         if self.path == "/leak":
             LEAK.append(b"x" * int(body))
+        if self.path == "/burn":
+            burn(float(body))
+        if self.path == "/child":
+            subprocess.run([sys.executable, "-c", BURN, body], check=True)
+        if self.path == "/hold":
+            len(b"x" * int(body))
         if self.path == "/slow":
             print("slow call", flush=True)
             time.sleep(float(os.environ.get("slow_s", "1")))
@@ -58,6 +64,13 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
 
+def burn(seconds):
+    """Takes so much of a processor."""
+    until = time.process_time() + seconds
+    while time.process_time() < until:
+        pass
+
+
 def wait_for_permission():
     """Starts at once the first time, later only when the file `go` is there."""
     if pathlib.Path(os.environ["folder"], "started").exists():
@@ -67,6 +80,7 @@ def wait_for_permission():
 
 
 LEAK = []
+BURN = "import sys, time\nwhile time.process_time() < float(sys.argv[1]): pass"
 SECRETS = "/var/openfaas/secrets"
 CHILD = None
 if BEHAVIOUR == "crash":

@@ -25,6 +25,8 @@ mod stop;
 
 mod metrics;
 mod rest;
+mod timeout;
+mod usage;
 
 mod deploying;
 mod faas_cli;

@@ -13,7 +13,7 @@ use turlough_gateway::{GatewayConfig, Stack};
 use crate::harness::*;
 
 /// A stack of functions, each with its mode, command and further lines.
-fn stack(functions: &[(&str, &str, &str, &str)]) -> Stack {
+pub(crate) fn stack(functions: &[(&str, &str, &str, &str)]) -> Stack {
     let mut text = String::from("functions:\n");
     for (name, mode, command, more) in functions {
         let command = serde_json::to_string(command).unwrap();
@@ -26,7 +26,7 @@ fn stack(functions: &[(&str, &str, &str, &str)]) -> Stack {
         .unwrap_or_else(|error| panic!("{error}\n{text}"))
 }
 
-async fn post(gateway: &TestGateway, path: &str, body: impl Into<Bytes>) -> Answer {
+pub(crate) async fn post(gateway: &TestGateway, path: &str, body: impl Into<Bytes>) -> Answer {
     let request = Request::post(path).body(Full::from(body.into())).unwrap();
     within(gateway.call(request)).await
 }

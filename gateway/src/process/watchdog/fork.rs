@@ -11,21 +11,24 @@ use axum::response::{IntoResponse, Response};
 use bytes::{Bytes, BytesMut};
 use futures_util::{StreamExt as _, stream};
 use http::header::{CONTENT_TYPE, HeaderName, RETRY_AFTER};
-use http::{StatusCode, request};
+use http::{HeaderMap, StatusCode, request};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::process::{Child, ChildStdin, ChildStdout};
+use tokio::process::{ChildStdin, ChildStdout};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use super::WHOLE_BYTES_MAX;
-use crate::functions::{FunctionName, duration};
+use crate::functions::{Function, FunctionName, duration};
+use crate::process::child::Child;
 use crate::process::group::ProcessGroup;
 use crate::process::log::FunctionLog;
 use crate::process::running::{command, mark};
 use crate::process::strays::Strays;
 use crate::process::{ProcessSpec, Shared};
+use crate::timeout::timeout_of;
+use crate::usage::{Cost, LastLook, Metered};
 
 /// Read at once of what a process writes.
 const READ_BYTES: usize = 16 << 10;
@@ -35,7 +38,7 @@ const EXEC_TIMEOUT_MAX: Duration = Duration::from_secs(365 * 24 * 3600);
 
 #[derive(Debug)]
 pub(super) struct Forker {
-    pub(super) name: FunctionName,
+    pub(super) function: Arc<Function>,
     pub(super) process: Arc<ProcessSpec>,
     pub(super) log: FunctionLog,
     pub(super) shared: Arc<Shared>,
@@ -47,10 +50,11 @@ pub(super) struct Forker {
 #[derive(Debug)]
 struct Process {
     child: Child,
-    _group: Option<ProcessGroup>,
+    group: Option<ProcessGroup>,
+    metered: Option<Metered>,
     mark: String,
     strays: Arc<Strays>,
-    _room: OwnedSemaphorePermit,
+    room: Option<OwnedSemaphorePermit>,
 }
 
 /// What ends a process before it ends by itself.
@@ -69,7 +73,24 @@ struct Work {
     output: ChildStdout,
     /// Cancelled once all output is read.
     is_read: CancellationToken,
-    end: oneshot::Receiver<Result<ExitStatus, Failure>>,
+    end: oneshot::Receiver<End>,
+    /// Known once the process has ended.
+    cost: Option<Cost>,
+}
+
+/// How a process ended, and what it cost where that is known.
+#[derive(Debug)]
+struct End {
+    status: Result<ExitStatus, Failure>,
+    cost: Option<Cost>,
+}
+
+/// What a process wrote, as far as it is held.
+#[derive(Debug)]
+enum Held {
+    All(Bytes),
+    /// There is more.
+    Begin(Bytes),
 }
 
 /// Why a process gave no whole answer.
@@ -92,19 +113,21 @@ impl Forker {
         let Ok(room) = Arc::clone(&self.room).try_acquire_owned() else {
             return (StatusCode::TOO_MANY_REQUESTS, [(RETRY_AFTER, "1")]).into_response();
         };
+        let wants_cost = Cost::is_wanted(request.headers());
         let work = match self.begin(request, room).await {
             Ok(work) => work,
             Err(error) => {
-                warn!(function = %self.name, %error, "cannot start a process for a request");
+                warn!(function = %self.function.name(), %error, "cannot start a process for a request");
                 let text = format!("cannot run `{}`: {error}\n", self.process.command_line());
                 return (StatusCode::INTERNAL_SERVER_ERROR, text).into_response();
             }
         };
         let kind = self.process.environment.get("content_type").cloned();
-        match work.answer(kind).await {
+        let (answer, cost) = work.answer(kind).await;
+        let mut response = match answer {
             Ok(response) => response,
             Err(failure) => {
-                warn!(function = %self.name, error = %failure, "function's process failed");
+                warn!(function = %self.function.name(), error = %failure, "function's process failed");
                 let status = match failure {
                     Failure::TooLong => StatusCode::GATEWAY_TIMEOUT,
                     Failure::Request(_) => StatusCode::BAD_REQUEST,
@@ -112,13 +135,18 @@ impl Forker {
                 };
                 (status, format!("{failure}\n")).into_response()
             }
+        };
+        if let Some(cost) = cost.filter(|_| wants_cost) {
+            cost.put_on(response.headers_mut());
         }
+        response
     }
 
     async fn begin(&self, request: Request, room: OwnedSemaphorePermit) -> io::Result<Work> {
         let (head, body) = request.into_parts();
         let mark = mark();
-        let mut command = command(&self.name, &self.process, &self.shared, &mark);
+        let name = self.function.name();
+        let mut command = command(name, &self.process, &self.shared, &mark);
         command.stdin(Stdio::piped());
         for (name, value) in of_request(&head) {
             command.env(name, value);
@@ -127,23 +155,25 @@ impl Forker {
         let pid = child.id().unwrap_or_default();
         let group = ProcessGroup::led_by(pid);
         let none = || io::Error::other("it has no output");
-        let (input, output) = (child.stdin.take(), child.stdout.take().ok_or_else(none)?);
-        let said = self.log.clone().follow(
-            format!("{}-{pid}", self.name.name()),
-            None,
-            child.stderr.take(),
-        );
+        let (input, output) = (child.input(), child.output().ok_or_else(none)?);
+        let said = self
+            .log
+            .clone()
+            .follow(format!("{}-{pid}", name.name()), None, child.errors());
         tokio::spawn(said);
+        let meter = &self.shared.meter;
+        let metered = meter.begin(self.function.account(), pid, child.forked_bytes());
         let process = Process {
             child,
-            _group: group,
+            group,
+            metered,
             mark,
             strays: Arc::clone(&self.shared.strays),
-            _room: room,
+            room: Some(room),
         };
         let (breaks, broken) = oneshot::channel();
         let limits = Limits {
-            until: Instant::now() + self.time(),
+            until: Instant::now() + self.time(&head.headers),
             stop: self.stop.clone(),
             broken,
         };
@@ -153,19 +183,23 @@ impl Forker {
         let (tell, end) = oneshot::channel();
         tokio::spawn(process.guard(limits, is_read.clone(), tell));
         Ok(Work {
-            name: self.name.clone(),
+            name: name.clone(),
             output,
             is_read,
             end,
+            cost: None,
         })
     }
 
-    /// How long a process may take: as long as a call, unless the function says otherwise.
-    fn time(&self) -> Duration {
+    /// How long a process may take: as long as a call, unless the function says otherwise, and no longer
+    /// than its caller waits.
+    fn time(&self, headers: &HeaderMap) -> Duration {
+        let waits = timeout_of(headers).ok().flatten();
         let said = self.process.environment.get("exec_timeout");
         let said = said.and_then(|text| duration(text));
         said.filter(|limit| !limit.is_zero())
             .unwrap_or(self.shared.config.call_timeout)
+            .min(waits.unwrap_or(EXEC_TIMEOUT_MAX))
             .min(EXEC_TIMEOUT_MAX)
     }
 }
@@ -176,23 +210,49 @@ impl Process {
         mut self,
         mut limits: Limits,
         is_read: CancellationToken,
-        mut tell: oneshot::Sender<Result<ExitStatus, Failure>>,
+        mut tell: oneshot::Sender<End>,
     ) {
         let ended = async {
             // What it started may write on after it has ended.
             is_read.cancelled().await;
             self.child.wait().await
         };
-        let (input, end) = tokio::select! {
+        let (input, status) = tokio::select! {
             ended = ended => (None, ended.map_err(Failure::Io)),
             (input, failure) = limits.reached() => (input, Err(failure)),
             () = tell.closed() => (None, Err(Failure::Stopped)),
         };
+        if status.is_ok() {
+            let cost = self.account(LastLook::default());
+            drop(self);
+            // Nobody listening means that the caller has gone.
+            let _ = tell.send(End { status, cost });
+            return;
+        }
+        let rest = match &self.metered {
+            Some(metered) => metered.last_look().await,
+            None => LastLook::default(),
+        };
         // Before its input, also where that still waits among the limits: its end would pass for the body's.
-        drop(self);
+        self.kill();
         drop(input);
-        // Nobody listening means that the caller has gone.
-        let _ = tell.send(end);
+        drop(self.room.take());
+        // As above. What it cost is not awaited.
+        let _ = tell.send(End { status, cost: None });
+        // An error means that there is nothing to wait for.
+        drop(self.child.wait().await);
+        self.account(rest);
+    }
+
+    /// Counts what it took for its function.
+    fn account(&mut self, rest: LastLook) -> Option<Cost> {
+        let metered = self.metered.take()?;
+        metered.ended(self.child.taken(), rest)
+    }
+
+    fn kill(&mut self) {
+        self.group = None;
+        self.child.kill();
     }
 }
 
@@ -213,27 +273,36 @@ impl Limits {
 }
 
 impl Work {
-    async fn answer(mut self, kind: Option<String>) -> Result<Response, Failure> {
-        let mut whole = BytesMut::new();
-        let mut is_over = false;
-        while !is_over && whole.len() < WHOLE_BYTES_MAX {
-            match self.next().await? {
-                Some(bytes) => whole.extend_from_slice(&bytes),
-                None => is_over = true,
+    /// Its answer, and what it cost where that is known before the answer is sent.
+    async fn answer(mut self, kind: Option<String>) -> (Result<Response, Failure>, Option<Cost>) {
+        let (body, cost) = match self.hold().await {
+            Ok(Held::All(bytes)) => (Body::from(bytes), self.cost),
+            Ok(Held::Begin(bytes)) => {
+                let first = stream::once(async move { Ok(bytes) });
+                let rest = stream::unfold(Some(self), Self::rest);
+                (Body::from_stream(first.chain(rest)), None)
             }
-        }
-        let body = if is_over {
-            self.ended().await?;
-            Body::from(whole.freeze())
-        } else {
-            let first = stream::once(async move { Ok(whole.freeze()) });
-            Body::from_stream(first.chain(stream::unfold(Some(self), Self::rest)))
+            Err(failure) => return (Err(failure), self.cost),
         };
         let mut response = Response::new(body);
         if let Some(kind) = kind.and_then(|kind| kind.parse().ok()) {
             response.headers_mut().insert(CONTENT_TYPE, kind);
         }
-        Ok(response)
+        (Ok(response), cost)
+    }
+
+    async fn hold(&mut self) -> Result<Held, Failure> {
+        let mut whole = BytesMut::new();
+        while whole.len() < WHOLE_BYTES_MAX {
+            match self.next().await? {
+                Some(bytes) => whole.extend_from_slice(&bytes),
+                None => {
+                    self.ended().await?;
+                    return Ok(Held::All(whole.freeze()));
+                }
+            }
+        }
+        Ok(Held::Begin(whole.freeze()))
     }
 
     /// What comes after the answer has begun; an error breaks it off.
@@ -253,25 +322,32 @@ impl Work {
         let mut bytes = BytesMut::with_capacity(READ_BYTES);
         let read = tokio::select! {
             read = self.output.read_buf(&mut bytes) => read?,
-            end = &mut self.end => return Err(failure(end)),
+            end = &mut self.end => return Err(self.failed(end)),
         };
         Ok((read > 0).then(|| bytes.freeze()))
     }
 
     async fn ended(&mut self) -> Result<(), Failure> {
         self.is_read.cancel();
-        match (&mut self.end).await {
-            Ok(Ok(status)) if status.success() => Ok(()),
-            end => Err(failure(end)),
+        let end = (&mut self.end).await;
+        match end {
+            Ok(End {
+                status: Ok(status),
+                cost,
+            }) if status.success() => {
+                self.cost = cost;
+                Ok(())
+            }
+            end => Err(self.failed(end)),
         }
     }
-}
 
-fn failure(end: Result<Result<ExitStatus, Failure>, oneshot::error::RecvError>) -> Failure {
-    match end {
-        Ok(Ok(status)) => Failure::Ended(status),
-        Ok(Err(failure)) => failure,
-        Err(_) => Failure::Stopped,
+    fn failed(&mut self, end: Result<End, oneshot::error::RecvError>) -> Failure {
+        let Ok(end) = end else {
+            return Failure::Stopped;
+        };
+        self.cost = end.cost;
+        end.status.map_or_else(|failure| failure, Failure::Ended)
     }
 }
 
