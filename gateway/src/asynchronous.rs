@@ -68,6 +68,7 @@ pub(crate) struct AsyncCalls {
     body_bytes_max: usize,
     /// From a request's head to the end of its body.
     body_timeout: Duration,
+    callback_link_local: bool,
 }
 
 impl AsyncCalls {
@@ -91,6 +92,7 @@ impl AsyncCalls {
             // One that no queue could hold is too large, not untimely.
             body_bytes_max: config.body_bytes_max.min(config.bytes_max),
             body_timeout: upstream_timeout,
+            callback_link_local: config.callback_link_local,
         })
     }
 
@@ -137,7 +139,7 @@ impl AsyncCalls {
         }
         let target = target(head.uri.path_and_query()).ok_or(Refusal::NoFunction)?;
         timeout_of(&head.headers)?;
-        let callback = CallbackUrl::of(head.headers.get(&CALLBACK_URL))?;
+        let callback = CallbackUrl::of(head.headers.get(&CALLBACK_URL), self.callback_link_local)?;
         // As it was written: it may be part of what was signed.
         let said = head.headers.remove(&CALLBACK_URL);
         forget_callback(&mut head.headers);

@@ -71,6 +71,8 @@ pub struct AsyncConfig {
     pub callback_wait_min: Duration,
     /// From the start of an attempt to the receiver's response headers.
     pub callback_timeout: Duration,
+    /// Callbacks may go to addresses of the link alone, where clouds tell machines their secrets.
+    pub callback_link_local: bool,
 }
 
 impl Default for GatewayConfig {
@@ -112,6 +114,7 @@ impl Default for AsyncConfig {
             callback_attempts_max: 9,
             callback_wait_min: Duration::from_millis(100),
             callback_timeout: Duration::from_secs(30),
+            callback_link_local: false,
         }
     }
 }

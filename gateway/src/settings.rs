@@ -79,6 +79,10 @@ pub struct Queueing {
     /// What that is doubled to
     #[arg(long, env = "TURLOUGH_ASYNC_RETRY_MAX_WAIT", default_value = "2m", value_name = "DURATION", value_parser = parse_duration)]
     pub async_retry_max_wait: Duration,
+
+    /// Callbacks may go to link-local addresses, where clouds tell machines their secrets
+    #[arg(long, env = "TURLOUGH_CALLBACK_LINK_LOCAL")]
+    pub callback_link_local: bool,
 }
 
 impl Queueing {
@@ -89,6 +93,7 @@ impl Queueing {
         let in_folder = in_folder.map(|folder| StateUrl::File(folder.join("async-calls")));
         let state = self.async_state.clone().or(in_folder);
         config.asynchronous.state = state.unwrap_or(StateUrl::Memory);
+        config.asynchronous.callback_link_local = self.callback_link_local;
         config.asynchronous.retry = RetryConfig {
             attempts: self.async_attempts.max(1),
             codes: self.async_retry_codes.clone(),

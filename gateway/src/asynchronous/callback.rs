@@ -1,6 +1,7 @@
 //! What a function answered, on its way to whoever is to be told.
 
 mod caller;
+mod resolver;
 mod url;
 
 use bytes::Bytes;
@@ -28,7 +29,12 @@ pub(super) struct Callback {
 impl Callback {
     /// The function's headers and body, to which the proxy has added the call's id
     /// and duration, and here its status and name.
-    pub(super) fn new(item: &Item, answer: &Answer, body: Bytes) -> Result<Self, CallbackUrlError> {
+    pub(super) fn new(
+        item: &Item,
+        answer: &Answer,
+        body: Bytes,
+        allows_link_local: bool,
+    ) -> Result<Self, CallbackUrlError> {
         let mut headers = answer.headers.map();
         // Whoever is called back is asked for none.
         headers.remove(&CALLBACK_URL);
@@ -42,7 +48,7 @@ impl Callback {
         }
         headers.insert(DELIVERY_ID.clone(), item.delivery_id());
         Ok(Self {
-            url: CallbackUrl::read(&answer.url)?,
+            url: CallbackUrl::read(&answer.url, allows_link_local)?,
             function: item.function.as_str().into(),
             headers,
             body,

@@ -434,7 +434,7 @@ impl Dispatcher {
             return self.store.done(taken).await;
         }
         match self.store.body(&item.body).await {
-            Ok(body) => match Callback::new(item, answer, body) {
+            Ok(body) => match Callback::new(item, answer, body, self.caller.allows_link_local()) {
                 Ok(callback) => {
                     let delivered = self.caller.deliver(callback);
                     self.store.holding(taken, delivered).await;

@@ -237,3 +237,88 @@ async fn receiver_that_does_not_answer_does_not_hold_up_the_function() {
     open.send(true).unwrap();
     gateway.stop().await;
 }
+
+/// A name that is resolved, as any is, and needs no server for it.
+const LINK_LOCAL_NAME: &str = "http://0xa9fe0101:1/latest/meta-data";
+
+#[tokio::test]
+async fn name_that_stands_for_a_link_local_address_is_not_called_back() {
+    let log = Log::of_this_thread();
+    let gateway = TestGateway::with(config_with(|_| {})).await;
+    let it = Scripted::answering(&[OK]).await;
+    gateway.function("it", it.address);
+    let headers = [("X-Callback-Url", LINK_LOCAL_NAME), ("X-Call-Id", "mine")];
+    let answer = call_async(&gateway, "it", &headers, "").await;
+    assert_eq!(answer.status, StatusCode::ACCEPTED, "{}", answer.text());
+    let over = || async {
+        let standing = gateway.get("/async-function/it/mine").await.json();
+        (standing["state"] == "answered").then_some(())
+    };
+    eventually(over).await;
+    let text = log.text();
+    assert!(text.contains("callback refused"), "{text}");
+    assert!(
+        text.contains("stands for 169.254.1.1, a link-local address"),
+        "{text}"
+    );
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn link_local_addresses_are_called_back_where_that_is_allowed() {
+    let literal = "http://169.254.1.1:1/";
+    for allowed in [false, true] {
+        let gateway = TestGateway::with(config_with(|bounds| {
+            bounds.callback_link_local = allowed;
+            bounds.callback_attempts_max = 1;
+            bounds.callback_timeout = Duration::from_millis(300);
+        }))
+        .await;
+        let log = Log::of_this_thread();
+        let it = Scripted::answering(&[OK]).await;
+        gateway.function("it", it.address);
+        let answer = call_async(&gateway, "it", &[("X-Callback-Url", literal)], "").await;
+        if !allowed {
+            assert_eq!(answer.status, StatusCode::BAD_REQUEST);
+            let setting = "TURLOUGH_CALLBACK_LINK_LOCAL";
+            assert!(answer.text().contains(setting), "{}", answer.text());
+            continue;
+        }
+        assert_eq!(answer.status, StatusCode::ACCEPTED);
+        let headers = [("X-Callback-Url", LINK_LOCAL_NAME), ("X-Call-Id", "mine")];
+        call_async(&gateway, "it", &headers, "").await;
+        let over = || async {
+            let standing = gateway.get("/async-function/it/mine").await.json();
+            (standing["state"] == "answered").then_some(())
+        };
+        eventually(over).await;
+        // What is there, and what it says, is another matter.
+        assert!(
+            !log.text().contains("a link-local address"),
+            "{}",
+            log.text()
+        );
+        gateway.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn callback_to_the_functions_own_asynchronous_route_does_not_go_round_in_circles() {
+    let gateway = TestGateway::with(config_with(|_| {})).await;
+    // It would have its answers called back, too, and says so itself.
+    const LOOPS: &[u8] =
+        b"HTTP/1.1 200 OK\r\nX-Callback-Url: http://127.0.0.1:9/\r\nX-Turlough-Attempt: 1\r\n\
+        Content-Length: 2\r\n\r\nok";
+    let mut it = Scripted::answering(&[LOOPS]).await;
+    gateway.function("it", it.address);
+    let url = format!("http://{}/async-function/it", gateway.address);
+    let headers = [("X-Callback-Url", url.as_str()), ("X-Call-Id", "round")];
+    call_async(&gateway, "it", &headers, "first").await;
+    assert_eq!(it.sent().await.body, b"first");
+    let second = it.sent().await;
+    assert_eq!(second.body, b"ok");
+    assert_eq!(second.header("x-function-status"), Some("200"));
+    // A stop waits for what is queued and under way.
+    gateway.stop().await;
+    assert!(it.sent_already().is_none());
+}

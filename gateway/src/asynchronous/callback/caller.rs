@@ -16,6 +16,7 @@ use tracing::{debug, warn};
 use uuid::Uuid;
 
 use super::Callback;
+use super::resolver::{LinkLocal, Resolver};
 use crate::config::AsyncConfig;
 
 /// The longest wait between two attempts.
@@ -24,8 +25,8 @@ const WAIT_MAX: Duration = Duration::from_secs(60);
 /// A receiver that gets callbacks more seldom is better connected to anew.
 const POOL_IDLE: Duration = Duration::from_secs(4);
 
-type Plain = Client<HttpConnector, Full<Bytes>>;
-type Tls = Client<HttpsConnector<HttpConnector>, Full<Bytes>>;
+type Plain = Client<HttpConnector<Resolver>, Full<Bytes>>;
+type Tls = Client<HttpsConnector<HttpConnector<Resolver>>, Full<Bytes>>;
 
 #[derive(Clone, Copy, Debug)]
 struct Retry {
@@ -34,6 +35,7 @@ struct Retry {
     wait_min: Duration,
     /// One attempt, to the response's headers.
     timeout: Duration,
+    allows_link_local: bool,
 }
 
 #[derive(Debug)]
@@ -63,12 +65,17 @@ impl Caller {
             attempts_max: config.callback_attempts_max,
             wait_min: config.callback_wait_min,
             timeout: config.callback_timeout,
+            allows_link_local: config.callback_link_local,
         };
         Self {
             retry,
-            plain: builder().build(connector(&retry)),
+            plain: builder().build(connector(&retry, Resolver::new(retry.allows_link_local))),
             tls: OnceCell::new(),
         }
+    }
+
+    pub(in crate::asynchronous) fn allows_link_local(&self) -> bool {
+        self.retry.allows_link_local
     }
 
     /// Sends a callback until the receiver takes it, refuses it, or has had its attempts.
@@ -85,6 +92,10 @@ impl Caller {
                 Err(error) => error,
             };
             let cause = cause(&error);
+            if LinkLocal::is_cause(&error) {
+                warn!(%function, receiver, cause, "callback refused");
+                return;
+            }
             if attempt >= self.retry.attempts_max {
                 warn!(%function, receiver, attempt, %error, cause, "callback given up");
                 return;
@@ -156,8 +167,8 @@ fn builder() -> hyper_util::client::legacy::Builder {
     builder
 }
 
-fn connector(retry: &Retry) -> HttpConnector {
-    let mut connector = HttpConnector::new();
+fn connector<R>(retry: &Retry, resolver: Resolver<R>) -> HttpConnector<Resolver<R>> {
+    let mut connector = HttpConnector::new_with_resolver(resolver);
     connector.set_nodelay(true);
     connector.set_connect_timeout(Some(retry.timeout));
     connector
@@ -165,7 +176,7 @@ fn connector(retry: &Retry) -> HttpConnector {
 
 fn tls(retry: &Retry) -> io::Result<Tls> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let mut http = connector(retry);
+    let mut http = connector(retry, Resolver::new(retry.allows_link_local));
     http.enforce_http(false);
     let https = HttpsConnectorBuilder::new()
         .with_provider_and_native_roots(provider)?
@@ -177,7 +188,83 @@ fn tls(retry: &Retry) -> io::Result<Tls> {
 
 #[cfg(test)]
 mod tests {
+    use std::net::SocketAddr;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::task::{Context, Poll};
+    use std::vec;
+
+    use hyper_util::client::legacy::connect::dns::Name;
+
     use super::*;
+
+    /// Gives a good address at first, and then a bad one, as who wants to get past a check does.
+    #[derive(Clone)]
+    struct Turncoat {
+        asked: Arc<AtomicUsize>,
+        good: SocketAddr,
+    }
+
+    impl tower_service::Service<Name> for Turncoat {
+        type Response = vec::IntoIter<SocketAddr>;
+        type Error = io::Error;
+        type Future = std::future::Ready<io::Result<Self::Response>>;
+
+        fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn call(&mut self, name: Name) -> Self::Future {
+            assert_eq!(name.as_str(), "receiver.example");
+            let bad = SocketAddr::from(([169, 254, 169, 254], 80));
+            let addresses = match self.asked.fetch_add(1, Ordering::Relaxed) {
+                0 => vec![self.good],
+                _ => vec![self.good, bad],
+            };
+            std::future::ready(Ok(addresses.into_iter()))
+        }
+    }
+
+    #[tokio::test]
+    async fn name_that_stands_for_a_link_local_address_is_not_called_whatever_it_stood_for_before()
+    {
+        let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0))
+            .await
+            .unwrap();
+        let good = listener.local_addr().unwrap();
+        tokio::spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+                let answer = b"HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
+                let mut head = [0; 4096];
+                drop(stream.read(&mut head).await);
+                stream.write_all(answer).await.unwrap();
+            }
+        });
+        let retry = Retry {
+            attempts_max: 1,
+            wait_min: Duration::from_millis(1),
+            timeout: Duration::from_secs(60),
+            allows_link_local: false,
+        };
+        let resolver = Resolver::of(
+            Turncoat {
+                asked: Arc::default(),
+                good,
+            },
+            retry.allows_link_local,
+        );
+        let client: Client<_, Full<Bytes>> = builder().build(connector(&retry, resolver));
+        let url = format!("http://receiver.example:{}/", good.port());
+        let ask = || async {
+            let answer = client.get(url.parse().unwrap()).await;
+            answer.map_err(AttemptError::Client)
+        };
+        assert_eq!(ask().await.unwrap().status(), StatusCode::OK);
+        let error = ask().await.unwrap_err();
+        assert!(LinkLocal::is_cause(&error), "{error:?}");
+        let cause = cause(&error).unwrap();
+        assert!(cause.contains("169.254.169.254, a link-local"), "{cause}");
+    }
 
     #[test]
     fn wait_is_half_to_all_of_a_step_that_doubles_to_its_bound() {

@@ -25,25 +25,28 @@ impl CallbackUrl {
     /// Reads a header; one that is empty is none.
     pub(in crate::asynchronous) fn of(
         header: Option<&HeaderValue>,
+        allows_link_local: bool,
     ) -> Result<Option<Self>, CallbackUrlError> {
         match header.map(HeaderValue::as_bytes) {
             None | Some(b"") => Ok(None),
-            Some(text) => Self::parse(text).map(Some).map_err(|reason| {
-                let url = String::from_utf8_lossy(text).into_owned();
-                CallbackUrlError { url, reason }
-            }),
+            Some(text) => Self::parse(text, allows_link_local)
+                .map(Some)
+                .map_err(|reason| {
+                    let url = String::from_utf8_lossy(text).into_owned();
+                    CallbackUrlError { url, reason }
+                }),
         }
     }
 
     /// Reads one that was accepted.
-    pub(super) fn read(text: &str) -> Result<Self, CallbackUrlError> {
-        Self::parse(text.as_bytes()).map_err(|reason| CallbackUrlError {
+    pub(super) fn read(text: &str, allows_link_local: bool) -> Result<Self, CallbackUrlError> {
+        Self::parse(text.as_bytes(), allows_link_local).map_err(|reason| CallbackUrlError {
             url: text.to_owned(),
             reason,
         })
     }
 
-    fn parse(text: &[u8]) -> Result<Self, &'static str> {
+    fn parse(text: &[u8], allows_link_local: bool) -> Result<Self, &'static str> {
         let uri = Uri::try_from(text).map_err(|_| "it is not a URL")?;
         let schemes = [Scheme::HTTP, Scheme::HTTPS];
         if !uri.scheme().is_some_and(|scheme| schemes.contains(scheme)) {
@@ -56,9 +59,9 @@ impl CallbackUrl {
         if authority.host().is_empty() {
             return Err("it has no host");
         }
-        if is_link_local(authority.host()) {
+        if !allows_link_local && names_link_local(authority.host()) {
             return Err(
-                "it is a link-local address, which tells of this machine to whoever asks it",
+                "it is a link-local address, which tells of this machine to whoever asks it, unless TURLOUGH_CALLBACK_LINK_LOCAL lets it",
             );
         }
         // A port that is no number of 16 bits would be taken for none.
@@ -82,13 +85,17 @@ impl CallbackUrl {
     }
 }
 
-/// Addresses of the link alone, where clouds tell machines their secrets.
-fn is_link_local(host: &str) -> bool {
+/// A host that is such an address; one that is a name is looked at when it is called.
+fn names_link_local(host: &str) -> bool {
     let host = host.trim_start_matches('[').trim_end_matches(']');
-    match host.parse::<IpAddr>().map(|address| address.to_canonical()) {
-        Ok(IpAddr::V4(address)) => address.is_link_local(),
-        Ok(IpAddr::V6(address)) => address.is_unicast_link_local(),
-        Err(_) => false,
+    host.parse().is_ok_and(is_link_local)
+}
+
+/// Addresses of the link alone, where clouds tell machines their secrets.
+pub(super) fn is_link_local(address: IpAddr) -> bool {
+    match address.to_canonical() {
+        IpAddr::V4(address) => address.is_link_local(),
+        IpAddr::V6(address) => address.is_unicast_link_local(),
     }
 }
 
@@ -113,7 +120,9 @@ mod tests {
             ("http://[::ffff:169.254.1.1]:80/", "link-local"),
         ] {
             let header = HeaderValue::from_static(text);
-            let error = CallbackUrl::of(Some(&header)).unwrap_err().to_string();
+            let error = CallbackUrl::of(Some(&header), false)
+                .unwrap_err()
+                .to_string();
             assert!(error.contains(reason), "{text}: {error}");
         }
     }
@@ -124,9 +133,10 @@ mod tests {
             "http://host/",
             "https://host:8443/a%2Fb?c=%20",
             "HTTP://[::1]:80/",
+            "http://169.254.1.1/",
         ] {
             let header = HeaderValue::from_static(text);
-            let url = CallbackUrl::of(Some(&header)).unwrap().unwrap();
+            let url = CallbackUrl::of(Some(&header), true).unwrap().unwrap();
             assert_eq!(url.uri().to_string().to_lowercase(), text.to_lowercase());
         }
     }
@@ -134,7 +144,7 @@ mod tests {
     #[test]
     fn no_header_and_an_empty_one_ask_for_no_callback() {
         let empty = HeaderValue::from_static("");
-        assert!(CallbackUrl::of(None).unwrap().is_none());
-        assert!(CallbackUrl::of(Some(&empty)).unwrap().is_none());
+        assert!(CallbackUrl::of(None, false).unwrap().is_none());
+        assert!(CallbackUrl::of(Some(&empty), false).unwrap().is_none());
     }
 }
