@@ -13,7 +13,9 @@ async fn functions_are_described_with_the_field_names_of_openfaas() {
         let status = gateway.get("/system/function/it?usage=1").await.json();
         (status["invocationCount"] == 1).then_some(status)
     };
-    let status = eventually(find).await;
+    let mut status = eventually(find).await;
+    let usage = status.as_object_mut().unwrap().remove("usage").unwrap();
+    assert!(usage["totalMemoryBytes"].as_f64().unwrap() > 0.0, "{usage}");
     let text = |field: &str| status[field].as_str().unwrap().to_owned();
     assert_eq!(text("name"), "it");
     assert_eq!(text("namespace"), "openfaas-fn");
@@ -25,6 +27,7 @@ async fn functions_are_described_with_the_field_names_of_openfaas() {
     assert_eq!(status["replicas"], 1);
     assert_eq!(status["availableReplicas"], 1);
     assert!(text("createdAt").parse::<jiff::Timestamp>().is_ok());
+    // Who does not ask is not told what it takes.
     let list = gateway.get("/system/functions").await.json();
     assert_eq!(list.as_array().unwrap(), &[status]);
     gateway.stop().await;
