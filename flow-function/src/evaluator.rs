@@ -12,10 +12,12 @@ mod helper;
 mod message;
 mod pool;
 mod process;
+mod thread;
 
 pub use helper::run_evaluator_if_asked;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::Semaphore;
 use turlough_sdk::{Bound, Expression, StepError, Value, Variables};
@@ -41,6 +43,9 @@ pub(crate) struct Evaluator {
     budget: Arc<Semaphore>,
     budget_units: u32,
     bytes_max: u64,
+    limit: Duration,
+    /// Nothing is evaluated in another process.
+    stays_here: bool,
 }
 
 impl Evaluator {
@@ -52,7 +57,14 @@ impl Evaluator {
             budget: Arc::new(Semaphore::new(budget_units as usize)),
             budget_units,
             bytes_max: settings.jq_bytes_max,
+            limit: settings.jq_timeout,
+            stays_here: false,
         }
+    }
+
+    /// Evaluates all in this process from now on, without a limit of memory: for tests of flows.
+    pub(crate) const fn stay_here(&mut self) {
+        self.stays_here = true;
     }
 
     /// The expression's first output.
@@ -115,6 +127,10 @@ impl Evaluator {
                     bytes as u64,
                 )
                 .await
+            }
+            _ if self.stays_here => {
+                let variables = variables.only(expression.uses());
+                thread::evaluate(mode, expression, input, variables, self.limit).await
             }
             _ => self.pool.ask(mode, expression, &input, variables).await,
         }

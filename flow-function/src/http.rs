@@ -59,7 +59,8 @@ pub(crate) async fn serve_router(
     listener
 }
 
-fn router(engine: Engine) -> Router {
+/// The routes of a flow-function.
+pub(crate) fn router(engine: Engine) -> Router {
     let guarded = Router::new()
         .route("/requests", get(requests::list))
         .route("/requests/{id}", get(requests::show))

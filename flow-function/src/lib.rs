@@ -51,6 +51,7 @@ mod shared;
 #[cfg(test)]
 mod simulation;
 mod spread;
+pub mod testing;
 mod tokens;
 mod view;
 

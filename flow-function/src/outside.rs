@@ -52,6 +52,15 @@ impl FromStr for HttpAllow {
     }
 }
 
+impl HttpAllow {
+    /// This machine, at its loopback address.
+    pub(crate) fn loopback() -> Self {
+        Self(Arc::new([Rule::Net(IpNet::from(IpAddr::from(
+            Ipv4Addr::LOCALHOST,
+        )))]))
+    }
+}
+
 fn rule(word: &str) -> Result<Rule, String> {
     let wrong = || {
         let word: String = word.chars().take(80).collect();
