@@ -17,6 +17,7 @@ use crate::exit::{self, Failure};
 use crate::graph::GraphArguments;
 use crate::platform::GATEWAY_DEFAULT;
 use crate::put::PutArguments;
+use crate::replay::ReplayArguments;
 use crate::requests::{ListArguments, ShowArguments};
 use crate::run::{FollowArguments, RunArguments};
 use crate::terminal::{Format, Terminal};
@@ -55,6 +56,8 @@ pub(crate) enum Command {
     Request(ShowArguments),
     /// Prints the events of a request as they come, to its end
     Events(EventsArguments),
+    /// Folds the events of a request one after the other, without a platform
+    Replay(ReplayArguments),
     /// Lets the running steps of a request end, and starts no other
     Pause(PauseArguments),
     /// Lets a paused request go on

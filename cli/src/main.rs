@@ -1,8 +1,8 @@
 //! `turlough`: runs, watches and validates pipelines from the command line.
 //!
-//! `dev` starts a platform in this process; `validate` and `graph --file` read files, `schema` reads
-//! nothing; every other command only talks HTTP to a gateway, `deploy` after it has read files. Invariants: stdout carries results and nothing else; a
-//! command ends with one of the codes of [`exit::Exit`].
+//! `dev` starts a platform in this process; `validate`, `replay` and `graph --file` read files, `schema` reads
+//! nothing; every other command only talks HTTP to a gateway, `deploy` after it has read files. Invariants:
+//! stdout carries results and nothing else; a command ends with one of the codes of [`exit::Exit`].
 
 mod arguments;
 mod exit;
@@ -17,6 +17,7 @@ mod events;
 mod flows;
 mod graph;
 mod put;
+mod replay;
 mod requests;
 mod schema;
 mod validate;
@@ -86,6 +87,7 @@ async fn command(arguments: Arguments, terminal: Terminal) -> Result<Exit, Failu
         Command::Requests(list) => requests::list(&platform()?, terminal, list).await,
         Command::Request(one) => requests::show(&platform()?, terminal, one).await,
         Command::Events(one) => events::events(&platform()?, terminal, one).await,
+        Command::Replay(log) => replay::replay(terminal, log),
         Command::Pause(one) => control::pause(&platform()?, terminal, one).await,
         Command::Resume(one) => control::resume(&platform()?, terminal, one).await,
         Command::Cancel(one) => control::cancel(&platform()?, terminal, one).await,

@@ -13,6 +13,7 @@ mod faults;
 mod guest;
 mod login;
 mod putting;
+mod replaying;
 mod several;
 mod stop;
 mod templates;
