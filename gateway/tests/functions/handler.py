@@ -6,6 +6,7 @@ import pathlib
 import signal
 import subprocess
 import sys
+import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -71,6 +72,12 @@ def burn(seconds):
         pass
 
 
+def flood():
+    """Writes for as long as it lives."""
+    while True:
+        print("flood " * 1000, flush=True)
+
+
 def wait_for_permission():
     """Starts at once the first time, later only when the file `go` is there."""
     if pathlib.Path(os.environ["folder"], "started").exists():
@@ -101,6 +108,8 @@ if BEHAVIOUR == "escape":
     escaped = subprocess.Popen([sys.executable, "-c", leave], stdout=subprocess.PIPE)
     CHILD = escaped
     os.environ["escaped"] = escaped.stdout.readline().decode().strip()
+if BEHAVIOUR == "flood":
+    threading.Thread(target=flood, daemon=True).start()
 if BEHAVIOUR == "talkative":
     print("x" * 100_000, flush=True)
     for number in range(3000):

@@ -30,6 +30,7 @@ mod usage;
 
 mod deploying;
 mod faas_cli;
+mod faults;
 mod logs;
 mod modes;
 mod namespaces;
