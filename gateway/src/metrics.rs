@@ -43,13 +43,6 @@ pub(crate) struct AsyncMetrics {
     pub(crate) cancelled: IntCounter,
 }
 
-/// What a function's processes take, once it has had one.
-#[derive(Clone, Debug)]
-pub(crate) struct UsageMetrics {
-    pub(crate) cpu: Counter,
-    pub(crate) peak_bytes: IntGauge,
-}
-
 /// The metrics of one function.
 #[derive(Debug)]
 pub(crate) struct FunctionMetrics {
@@ -160,12 +153,14 @@ impl Metrics {
         }
     }
 
-    /// Makes those of what a function's processes take.
-    pub(crate) fn usage(&self, function_name: &str) -> UsageMetrics {
-        UsageMetrics {
-            cpu: self.cpu.with_label_values(&[function_name]),
-            peak_bytes: self.memory_peak.with_label_values(&[function_name]),
-        }
+    /// Makes that of a function's processor time, once it has had a process.
+    pub(crate) fn cpu(&self, function_name: &str) -> Counter {
+        self.cpu.with_label_values(&[function_name])
+    }
+
+    /// Makes that of its memory, once something is known of it.
+    pub(crate) fn memory_peak(&self, function_name: &str) -> IntGauge {
+        self.memory_peak.with_label_values(&[function_name])
     }
 
     /// Drops a removed function's gauges; its counters stay, as counters must.

@@ -3,9 +3,10 @@
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
+use prometheus::{Counter, IntGauge};
 use tokio::time::Instant;
 
-use crate::metrics::{Metrics, UsageMetrics};
+use crate::metrics::Metrics;
 
 /// Between two marks: what is told of late is over one to two of these, where the function works.
 const MARK: Duration = Duration::from_secs(5);
@@ -19,7 +20,9 @@ pub(crate) struct Account {
     function_name: Box<str>,
     metrics: Metrics,
     /// Once it has had a process: of what others run nothing is known.
-    shown: OnceLock<UsageMetrics>,
+    shown_cpu: OnceLock<Counter>,
+    /// Once something is known of it.
+    shown_peak: OnceLock<IntGauge>,
     sums: Mutex<Sums>,
 }
 
@@ -46,7 +49,8 @@ impl Account {
         Arc::new(Self {
             function_name: function_name.into(),
             metrics,
-            shown: OnceLock::new(),
+            shown_cpu: OnceLock::new(),
+            shown_peak: OnceLock::new(),
             sums: Mutex::new(Sums {
                 cpu: Duration::ZERO,
                 resident_bytes: 0,
@@ -58,7 +62,7 @@ impl Account {
 
     /// What it takes now; `None` of a function that has had no process here.
     pub(crate) fn now(&self) -> Option<Now> {
-        self.shown.get()?;
+        self.shown_cpu.get()?;
         let sums = self.sums();
         Some(Now {
             cpu_millicores: sums.cpu_millicores(Instant::now()),
@@ -68,20 +72,21 @@ impl Account {
 
     /// It has a process.
     pub(super) fn begins(&self) {
-        self.shown();
+        self.shown_cpu();
     }
 
     pub(super) fn add_cpu(&self, more: Duration) {
         self.sums().add_cpu(more, Instant::now());
-        self.shown().cpu.inc_by(more.as_secs_f64());
+        self.shown_cpu().inc_by(more.as_secs_f64());
     }
 
     pub(super) fn peak(&self, bytes: u64) {
         let mut sums = self.sums();
         if bytes > sums.peak_bytes {
             sums.peak_bytes = bytes;
-            let shown = i64::try_from(bytes).unwrap_or(i64::MAX);
-            self.shown().peak_bytes.set(shown);
+            let make = || self.metrics.memory_peak(&self.function_name);
+            let shown = self.shown_peak.get_or_init(make);
+            shown.set(i64::try_from(bytes).unwrap_or(i64::MAX));
         }
     }
 
@@ -91,9 +96,9 @@ impl Account {
         sums.resident_bytes = sums.resident_bytes.saturating_sub(before) + now;
     }
 
-    fn shown(&self) -> &UsageMetrics {
-        let make = || self.metrics.usage(&self.function_name);
-        self.shown.get_or_init(make)
+    fn shown_cpu(&self) -> &Counter {
+        let make = || self.metrics.cpu(&self.function_name);
+        self.shown_cpu.get_or_init(make)
     }
 
     fn sums(&self) -> MutexGuard<'_, Sums> {
