@@ -30,7 +30,9 @@ since the request began, what it says, and how the request stands after it; at t
 An event that changes nothing, such as a second end of one attempt, is told so.
 
 The fold knows what events say, and nothing else: a step is seen when an event names it (most are
-first named by their end), and a failed step may be tried again. Places only grow, and leave some
+first named by their end), and a failed step may be tried again. A graph that was made for a step
+(`expand`) has no end of its own: where the request failed, it counts as done if nothing in it was
+open. Places only grow, and leave some
 out, so that a missing line is noticed by what the others need, not by its place.
 `turlough request ID --at SEQ` shows what the server makes of the same events with the flow at hand.
 

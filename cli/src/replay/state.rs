@@ -48,6 +48,8 @@ pub(super) struct Step {
     ended: bool,
     /// Whether its body ran, so that there may be steps in it.
     opened: bool,
+    /// Whether that is a graph that was made for it: then no event tells of its end.
+    made: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -216,6 +218,7 @@ impl State {
         (step.generation, step.attempt) = found;
         step.ended = true;
         step.opened |= ended.opens();
+        step.made |= ended.graph_bytes.is_some();
         step.error.clone_from(&ended.error);
         step.now = match ended.status.as_str() {
             "succeeded" => Now::Succeeded,
@@ -243,7 +246,10 @@ impl State {
             return false;
         }
         self.standing = Standing::Ended(status.to_owned());
-        for (path, step) in &mut self.steps {
+        let through = self.steps.iter();
+        let through = through.map(|(path, step)| step.made && self.is_through(path));
+        let through: Vec<bool> = through.collect();
+        for ((path, step), is_through) in self.steps.iter_mut().zip(through) {
             let is_at_fault = culprit.is_some_and(|culprit| {
                 let inside = culprit.strip_prefix(path.as_str());
                 inside.is_some_and(|rest| rest.is_empty() || rest.starts_with(['/', '[', '#']))
@@ -251,12 +257,29 @@ impl State {
             match step.now {
                 _ if is_at_fault => step.now = Now::Failed,
                 // What runs a body has no end of its own.
+                Now::Running if is_through => step.now = Now::Succeeded,
                 Now::Running | Now::Sleeping if status == "succeeded" => step.now = Now::Succeeded,
                 Now::Running | Now::Sleeping | Now::Again => step.now = Now::Abandoned,
                 Now::Succeeded | Now::Skipped | Now::Failed | Now::Abandoned => {}
             }
         }
         true
+    }
+
+    /// Whether steps inside this one are known, and none of them is open.
+    fn is_through(&self, path: &str) -> bool {
+        let is_inside = |other: &str| {
+            let rest = other.strip_prefix(path);
+            rest.is_some_and(|rest| rest.starts_with('/'))
+        };
+        let mut found = false;
+        for (_, step) in self.steps.iter().filter(|(other, _)| is_inside(other)) {
+            found = true;
+            if !matches!(step.now, Now::Succeeded | Now::Skipped) {
+                return false;
+            }
+        }
+        found
     }
 
     fn restart(&mut self, version: Option<&str>) {
@@ -283,6 +306,7 @@ impl State {
                 error: None,
                 ended: false,
                 opened: false,
+                made: false,
             };
             self.steps.push((path.to_owned(), step));
         }

@@ -85,6 +85,22 @@ fn what_has_ended_leaves_no_step_open_and_a_restart_opens_it() {
         &end(r#","status":"cancelled""#),
         "cancelled; 2 failed: each, each[1]/x; 1 done: each[0]/x",
     );
+    let made = ended(
+        "2",
+        "m",
+        r#""status":"running","attempt":1,"graph_bytes":9"#,
+    );
+    let inside = ended("3", "m/a", r#""status":"succeeded","attempt":1"#);
+    let other = event(
+        "4",
+        "ended",
+        r#","status":"failed","step":"z","error":"no""#,
+    );
+    check(
+        &[made.clone(), inside, other.clone()],
+        "failed; 2 done: m, m/a",
+    );
+    check(&[made, other], "failed; 1 failed: m");
     let again = [&failed[..], &[event("6", "restart_asked", "")]].concat();
     check(
         &again,
