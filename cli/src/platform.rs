@@ -211,6 +211,7 @@ impl Answer {
         };
         match self.status {
             StatusCode::UNAUTHORIZED
+            | StatusCode::FORBIDDEN
             | StatusCode::REQUEST_TIMEOUT
             | StatusCode::TOO_MANY_REQUESTS => Failure::platform(anyhow!(text)),
             status if status.is_client_error() => Failure::input(anyhow!(text)),

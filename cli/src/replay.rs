@@ -101,6 +101,9 @@ fn fold(
         let text = format!("--at {at} is after its last event, at {last}");
         return Err(Failure::input(anyhow!(text)));
     }
+    if at.is_none() && !terminal.is_json() {
+        terminal.line("")?;
+    }
     finish(terminal, at.unwrap_or(last), count, &state)?;
     Ok(Exit::Ok)
 }
@@ -144,7 +147,7 @@ fn finish(terminal: Terminal, seq: u64, count: usize, state: &State) -> Result<(
         }));
     }
     let mut text = format!(
-        "\nat {seq}, after {}: flow {flow} (version {version}) {}\n",
+        "at {seq}, after {}: flow {flow} (version {version}) {}\n",
         amount::count(count, "event"),
         state.status()
     );

@@ -2,48 +2,44 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use prometheus::{
-    Encoder as _, Gauge, GaugeVec, IntCounter, IntCounterVec, Opts, Registry, TextEncoder,
-};
+use turlough_telemetry::Registry;
 
 use crate::server::Shared;
 
 /// The metrics as text, as of now.
-#[allow(clippy::unwrap_used, reason = "a vector takes any text")]
 pub(crate) fn text(shared: &Shared, now_ms: u64) -> Vec<u8> {
-    let metrics = Metrics(Registry::new());
+    read(shared, now_ms).text()
+}
+
+fn read(shared: &Shared, now_ms: u64) -> Registry {
+    let metrics = Metrics(Registry::new(
+        "turlough-datastore",
+        env!("CARGO_PKG_VERSION"),
+    ));
     memory(shared, &metrics);
     disk(shared, &metrics);
     peers(shared, &metrics);
     clients(shared, &metrics);
     tenants(shared, &metrics.0, now_ms);
-    let mut text = Vec::new();
-    TextEncoder::new()
-        .encode(&metrics.0.gather(), &mut text)
-        .unwrap();
-    text
+    metrics.0
 }
 
 /// What is told once, of the whole store.
 struct Metrics(Registry);
 
-#[allow(clippy::unwrap_used, reason = "names are constants, registered once")]
 impl Metrics {
-    fn gauge(&self, name: &str, help: &str, value: f64) {
-        let gauge = Gauge::with_opts(opts(name, help)).unwrap();
-        gauge.set(value);
-        self.0.register(Box::new(gauge)).unwrap();
+    fn gauge(&self, end: &str, help: &str, value: f64) {
+        self.0.gauge(&name(end), help).set(value);
     }
 
-    fn count(&self, name: &str, help: &str, count: &AtomicU64) {
-        let counter = IntCounter::with_opts(opts(name, help)).unwrap();
+    fn count(&self, end: &str, help: &str, count: &AtomicU64) {
+        let counter = self.0.counter(&name(end), help);
         counter.inc_by(count.load(Ordering::Relaxed));
-        self.0.register(Box::new(counter)).unwrap();
     }
 }
 
-fn opts(name: &str, help: &str) -> Opts {
-    Opts::new(format!("turlough_store_{name}"), help)
+fn name(end: &str) -> String {
+    format!("turlough_store_{end}")
 }
 
 fn memory(shared: &Shared, to: &Metrics) {
@@ -108,16 +104,8 @@ fn clients(shared: &Shared, to: &Metrics) {
     to.count("wrong_passwords_total", help, &counts.wrong_passwords);
 }
 
-#[allow(
-    clippy::unwrap_used,
-    reason = "names and labels are constants, registered once"
-)]
 fn tenants(shared: &Shared, registry: &Registry, now_ms: u64) {
-    let gauges = |name: &str, help: &str, labels: &[&str]| {
-        let gauges = GaugeVec::new(opts(name, help), labels).unwrap();
-        registry.register(Box::new(gauges.clone())).unwrap();
-        gauges
-    };
+    let gauges = |end: &str, help: &str, labels: &[&str]| registry.gauges(&name(end), help, labels);
     let tenant = &["tenant"];
     let bytes = gauges("bytes", "What a tenant's quota counts", tenant);
     let keys = gauges("keys", "Keys", tenant);
@@ -142,9 +130,8 @@ fn tenants(shared: &Shared, registry: &Registry, now_ms: u64) {
         tenant,
     );
     let used = gauges("byte_seconds", "Bytes over time, since the start", tenant);
-    let refusals = opts("quota_refusals_total", "Puts that a quota refused");
-    let refusals = IntCounterVec::new(refusals, tenant).unwrap();
-    registry.register(Box::new(refusals.clone())).unwrap();
+    let refusals = name("quota_refusals_total");
+    let refusals = registry.counters(&refusals, "Puts that a quota refused", tenant);
     for tenant in shared.store.tenants() {
         let (usage, limits) = (tenant.usage(now_ms), tenant.quota());
         let name = &[tenant.name()];
@@ -170,5 +157,29 @@ fn tenants(shared: &Shared, registry: &Registry, now_ms: u64) {
         used.with_label_values(name)
             .set(usage.byte_ms as f64 / 1_000.0);
         refusals.with_label_values(name).inc_by(usage.refusals);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::process::StoreProcess;
+    use crate::settings::Settings;
+
+    #[tokio::test]
+    async fn the_document_lists_what_is_there() {
+        let spill = tempfile::tempdir().unwrap();
+        let settings = Settings {
+            port: 0,
+            metrics_port: 0,
+            spill: Some(spill.path().to_owned()),
+            ..Settings::from_environment()
+        };
+        let process = StoreProcess::open(&settings).await.unwrap();
+        let registry = read(process.shared(), 0);
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/metrics.md");
+        let process = "turlough-datastore";
+        let checked = turlough_telemetry::check_document(path.as_ref(), process, &registry);
+        assert_eq!(checked, Ok(()));
     }
 }

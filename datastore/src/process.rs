@@ -22,12 +22,7 @@ use crate::tls;
 /// Runs a store until SIGTERM or an interrupt, logging to standard error.
 #[must_use]
 pub fn main_with(settings: Settings) -> ExitCode {
-    let filter = tracing_subscriber::EnvFilter::try_from_default_env()
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
-    let log = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr);
-    drop(log.try_init());
+    settings.log_format.install("info");
     let run = || -> Result<(), anyhow::Error> {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
@@ -99,6 +94,11 @@ impl StoreProcess {
             metrics,
             drain: settings.drain,
         })
+    }
+
+    #[cfg(test)]
+    pub(crate) const fn shared(&self) -> &Arc<Shared> {
+        self.server.shared()
     }
 
     /// Serves until `stop`, and then for as long as clients have to go.

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use turlough_sdk::parse_duration;
+use turlough_telemetry::LogFormat;
 
 use crate::peers::{Backup, PeerList};
 use crate::server::SpillTo;
@@ -116,6 +117,10 @@ pub struct Settings {
     /// How long clients have to go once the process is told to end
     #[arg(long, env = "TURLOUGH_DRAIN", default_value = "5s", value_parser = parse_duration)]
     pub drain: Duration,
+
+    /// How the log on standard error is written
+    #[arg(long, env = "TURLOUGH_LOG_FORMAT", value_enum, default_value_t)]
+    pub log_format: LogFormat,
 }
 
 /// Of a machine that does not say what it has.

@@ -9,9 +9,9 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use prometheus::IntGauge;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, warn};
+use turlough_telemetry::IntGauge;
 
 /// How many closures run on, and how many may.
 #[derive(Debug, Clone)]

@@ -30,6 +30,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::engine::Engine;
+use connection::Until;
 pub(crate) use in_flight::InFlight;
 pub(crate) use problem::Problem;
 #[cfg(test)]
@@ -41,8 +42,12 @@ const CONNECTIONS_WAITING: usize = 1_024;
 /// Serves until the engine closes.
 pub(crate) async fn serve(listener: TcpListener, engine: &Engine) {
     let shared = &engine.shared;
-    let (closing, most) = (shared.closing.clone(), shared.in_flight.connections());
-    let open = connection::serve(&listener, router(engine.clone()), most, closing).await;
+    let until = Until {
+        leaving: shared.leaving.clone(),
+        closing: shared.closing.clone(),
+    };
+    let most = shared.in_flight.connections();
+    let open = connection::serve(&listener, router(engine.clone()), most, until).await;
     // Whoever comes now is refused, and goes to another replica.
     drop(listener);
     connection::finish(open).await;
@@ -54,7 +59,11 @@ pub(crate) async fn serve_router(
     router: Router,
     closing: CancellationToken,
 ) -> TcpListener {
-    let open = connection::serve(&listener, router, CONNECTIONS_WAITING, closing).await;
+    let until = Until {
+        leaving: closing.clone(),
+        closing,
+    };
+    let open = connection::serve(&listener, router, CONNECTIONS_WAITING, until).await;
     connection::finish(open).await;
     listener
 }
@@ -127,6 +136,9 @@ async fn metrics(State(engine): State<Engine>) -> Response {
     let calls = i64::try_from(engine.shared.in_flight.now()).unwrap_or(i64::MAX);
     engine.shared.metrics.calls_in_flight.set(calls);
     let held = engine.shared.stores.held().unwrap_or_default();
+    if let Some(keeper) = engine.shared.keeper.get() {
+        keeper.read_metrics();
+    }
     let text = engine.shared.metrics.text(held.bytes, held.refusals);
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text).into_response()
 }

@@ -1,20 +1,17 @@
-//! Prometheus metrics of a flow-function.
+//! Prometheus metrics of a flow-function. Nodes are those of registered flows, so that labels are bounded.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use prometheus::{
-    Encoder, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts,
-    Registry, TextEncoder, exponential_buckets,
-};
 use turlough_sdk::{Flow, TenantId};
 use turlough_statestore::event::{StepEnd, StepEnded};
+use turlough_telemetry::{
+    Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge, Registry, WAIT_BUCKETS,
+};
 
-/// Metrics, each with the labels of the design. Nodes are those of registered flows, so that labels
-/// are bounded.
 #[derive(Debug)]
 pub(crate) struct Metrics {
-    registry: Registry,
-    tenant: String,
+    pub(crate) registry: Arc<Registry>,
     requests: IntCounterVec,
     request_duration: HistogramVec,
     step_duration: HistogramVec,
@@ -28,134 +25,93 @@ pub(crate) struct Metrics {
     store_refusals: IntCounter,
 }
 
-/// 50 µs to about an hour.
-fn buckets() -> Vec<f64> {
-    exponential_buckets(0.000_05, 2.5, 20).unwrap_or_else(|_| prometheus::DEFAULT_BUCKETS.to_vec())
-}
-
 impl Metrics {
-    #[allow(
-        clippy::unwrap_used,
-        reason = "names and labels are constants, registered once"
-    )]
     pub(crate) fn new(tenant: &TenantId) -> Self {
-        let registry = Registry::new();
-        let histogram = |name: &str, help: &str, labels: &[&str]| {
-            let opts = HistogramOpts::new(name, help).buckets(buckets());
-            HistogramVec::new(opts, labels).unwrap()
-        };
-        let counter = |name: &str, help: &str, labels: &[&str]| {
-            IntCounterVec::new(Opts::new(name, help), labels).unwrap()
-        };
-        let metrics = Self {
-            tenant: tenant.to_string(),
-            requests: counter(
+        let version = env!("CARGO_PKG_VERSION");
+        let registry = Registry::of_tenant("turlough-flow-function", version, tenant.as_str());
+        Self {
+            requests: registry.counters(
                 "turlough_requests_total",
                 "Requests that ended, by outcome",
-                &["tenant", "flow", "outcome"],
+                &["flow", "outcome"],
             ),
-            request_duration: histogram(
+            request_duration: registry.histograms(
                 "turlough_request_duration_seconds",
-                "From acceptance to end",
-                &["tenant", "flow"],
+                "From a request's acceptance to its end",
+                &["flow"],
+                WAIT_BUCKETS,
             ),
-            step_duration: histogram(
+            step_duration: registry.histograms(
                 "turlough_step_duration_seconds",
                 "Attempts of steps, by outcome",
-                &["tenant", "flow", "node", "outcome"],
+                &["flow", "node", "outcome"],
+                WAIT_BUCKETS,
             ),
-            step_attempts: counter(
+            step_attempts: registry.counters(
                 "turlough_step_attempts_total",
                 "Attempts of steps that ended",
-                &["tenant", "flow", "node"],
+                &["flow", "node"],
             ),
-            append_duration: Histogram::with_opts(
-                HistogramOpts::new("turlough_log_append_duration_seconds", "Appends to logs")
-                    .buckets(exponential_buckets(0.000_001, 4.0, 12).unwrap()),
-            )
-            .unwrap(),
-            driving: IntGauge::new("turlough_requests_driving", "Requests driven now").unwrap(),
-            calls_in_flight: IntGauge::new(
+            append_duration: registry.histogram(
+                "turlough_log_append_duration_seconds",
+                "Appends to logs, from when they are sent until they stand",
+                APPEND_BUCKETS,
+            ),
+            driving: registry.int_gauge(
+                "turlough_requests_driving",
+                "Requests that are driven here now",
+            ),
+            calls_in_flight: registry.int_gauge(
                 "turlough_calls_in_flight",
                 "Calls over HTTP that are worked on now",
-            )
-            .unwrap(),
-            calls_refused: IntCounter::new(
+            ),
+            calls_refused: registry.counter(
                 "turlough_calls_refused_total",
                 "Calls over HTTP that were answered 429, since too many were worked on",
-            )
-            .unwrap(),
-            closures_abandoned: IntGauge::new(
+            ),
+            closures_abandoned: registry.int_gauge(
                 "turlough_closures_abandoned",
                 "Closures that run on after their attempt was given up",
-            )
-            .unwrap(),
-            store_bytes: IntGauge::with_opts(
-                Opts::new("turlough_store_bytes", "Bytes held by the ephemeral store")
-                    .const_label("tenant", tenant.as_str()),
-            )
-            .unwrap(),
-            store_refusals: IntCounter::with_opts(
-                Opts::new(
-                    "turlough_store_quota_refusals_total",
-                    "Puts that the ephemeral store had no room for",
-                )
-                .const_label("tenant", tenant.as_str()),
-            )
-            .unwrap(),
-            registry,
-        };
-        metrics.register();
-        metrics
-    }
-
-    #[allow(clippy::unwrap_used, reason = "each name is registered once")]
-    fn register(&self) {
-        let collectors: [Box<dyn prometheus::core::Collector>; 11] = [
-            Box::new(self.requests.clone()),
-            Box::new(self.request_duration.clone()),
-            Box::new(self.step_duration.clone()),
-            Box::new(self.step_attempts.clone()),
-            Box::new(self.append_duration.clone()),
-            Box::new(self.driving.clone()),
-            Box::new(self.closures_abandoned.clone()),
-            Box::new(self.calls_in_flight.clone()),
-            Box::new(self.calls_refused.clone()),
-            Box::new(self.store_bytes.clone()),
-            Box::new(self.store_refusals.clone()),
-        ];
-        for collector in collectors {
-            self.registry.register(collector).unwrap();
+            ),
+            store_bytes: registry.int_gauge(
+                "turlough_store_bytes",
+                "Bytes that the ephemeral store of this process holds, where it is in memory",
+            ),
+            store_refusals: registry.counter(
+                "turlough_store_quota_refusals_total",
+                "Puts that the ephemeral store of this process had no room for",
+            ),
+            registry: Arc::new(registry),
         }
     }
 
     pub(crate) fn request(&self, flow: &Flow, outcome: &str, took: Duration) {
-        let (tenant, flow) = (self.tenant.as_str(), flow.name().as_str());
-        self.requests
-            .with_label_values(&[tenant, flow, outcome])
-            .inc();
+        let flow = flow.name().as_str();
+        self.requests.with_label_values(&[flow, outcome]).inc();
         self.request_duration
-            .with_label_values(&[tenant, flow])
+            .with_label_values(&[flow])
             .observe(took.as_secs_f64());
     }
 
     pub(crate) fn step(&self, flow: &Flow, ended: &StepEnded) {
         let path = ended.step.as_str();
-        let node = path.rsplit('/').next().unwrap_or(path);
+        let node = match ended.step.is_expanded() {
+            false => path.rsplit('/').next().unwrap_or(path),
+            // A closure or a function chose its name.
+            true => "~expanded",
+        };
         let outcome = if matches!(ended.end, StepEnd::Failed { .. }) {
             "failed"
         } else {
             "succeeded"
         };
-        let (tenant, flow) = (self.tenant.as_str(), flow.name().as_str());
+        let flow = flow.name().as_str();
         let took = Duration::from_micros(ended.end_us.saturating_sub(ended.begin_us));
-        let labels = [tenant, flow, node, outcome];
+        let labels = [flow, node, outcome];
         self.step_duration
             .with_label_values(&labels)
             .observe(took.as_secs_f64());
-        self.step_attempts
-            .with_label_values(&[tenant, flow, node])
-            .inc();
+        self.step_attempts.with_label_values(&[flow, node]).inc();
     }
 
     pub(crate) fn append(&self, took: Duration) {
@@ -169,9 +125,26 @@ impl Metrics {
             .inc_by(store_refusals.saturating_sub(told));
         self.store_bytes
             .set(i64::try_from(store_bytes).unwrap_or(i64::MAX));
-        let mut text = Vec::new();
-        // Writing into a vector cannot fail, and the families are our own.
-        drop(TextEncoder::new().encode(&self.registry.gather(), &mut text));
-        text
+        self.registry.text()
+    }
+}
+
+/// Upper bounds in seconds: a memory's append takes microseconds, one that waits for its server minutes.
+const APPEND_BUCKETS: &[f64] = &[
+    0.000_001, 0.000_005, 0.000_01, 0.000_025, 0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001,
+    0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 30.0, 120.0,
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_document_lists_what_is_there() {
+        let metrics = Metrics::new(&"acme".parse().unwrap());
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/metrics.md");
+        let process = "turlough-flow-function";
+        let checked = turlough_telemetry::check_document(path.as_ref(), process, &metrics.registry);
+        assert_eq!(checked, Ok(()));
     }
 }

@@ -222,12 +222,7 @@ pub fn serve(flow: Result<Flow, FlowError>) -> ExitCode {
 #[must_use]
 pub fn main_with(settings: Settings, flows: Result<Vec<Flow>, ServeError>) -> ExitCode {
     run_evaluator_if_asked();
-    let filter = tracing_subscriber::EnvFilter::try_from_default_env()
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(LOGGED));
-    let log = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr);
-    drop(log.try_init());
+    settings.log_format.install(LOGGED);
     let run = || -> Result<(), anyhow::Error> {
         let flows = flows?;
         let runtime = tokio::runtime::Builder::new_multi_thread()

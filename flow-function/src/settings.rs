@@ -10,6 +10,7 @@ use turlough_datastore::data::{LEASE_MAX, Options};
 use turlough_keeper::StateSettings;
 use turlough_sdk::{FunctionName, TenantId, parse_duration};
 use turlough_statestore::StateUrl;
+use turlough_telemetry::LogFormat;
 
 use crate::fault::{Fault, planted};
 use crate::machine::HALF_HEARTBEAT_US;
@@ -184,6 +185,10 @@ pub struct Settings {
     #[arg(long, env = "TURLOUGH_ONCE_AFTER_SYNC")]
     pub once_after_sync: bool,
 
+    /// How the log on standard error is written
+    #[arg(long, env = "TURLOUGH_LOG_FORMAT", value_enum, default_value_t)]
+    pub log_format: LogFormat,
+
     /// How long requests may go on after SIGTERM; without it write_timeout, and 20s without that
     #[arg(long, env = "TURLOUGH_DRAIN", value_parser = parse_duration)]
     pub drain: Option<Duration>,
@@ -269,7 +274,7 @@ impl Settings {
     }
 
     /// Whether requests end with this process.
-    fn is_forgotten(&self) -> bool {
+    pub(crate) fn is_forgotten(&self) -> bool {
         matches!(self.state.url, StateUrl::Memory)
     }
 

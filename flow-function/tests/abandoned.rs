@@ -70,7 +70,7 @@ async fn count(platform: &Platform) -> u32 {
         .unwrap();
     let line = text
         .lines()
-        .find_map(|line| line.strip_prefix("turlough_closures_abandoned "));
+        .find_map(|line| line.strip_prefix("turlough_closures_abandoned{tenant=\"default\"} "));
     line.unwrap().parse().unwrap()
 }
 

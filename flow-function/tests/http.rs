@@ -237,9 +237,12 @@ async fn a_call_too_many_is_refused_and_the_function_is_not_ready_for_more() {
     );
     assert_eq!(get(&platform, "/_/health").await.status(), 200);
     let metrics = get(&platform, "/metrics").await.text().await.unwrap();
-    assert!(metrics.contains("turlough_calls_in_flight 7"), "{metrics}");
     assert!(
-        metrics.contains("turlough_calls_refused_total 1"),
+        metrics.contains("turlough_calls_in_flight{tenant=\"default\"} 7"),
+        "{metrics}"
+    );
+    assert!(
+        metrics.contains("turlough_calls_refused_total{tenant=\"default\"} 1"),
         "{metrics}"
     );
     for caller in callers {
@@ -301,9 +304,41 @@ async fn calls_are_taken_for_a_while_after_readiness_is_gone() {
         .parse()
         .unwrap();
     assert!(took > 0.0, "{took}");
+    // Its client opens the next connection elsewhere.
+    assert_eq!(answer.headers()["connection"], "close");
     let server = platform.server.take().unwrap();
     let stopped = tokio::time::timeout(Duration::from_secs(20), server).await;
     stopped.expect("it stops").unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn who_still_waits_when_a_process_ends_is_told_where_its_request_goes_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let states = [
+        (format!("file:{}", folder.path().display()), 202),
+        ("memory:".to_owned(), 503),
+    ];
+    for (state, status) in states {
+        let flow = read_yaml("flow: slow\nnodes: { a: { apply: hang } }").unwrap();
+        let platform = Platform::with(vec![flow], |s| {
+            s.state.url = state.parse().unwrap();
+            s.drain = Some(Duration::from_millis(300));
+        })
+        .await;
+        let calls = std::sync::Arc::clone(&platform.calls);
+        let call = platform.http.post(format!("{}/slow", platform.direct));
+        let call = tokio::spawn(call.body("5").send());
+        while calls.of("hang").is_empty() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        platform.shutdown.cancel();
+        let answer = call.await.unwrap().unwrap();
+        assert_eq!(answer.status(), status, "{state}");
+        let id = answer.headers()["x-turlough-request-id"].to_str().unwrap();
+        let place = answer.headers().get("location");
+        let names_it = place.is_some_and(|it| it.to_str().unwrap().ends_with(id));
+        assert_eq!(names_it, status == 202, "{state}: {place:?}");
+    }
 }
 
 #[tokio::test]

@@ -466,7 +466,7 @@ async fn metrics_count_what_happened() {
         r#"turlough_requests_total{flow="echo",outcome="succeeded",tenant="default"} 1"#,
         r#"turlough_step_attempts_total{flow="echo",node="call",tenant="default"} 1"#,
         r#"turlough_store_bytes{tenant="default"} 0"#,
-        "turlough_requests_driving 0",
+        r#"turlough_requests_driving{tenant="default"} 0"#,
     ] {
         assert!(text.contains(line), "{line} is missing in {text}");
     }

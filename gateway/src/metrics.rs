@@ -12,9 +12,9 @@ use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use http::StatusCode;
-use prometheus::{
-    Counter, CounterVec, Encoder, Histogram, HistogramOpts, HistogramVec, IntCounter,
-    IntCounterVec, IntGauge, IntGaugeVec, Opts, TextEncoder,
+use turlough_telemetry::{
+    Counter, CounterVec, Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec,
+    Registry, WAIT_BUCKETS,
 };
 
 use crate::usage::Meter;
@@ -24,7 +24,7 @@ const KEPT_CODES: usize = 500;
 
 #[derive(Clone, Debug)]
 pub(crate) struct Metrics {
-    registry: prometheus::Registry,
+    registry: Arc<Registry>,
     seconds: HistogramVec,
     invocations: IntCounterVec,
     started: IntCounterVec,
@@ -60,81 +60,44 @@ struct CodeMetrics {
 }
 
 impl Metrics {
-    #[expect(
-        clippy::expect_used,
-        reason = "names are constants and the registry is new: a failure is a fault of this file"
-    )]
     pub(crate) fn new() -> Self {
-        let by_code = ["function_name", "code"];
-        let by_name = ["function_name"];
-        let gauge =
-            |name, help| IntGaugeVec::new(Opts::new(name, help), &by_name).expect("constant name");
-        let metrics = Self {
-            registry: prometheus::Registry::new(),
-            seconds: HistogramVec::new(
-                HistogramOpts::new("gateway_functions_seconds", "Time a function call took"),
-                &by_code,
-            )
-            .expect("constant name"),
-            invocations: IntCounterVec::new(
-                Opts::new(
-                    "gateway_function_invocation_total",
-                    "Function calls that ended",
-                ),
-                &by_code,
-            )
-            .expect("constant name"),
-            started: IntCounterVec::new(
-                Opts::new(
-                    "gateway_function_invocation_started",
-                    "Function calls that began",
-                ),
-                &by_name,
-            )
-            .expect("constant name"),
-            replicas: gauge("gateway_service_count", "Replicas a function ought to have"),
-            cpu: CounterVec::new(
-                Opts::new(
-                    "turlough_function_cpu_seconds_total",
-                    "Processor time of a function's processes, those that ended included",
-                ),
-                &by_name,
-            )
-            .expect("constant name"),
-            memory_peak: gauge(
+        let registry = Registry::new("turlough-gateway", env!("CARGO_PKG_VERSION"));
+        let by_code = &["function_name", "code"];
+        let by_name = &["function_name"];
+        Self {
+            seconds: registry.histograms(
+                "gateway_functions_seconds",
+                "How long calls of functions took, until their answer began",
+                by_code,
+                WAIT_BUCKETS,
+            ),
+            invocations: registry.counters(
+                "gateway_function_invocation_total",
+                "Calls of functions that were answered",
+                by_code,
+            ),
+            started: registry.counters(
+                "gateway_function_invocation_started",
+                "Calls of functions that began",
+                by_name,
+            ),
+            replicas: registry.int_gauges(
+                "gateway_service_count",
+                "Replicas that a function ought to have",
+                by_name,
+            ),
+            cpu: registry.float_counters(
+                "turlough_function_cpu_seconds_total",
+                "Processor time of a function's processes, those that ended included",
+                by_name,
+            ),
+            memory_peak: registry.int_gauges(
                 "turlough_function_memory_peak_bytes",
                 "Most memory that one process of a function has held at once",
+                by_name,
             ),
-            asynchronous: AsyncMetrics::new(),
-        };
-        metrics.register();
-        metrics
-    }
-
-    #[expect(
-        clippy::expect_used,
-        reason = "names are constants and the registry is new: a failure is a fault of this file"
-    )]
-    fn register(&self) {
-        let metrics = self;
-        let asynchronous = &metrics.asynchronous;
-        let collectors: [Box<dyn prometheus::core::Collector>; 10] = [
-            Box::new(metrics.seconds.clone()),
-            Box::new(metrics.invocations.clone()),
-            Box::new(metrics.started.clone()),
-            Box::new(metrics.replicas.clone()),
-            Box::new(metrics.cpu.clone()),
-            Box::new(metrics.memory_peak.clone()),
-            Box::new(asynchronous.queued.clone()),
-            Box::new(asynchronous.retries.clone()),
-            Box::new(asynchronous.dead.clone()),
-            Box::new(asynchronous.cancelled.clone()),
-        ];
-        for collector in collectors {
-            metrics
-                .registry
-                .register(collector)
-                .expect("distinct names");
+            asynchronous: AsyncMetrics::new(&registry),
+            registry: Arc::new(registry),
         }
     }
 
@@ -178,12 +141,6 @@ impl Metrics {
             .with_state((self, meter))
     }
 
-    fn text(&self) -> prometheus::Result<Vec<u8>> {
-        let mut text = Vec::new();
-        TextEncoder::new().encode(&self.registry.gather(), &mut text)?;
-        Ok(text)
-    }
-
     fn code(&self, function_name: &str, code: StatusCode) -> CodeMetrics {
         let labels = [function_name, code.as_str()];
         CodeMetrics {
@@ -194,17 +151,21 @@ impl Metrics {
 }
 
 impl AsyncMetrics {
-    #[expect(clippy::expect_used, reason = "names are constants")]
-    fn new() -> Self {
-        let counter = |name, help| IntCounter::new(name, help).expect("constant name");
-        let queued = "Asynchronous calls that wait for their turn, or to be made again";
-        let retries = "Asynchronous calls that were put off after an answer, to be made again";
-        let dead = "Asynchronous calls that were given up";
+    fn new(registry: &Registry) -> Self {
         Self {
-            queued: IntGauge::new("gateway_async_calls_queued", queued).expect("constant name"),
-            retries: counter("gateway_async_retries_total", retries),
-            dead: counter("gateway_async_dead_letters_total", dead),
-            cancelled: counter(
+            queued: registry.int_gauge(
+                "gateway_async_calls_queued",
+                "Asynchronous calls that wait for their turn, or to be made again",
+            ),
+            retries: registry.counter(
+                "gateway_async_retries_total",
+                "Asynchronous calls that were put off after an answer, to be made again",
+            ),
+            dead: registry.counter(
+                "gateway_async_dead_letters_total",
+                "Asynchronous calls that were given up",
+            ),
+            cancelled: registry.counter(
                 "gateway_async_cancelled_total",
                 "Asynchronous calls that were cancelled",
             ),
@@ -237,15 +198,19 @@ impl FunctionMetrics {
 
 async fn expose(State((metrics, meter)): State<(Metrics, Arc<Meter>)>) -> Response {
     meter.look().await;
-    match metrics.text() {
-        Ok(text) => (
-            [(http::header::CONTENT_TYPE, prometheus::TEXT_FORMAT)],
-            text,
-        )
-            .into_response(),
-        Err(error) => {
-            tracing::error!(%error, "cannot encode metrics");
-            StatusCode::INTERNAL_SERVER_ERROR.into_response()
-        }
+    let format = [(http::header::CONTENT_TYPE, "text/plain; version=0.0.4")];
+    (format, metrics.registry.text()).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_document_lists_what_is_there() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/metrics.md");
+        let (process, registry) = ("turlough-gateway", Metrics::new().registry);
+        let checked = turlough_telemetry::check_document(path.as_ref(), process, &registry);
+        assert_eq!(checked, Ok(()));
     }
 }

@@ -14,12 +14,7 @@ use crate::stack::Stack;
 /// Runs a gateway until SIGTERM or an interrupt, logging to standard error.
 #[must_use]
 pub fn main_with(settings: Settings) -> ExitCode {
-    let filter = tracing_subscriber::EnvFilter::try_from_default_env()
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
-    let log = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr);
-    drop(log.try_init());
+    settings.log_format.install("info");
     let run = || -> Result<(), anyhow::Error> {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .enable_all()

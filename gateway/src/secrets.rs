@@ -31,7 +31,7 @@ pub(crate) struct Secrets {
 
 /// Why a secret was not changed.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum SecretError {
+pub enum SecretError {
     #[error(
         "`{name}` is not the name of a secret; write 1 to 253 of a-z, 0-9, '-' and '.', beginning and ending with a letter or digit"
     )]
@@ -187,13 +187,19 @@ impl Secrets {
 
     /// The namespace is one that exists, so that its name is safe.
     fn path(&self, namespace: &str, name: &str) -> Result<PathBuf, SecretError> {
-        if !is_name(name) {
-            return Err(SecretError::Name {
-                name: name.to_owned(),
-            });
-        }
+        check_secret_name(name)?;
         Ok(self.root.join(VALUES).join(namespace).join(name))
     }
+}
+
+/// Whether it can be the name of a secret, of which nobody need know yet.
+pub(crate) fn check_secret_name(name: &str) -> Result<(), SecretError> {
+    if is_name(name) {
+        return Ok(());
+    }
+    Err(SecretError::Name {
+        name: name.to_owned(),
+    })
 }
 
 fn io_error(name: &str) -> impl Fn(io::Error) -> SecretError {

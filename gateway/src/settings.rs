@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use turlough_statestore::StateUrl;
+use turlough_telemetry::LogFormat;
 
 use crate::asynchronous::RetryConfig;
 use crate::config::GatewayConfig;
@@ -150,6 +151,10 @@ pub struct Settings {
     /// How long open requests may go on after SIGTERM
     #[arg(long, env = "TURLOUGH_DRAIN", default_value = "5s", value_name = "DURATION", value_parser = parse_duration)]
     pub drain: Duration,
+
+    /// How the log on standard error is written
+    #[arg(long, env = "TURLOUGH_LOG_FORMAT", value_enum, default_value_t)]
+    pub log_format: LogFormat,
 }
 
 impl Settings {

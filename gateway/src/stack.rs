@@ -19,6 +19,7 @@ use std::path::{Path, PathBuf};
 use crate::functions::{DEFAULT_NAMESPACE, FunctionName, FunctionSpec};
 use crate::images::HEALTH_PATH_DEFAULT;
 use crate::process::{Limits, Mode, ProcessSpec};
+use crate::secrets::check_secret_name;
 pub use deployable::{DeployableFunction, DeployableStack};
 pub use error::{StackError, StackProblem};
 use file::{FunctionEntry, StackFile};
@@ -140,6 +141,12 @@ fn spec(
     };
     spec.scaling()?;
     spec.retry()?;
+    for secret in &spec.secrets {
+        check_secret_name(secret).map_err(|problem| StackProblem::Secret {
+            function: spec.name.to_string(),
+            problem,
+        })?;
+    }
     Ok(spec)
 }
 

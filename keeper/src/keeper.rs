@@ -171,7 +171,7 @@ impl Keeper {
         let gateway = url.map(Gateway::new).transpose()?.map(Arc::new);
         let (barriers, waiting) = mpsc::channel(BARRIERS_MAX);
         let shared = Arc::new(Shared {
-            metrics: Metrics::new(&options.tenant),
+            metrics: Metrics::new(&options.registry),
             replicas: Replicas::default(),
             steady: Steady::new(state.link.clone(), options.heartbeat),
             questions: Questions::new(),
@@ -344,11 +344,17 @@ impl Keeper {
     /// Its metrics in Prometheus's text format.
     #[must_use]
     pub fn metrics(&self) -> Vec<u8> {
-        self.shared.metrics.text(&Reading {
+        self.read_metrics();
+        self.shared.options.registry.text()
+    }
+
+    /// Brings its metrics up to date, where others show them beside theirs.
+    pub fn read_metrics(&self) {
+        self.shared.metrics.read(&Reading {
             counts: self.counts(),
             behind_s: self.behind().age.as_secs(),
             is_active: self.is_active(),
-        })
+        });
     }
 
     /// What stands in the logs now is followed first, where the keeper is caught up.

@@ -1,19 +1,13 @@
-//! Prometheus metrics of a keeper.
+//! Prometheus metrics of a keeper. Labels are reasons and statuses, whose number is fixed.
 
-use prometheus::core::Collector;
-use prometheus::{
-    Encoder, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
-};
-use turlough_sdk::TenantId;
 use turlough_statestore::Why;
+use turlough_telemetry::{IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry};
 
 use crate::index::Counts;
 use crate::summary::STATUSES;
 
-/// Metrics, each with the tenant. Labels are reasons and statuses, whose number is fixed.
 #[derive(Debug)]
 pub(crate) struct Metrics {
-    registry: Registry,
     behind: IntGauge,
     followed: IntCounter,
     open: IntGauge,
@@ -35,50 +29,25 @@ pub(crate) struct Reading {
 }
 
 impl Metrics {
-    #[allow(
-        clippy::unwrap_used,
-        reason = "names and labels are constants, registered once"
-    )]
-    pub(crate) fn new(tenant: &TenantId) -> Self {
-        let opts = |name: &str, help: &str| {
-            Opts::new(format!("turlough_keeper_{name}"), help)
-                .const_label("tenant", tenant.as_str())
-        };
-        let counter = |name: &str, help: &str| IntCounter::with_opts(opts(name, help)).unwrap();
-        let gauge = |name: &str, help: &str| IntGauge::with_opts(opts(name, help)).unwrap();
-        let counters = |name: &str, help: &str, label: &str| {
-            IntCounterVec::new(opts(name, help), &[label]).unwrap()
-        };
-        let rows = opts("index_rows", "Requests in the index, by status");
-        let metrics = Self {
-            registry: Registry::new(),
+    pub(crate) fn new(registry: &Registry) -> Self {
+        let name = |name: &str| format!("turlough_keeper_{name}");
+        let counter = |end: &str, help: &str| registry.counter(&name(end), help);
+        let gauge = |end: &str, help: &str| registry.int_gauge(&name(end), help);
+        let counters =
+            |end: &str, help: &str, label: &str| registry.counters(&name(end), help, &[label]);
+        let rows = "Requests in the index, by status";
+        Self {
             behind: gauge("behind_seconds", "How far behind the logs the index is"),
             followed: counter("appends_followed_total", "Appends that were followed"),
             open: gauge("requests_open", "Requests for which anything is to be done"),
             kept: gauge("requests_kept", "Failed requests that can be restarted"),
-            rows: IntGaugeVec::new(rows, &["status"]).unwrap(),
+            rows: registry.int_gauges(&name("index_rows"), rows, &["status"]),
             hints: counters("hints_total", "Hints to the work queue, by reason", "why"),
             words: counters("words_total", "Words to replicas, by kind", "word"),
             lost: counter("requests_lost_total", "Open requests whose logs are gone"),
             deleted: counter("logs_deleted_total", "Logs that were deleted"),
             active: gauge("active", "Whether this keeper is the active one"),
-        };
-        let collectors: [Box<dyn Collector>; 10] = [
-            Box::new(metrics.behind.clone()),
-            Box::new(metrics.followed.clone()),
-            Box::new(metrics.open.clone()),
-            Box::new(metrics.kept.clone()),
-            Box::new(metrics.rows.clone()),
-            Box::new(metrics.hints.clone()),
-            Box::new(metrics.words.clone()),
-            Box::new(metrics.lost.clone()),
-            Box::new(metrics.deleted.clone()),
-            Box::new(metrics.active.clone()),
-        ];
-        for collector in collectors {
-            metrics.registry.register(collector).unwrap();
         }
-        metrics
     }
 
     pub(crate) fn followed(&self, appends: u64) {
@@ -102,8 +71,7 @@ impl Metrics {
         self.words.with_label_values(&[kind]).inc();
     }
 
-    /// The metrics in Prometheus's text format.
-    pub(crate) fn text(&self, reading: &Reading) -> Vec<u8> {
+    pub(crate) fn read(&self, reading: &Reading) {
         let number = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
         self.behind.set(number(reading.behind_s));
         self.open.set(number(reading.counts.open));
@@ -115,9 +83,20 @@ impl Metrics {
                 .with_label_values(&[status.name()])
                 .set(number(rows));
         }
-        let mut text = Vec::new();
-        // Writing into a vector cannot fail, and the families are our own.
-        drop(TextEncoder::new().encode(&self.registry.gather(), &mut text));
-        text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_document_lists_what_is_there() {
+        let registry = Registry::new("turlough-keeper", "0");
+        let _metrics = Metrics::new(&registry);
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/metrics.md");
+        let checked =
+            turlough_telemetry::check_document(path.as_ref(), "turlough-keeper", &registry);
+        assert_eq!(checked, Ok(()));
     }
 }

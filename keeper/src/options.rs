@@ -1,9 +1,11 @@
 //! How a keeper works.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use turlough_sdk::{ReplicaId, TenantId};
+use turlough_telemetry::Registry;
 
 use crate::clock::Clock;
 
@@ -36,6 +38,8 @@ pub struct Options {
     pub repeat: Duration,
     /// Logs that are deleted in a second, where somebody asked for it: deleting slows down others.
     pub deletions_per_s: u32,
+    /// Where its metrics are shown. Of one keeper alone.
+    pub registry: Arc<Registry>,
     /// Tells the time.
     pub clock: Clock,
 }
@@ -72,6 +76,8 @@ impl Options {
     /// What is kept where nobody says otherwise.
     #[must_use]
     pub fn new(replica: ReplicaId, tenant: TenantId) -> Self {
+        let version = env!("CARGO_PKG_VERSION");
+        let registry = Registry::of_tenant("turlough-keeper", version, tenant.as_str());
         Self {
             replica,
             tenant,
@@ -86,6 +92,7 @@ impl Options {
             grace: Duration::from_secs(2),
             repeat: Duration::from_secs(30),
             deletions_per_s: 200,
+            registry: Arc::new(registry),
             clock: Clock::system(),
         }
     }

@@ -6,6 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 use turlough_sdk::TenantId;
+use turlough_telemetry::LogFormat;
 
 pub use state::StateSettings;
 
@@ -43,6 +44,10 @@ pub struct Settings {
     /// Logs that are deleted in a second, of requests that somebody asked to delete
     #[arg(long, env = "TURLOUGH_DELETIONS_PER_S", default_value_t = 200)]
     pub deletions_per_s: u32,
+
+    /// How the log on standard error is written
+    #[arg(long, env = "TURLOUGH_LOG_FORMAT", value_enum, default_value_t)]
+    pub log_format: LogFormat,
 }
 
 impl Settings {

@@ -229,6 +229,18 @@ impl StepPath {
         self.0.contains('[')
     }
 
+    /// Whether it stands in a graph that was made at run time: authors did not write its nodes.
+    #[must_use]
+    pub fn is_expanded(&self) -> bool {
+        let mut outer = self.0.split('/');
+        let last = outer.next_back();
+        if last == Some("~compensate") {
+            outer.next_back();
+        }
+        let has_place = |segment: &str| segment.contains(['[', '#']) || segment.starts_with('~');
+        outer.any(|segment| !has_place(segment))
+    }
+
     /// Splits the path into nodes, each with the place in which the path goes on.
     ///
     /// # Errors
@@ -373,5 +385,21 @@ mod tests {
         assert_eq!(segments[0], (months, Some(Place::Item(3))));
         assert_eq!(segments[1].1, None);
         assert!(StepPath::from("months[x]/clean").segments().is_err());
+        for (path, is_expanded) in [
+            ("load", false),
+            ("months[3]/clean", false),
+            ("poll#2/get", false),
+            ("book/~compensate", false),
+            ("months[3]/book/~compensate", false),
+            ("~finally/tell", false),
+            ("~finally/all[2]/tell", false),
+            ("build/echo1", true),
+            ("build/all[2]/echo1", true),
+            ("months[3]/build/echo1", true),
+            ("build/echo1/~compensate", true),
+            ("~finally/build/echo1", true),
+        ] {
+            assert_eq!(StepPath::from(path).is_expanded(), is_expanded, "{path}");
+        }
     }
 }

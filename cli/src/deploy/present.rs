@@ -71,12 +71,18 @@ impl Present {
         };
         // Where the stack leaves the command to the image, a gateway may tell the image's.
         let process = is_empty(&wanted["envProcess"]) || !differs("envProcess");
-        let annotations = wanted["annotations"].as_object().into_iter().flatten();
-        let mut own = annotations.filter(|(name, _)| name.starts_with("turlough."));
         !process
             || OF_PROCESS.iter().any(|field| differs(field))
-            || own.any(|(name, value)| held["annotations"][name] != *value)
+            || own_annotations(&wanted) != own_annotations(held)
     }
+}
+
+/// Those that say how a function's process is run. One that is left out has an effect as one that is there.
+fn own_annotations(function: &Json) -> BTreeMap<&str, &Json> {
+    let all = function["annotations"].as_object().into_iter().flatten();
+    let all = all.map(|(name, value)| (name.as_str(), value));
+    all.filter(|(name, _)| name.starts_with("turlough."))
+        .collect()
 }
 
 fn is_empty(value: &Json) -> bool {
@@ -159,4 +165,58 @@ async fn is_own(platform: &Platform) -> Result<bool, Failure> {
     let answer = platform.get("/system/info").await?;
     let info: Json = serde_json::from_slice(&answer.body).unwrap_or_default();
     Ok(info["provider"]["provider"] == OWN_PROVIDER)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn what_a_process_is_made_of_replaces_it_and_what_stands_beside_does_not() {
+        let deployment = |annotations: Json, extra: Json| -> Json {
+            let mut it = json!({ "service": "it", "image": "it:1", "annotations": annotations });
+            let extra = extra.as_object().unwrap().clone();
+            it.as_object_mut().unwrap().extend(extra);
+            it
+        };
+        let same = json!({ "turlough.mode": "http", "topic": "a" });
+        let held = || deployment(same.clone(), json!({ "envProcess": "python3 it.py" }));
+        let replaces = |wanted: Json| {
+            let name = FunctionName::new("it", DEFAULT_NAMESPACE).unwrap();
+            let present = Present {
+                functions: BTreeMap::from([(name.clone(), held())]),
+                runs_here: true,
+            };
+            let wanted: Deployment = serde_json::from_value(wanted).unwrap();
+            present.replaces(&name, &wanted)
+        };
+        assert!(!replaces(held()));
+        assert!(!replaces(deployment(same.clone(), json!({}))));
+        let topic = json!({ "turlough.mode": "http", "topic": "b" });
+        assert!(!replaces(deployment(topic, json!({}))));
+        assert!(!replaces(deployment(
+            same.clone(),
+            json!({ "labels": { "a": "b" } })
+        )));
+        for annotations in [
+            json!({ "turlough.mode": "fork", "topic": "a" }),
+            json!({ "topic": "a" }),
+            json!({ "turlough.mode": "http", "turlough.read_timeout": "5s" }),
+        ] {
+            assert!(
+                replaces(deployment(annotations.clone(), json!({}))),
+                "{annotations}"
+            );
+        }
+        for extra in [
+            json!({ "image": "it:2" }),
+            json!({ "envVars": { "A": "b" } }),
+            json!({ "secrets": ["key"] }),
+            json!({ "envProcess": "python3 other.py" }),
+        ] {
+            assert!(replaces(deployment(same.clone(), extra.clone())), "{extra}");
+        }
+    }
 }

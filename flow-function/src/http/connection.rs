@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::extract::ConnectInfo;
-use axum::http::{HeaderName, HeaderValue};
+use axum::http::{HeaderName, HeaderValue, header};
 use hyper::server::conn::http1;
 use hyper::service::{Service as _, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -28,22 +28,31 @@ const ACCEPT_BACKOFF: Duration = Duration::from_millis(100);
 /// How long answers may take after the grace time of their requests: they are being written.
 const CLOSE_GRACE: Duration = Duration::from_secs(2);
 
+/// When to let go of clients.
+#[derive(Debug, Clone)]
+pub(super) struct Until {
+    /// From here on an answer is a connection's last: its client opens the next one elsewhere.
+    pub(super) leaving: CancellationToken,
+    /// From here on nothing new is taken.
+    pub(super) closing: CancellationToken,
+}
+
 /// Serves until `closing`, so many connections at once; further ones wait in the kernel's queue. What it
 /// returns are the connections that are open then.
 pub(super) async fn serve(
     listener: &TcpListener,
     router: Router,
     most: usize,
-    closing: CancellationToken,
+    until: Until,
 ) -> JoinSet<()> {
     let room = Arc::new(Semaphore::new(most));
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
-            () = closing.cancelled() => break,
+            () = until.closing.cancelled() => break,
             Some(ended) = connections.join_next() => observe(ended),
             (stream, peer, permit) = accept(listener, &room) => {
-                let connection = connection(stream, peer, router.clone(), closing.clone());
+                let connection = connection(stream, peer, router.clone(), until.clone());
                 connections.spawn(async move {
                     connection.await;
                     drop(permit);
@@ -96,17 +105,22 @@ async fn connection(
     stream: TcpStream,
     peer: SocketAddr,
     router: Router,
-    closing: CancellationToken,
+    Until { leaving, closing }: Until,
 ) {
     let router = TowerToHyperService::new(router);
     let service = service_fn(move |mut request: hyper::Request<hyper::body::Incoming>| {
         request.extensions_mut().insert(ConnectInfo(peer));
         let (begun, answer) = (Instant::now(), router.call(request));
+        let leaving = leaving.clone();
         async move {
             let mut answer = answer.await?;
             let took = format!("{:.6}", begun.elapsed().as_secs_f64());
             if let Ok(took) = HeaderValue::try_from(took) {
                 answer.headers_mut().insert(DURATION, took);
+            }
+            if leaving.is_cancelled() {
+                let last = HeaderValue::from_static("close");
+                answer.headers_mut().insert(header::CONNECTION, last);
             }
             Ok::<_, Infallible>(answer)
         }

@@ -111,10 +111,14 @@ async fn start(
             () = tokio::time::sleep(engine.shared.settings.sync_wait()) => {
                 begun(&engine, request, headers).await
             }
-            () = engine.shared.closing.cancelled() => {
-                let text = "the function was shut down before the request's end";
-                problem(StatusCode::SERVICE_UNAVAILABLE, text)
-            }
+            // Another process goes on with it.
+            () = engine.shared.closing.cancelled() => match settings.is_forgotten() {
+                false => begun(&engine, request, headers).await,
+                true => {
+                    let text = "the function was shut down before the request's end, and keeps nothing";
+                    problem(StatusCode::SERVICE_UNAVAILABLE, text)
+                }
+            },
         }
     };
     let id = HeaderValue::from_str(&request.to_string());

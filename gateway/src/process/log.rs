@@ -97,6 +97,12 @@ impl FunctionLog {
         );
     }
 
+    /// A line of the gateway itself, for whoever looks for the function's reasons there.
+    pub(super) async fn say(&self, text: &str) {
+        let lines = text.lines().map(str::to_owned).collect();
+        self.keep(&Arc::from("gateway"), lines).await;
+    }
+
     pub(super) fn last_lines(&self) -> Vec<String> {
         let kept = self.kept();
         let skipped = kept.len().saturating_sub(QUOTED_LINES);

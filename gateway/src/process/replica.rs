@@ -48,7 +48,9 @@ impl Replica {
         let mut backoff = Backoff::new();
         loop {
             let mut healthy_for = Duration::ZERO;
-            match (self.start().await, report.take()) {
+            let started = self.start().await;
+            self.tell_of(started.as_ref().err()).await;
+            match (started, report.take()) {
                 (Ok((running, started)), report) => {
                     announce(report, started);
                     match self.serve(running).await {
@@ -77,7 +79,9 @@ impl Replica {
     async fn stand_guard(self, mut report: Option<Report>) {
         let mut backoff = Backoff::new();
         let watchdog = loop {
-            match (self.watchdog().await, report.take()) {
+            let started = self.watchdog().await;
+            self.tell_of(started.as_ref().err()).await;
+            match (started, report.take()) {
                 (Ok(watchdog), report) => {
                     announce(report, self.guarded(&watchdog));
                     break watchdog;
@@ -101,6 +105,19 @@ impl Replica {
         let endpoint = attached.endpoint.clone();
         drop(attached);
         self.drain(std::future::pending::<()>(), endpoint).await;
+    }
+
+    /// Whoever reads the function's log sees why there is nothing of it.
+    async fn tell_of(&self, error: Option<&StartError>) {
+        match error {
+            None | Some(StartError::Stopped { .. }) => {}
+            Some(error) => {
+                // What follows are the function's own last lines, which stand there.
+                let text = error.to_string();
+                let why = text.lines().next().unwrap_or_default();
+                self.log.say(&format!("cannot be started: {why}")).await;
+            }
+        }
     }
 
     /// Listens, once there is what answers.

@@ -116,6 +116,12 @@ impl From<QueryRejection> for Problem {
 
 impl From<BytesRejection> for Problem {
     fn from(rejection: BytesRejection) -> Self {
-        Self::new(rejection.status(), rejection.body_text())
+        let text = match rejection.status() {
+            StatusCode::BAD_REQUEST => {
+                "the body broke off; send all that Content-Length says".into()
+            }
+            _ => rejection.body_text(),
+        };
+        Self::new(rejection.status(), text)
     }
 }

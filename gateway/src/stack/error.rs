@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use crate::functions::{NameError, SettingError};
 use crate::process::{LimitsError, ModeError};
+use crate::secrets::SecretError;
 
 /// A problem, and where it is.
 #[derive(Debug)]
@@ -30,6 +31,11 @@ pub enum StackProblem {
     Name(#[from] NameError),
     #[error(transparent)]
     Setting(#[from] SettingError),
+    #[error("function `{function}`: {problem}")]
+    Secret {
+        function: String,
+        problem: SecretError,
+    },
     #[error(
         "function `{function}`: handler directory `{}` does not exist; write handler: with a folder relative to this file",
         directory.display()

@@ -156,5 +156,9 @@ fn yaml_error(path: &Path, error: &serde_saphyr::Error) -> StackError {
 }
 
 fn plain(error: &serde_saphyr::Error) -> String {
+    if let serde_saphyr::Error::DuplicateMappingKey { key: Some(key), .. } = error.without_snippet()
+    {
+        return format!("key `{key}` is written twice; rename one, or take it out");
+    }
     error.render_with_options(serde_saphyr::render_options! { snippets: SnippetMode::Off })
 }

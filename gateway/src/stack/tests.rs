@@ -289,3 +289,16 @@ fn gateway_of_this_machine_is_told_the_folder_unless_the_stack_tells_it() {
     assert_eq!(folder(1).unwrap(), "/b");
     assert_eq!(folder(2), None);
 }
+
+#[test]
+fn a_secret_whose_name_is_a_path_is_refused() {
+    let text = GOOD.replace("[api-key]", "[../shadow]");
+    let told = "function `echo.other`: `../shadow` is not the name of a secret; write 1 to 253";
+    check_error(&text, Some(7), told);
+}
+
+#[test]
+fn a_name_that_stands_twice_is_refused() {
+    let text = "functions:\n  echo: { handler: ./echo }\n  echo: { handler: ./echo }\n";
+    check_error(text, Some(3), "key `echo` is written twice; rename one");
+}

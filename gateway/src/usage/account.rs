@@ -3,8 +3,8 @@
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
-use prometheus::{Counter, IntGauge};
 use tokio::time::Instant;
+use turlough_telemetry::{Counter, IntGauge};
 
 use crate::metrics::Metrics;
 

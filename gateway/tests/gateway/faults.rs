@@ -45,14 +45,8 @@ async fn functions_that_misbehave_harm_no_other_and_what_they_did_is_said() {
     for part in said {
         eventually(|| async { log.text().contains(part).then_some(()) }).await;
     }
-    for name in ["crash", "sick"] {
-        let answer = gateway.get(&format!("/function/{name}")).await;
-        assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE, "{name}");
-        let name = json!({ "functionName": name });
-        gateway
-            .accepted(Method::DELETE, "/system/functions", &name)
-            .await;
-    }
+    told_why_and_removed(&gateway, "crash", "`python3 handler.py` ended").await;
+    told_why_and_removed(&gateway, "sick", "listened").await;
     let others = ["stubborn", "flood", "orphan", "it"];
     let mut pids = Vec::new();
     for name in others {
@@ -183,4 +177,41 @@ async fn answer_that_is_longer_than_announced_ends_where_it_was_announced_to() {
     let answer = gateway.get("/function/it").await;
     assert_eq!((answer.status, answer.text()), (StatusCode::OK, "next"));
     gateway.stop().await;
+}
+
+#[tokio::test]
+async fn a_body_that_breaks_off_changes_nothing_and_is_said_to_have() {
+    let images = images_of(&[("it", "")]);
+    let gateway = TestGateway::with(with_images(&images)).await;
+    for path in ["/system/functions", "/system/secrets"] {
+        let mut client = TcpStream::connect(gateway.address).await.unwrap();
+        let head =
+            format!("POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: 50\r\n\r\n{{\"service\":");
+        client.write_all(head.as_bytes()).await.unwrap();
+        client.shutdown().await.unwrap();
+        let mut answer = String::new();
+        client.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.starts_with("HTTP/1.1 400"), "{path}: {answer}");
+        assert!(answer.contains("the body broke off"), "{path}: {answer}");
+    }
+}
+
+/// A function that cannot be started answers nothing, says why in its log, and can be removed.
+async fn told_why_and_removed(gateway: &TestGateway, name: &str, why: &str) {
+    let line = format!("cannot be started: function `{name}`");
+    let path = format!("/system/logs?name={name}&follow=false");
+    let is_told = || async {
+        let log = gateway.get(&path).await;
+        let mut lines = log.text().lines();
+        lines
+            .any(|it| it.contains(&line) && it.contains(why))
+            .then_some(())
+    };
+    eventually(is_told).await;
+    let answer = gateway.get(&format!("/function/{name}")).await;
+    assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE, "{name}");
+    let name = json!({ "functionName": name });
+    gateway
+        .accepted(Method::DELETE, "/system/functions", &name)
+        .await;
 }

@@ -31,13 +31,7 @@ fn plays_its_role() {
     let Ok(role) = std::env::var("CAMPAIGN_ROLE") else {
         return;
     };
-    drop(
-        tracing_subscriber::fmt()
-            .with_env_filter(tracing_subscriber::EnvFilter::new("info"))
-            .with_writer(std::io::stderr)
-            .with_ansi(false)
-            .try_init(),
-    );
+    turlough_telemetry::LogFormat::Text.install("info");
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
