@@ -79,6 +79,7 @@ pub fn log(flow: &Arc<Flow>, items: u32) -> Vec<Event> {
         callbacks: Vec::new(),
         call_id: None,
         delivery: None,
+        trace: None,
         deadline_us: u64::MAX,
         at_us: 1,
     };

@@ -15,6 +15,7 @@ mod pieces;
 mod rest;
 mod running;
 mod snapshot;
+mod telling;
 
 pub(crate) use begin::{Begin, BeginError};
 pub(crate) use pieces::parts_of;
@@ -39,6 +40,7 @@ use crate::fault::{Fault, planted};
 use crate::machine::{Action, Conclusion, Execution, Holder, Run};
 use crate::runner::{Attempted, Context};
 use crate::shared::Shared;
+use crate::trace::Telling;
 use attempts::Known;
 use output::Output;
 use running::Running;
@@ -93,6 +95,8 @@ pub(crate) struct Driver {
     generation: u32,
     /// What it was woken for.
     asked: Option<Why>,
+    /// What of its trace was told; none where it is not.
+    telling: Option<Box<Telling>>,
 }
 
 /// Why a driver let go of its request.

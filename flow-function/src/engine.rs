@@ -32,7 +32,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use turlough_datastore::data::Usage;
 use turlough_sdk::{Digest, Flow, FlowName, ReplicaId, RequestId, Value};
-use turlough_statestore::event::{Accepted, Callback, Parent};
+use turlough_statestore::event::{Accepted, Callback, Parent, TraceParent};
 use turlough_statestore::{State, StateError, Steady};
 use uuid::Uuid;
 
@@ -53,6 +53,7 @@ use crate::settings::{INLINE_BYTES_LIMIT, Settings};
 use crate::shared::{Finished, Room, Shared, Waiting};
 use crate::spread::{Guests, Spread};
 use crate::tokens::Tokens;
+use crate::trace::Traces;
 
 /// Runs requests of registered flows. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -148,6 +149,8 @@ pub(crate) struct Call {
     pub(crate) call_id: Option<String>,
     /// Of the gateway's queue, where it brings the call.
     pub(crate) delivery: Option<u128>,
+    /// The span that it is part of.
+    pub(crate) trace: Option<TraceParent>,
 }
 
 /// By what a call is known that comes again.
@@ -207,6 +210,8 @@ impl Engine {
             .no_proxy()
             .build()?;
         let metrics = Metrics::new(&settings.tenant);
+        let (service, tenant) = (settings.function.as_str(), settings.tenant.as_str());
+        let traces = Traces::new(&settings.traces, (service, tenant), &metrics.spans)?;
         let shared = Shared {
             evaluator: Evaluator::new(&settings),
             abandoned: Abandoned::new(settings.abandoned_max, metrics.closures_abandoned.clone()),
@@ -222,6 +227,7 @@ impl Engine {
             stores: Arc::new(stores),
             keeper: tokio::sync::OnceCell::new(),
             metrics,
+            traces,
             desk: Desk::default(),
             signatures: Signatures::default(),
             registry: Registry::default(),
@@ -449,6 +455,7 @@ impl Shared {
             callbacks: call.callbacks,
             call_id: call.call_id,
             delivery: call.delivery,
+            trace: call.trace,
             deadline_us: at_us.saturating_add(timeout_us),
             at_us,
         }

@@ -53,6 +53,7 @@ mod simulation;
 mod spread;
 pub mod testing;
 mod tokens;
+mod trace;
 mod view;
 
 pub use engine::Engine;
@@ -60,6 +61,7 @@ pub use evaluator::run_evaluator_if_asked;
 pub use registry::RegisterError;
 pub use server::{ServeError, Server, load_folder, main_with, serve};
 pub use settings::Settings;
+pub use trace::{Ratio, SamplerName, TraceSettings};
 pub use turlough_sdk::{
     self as sdk, Body, ContentType, Flow, FlowBuilder, FlowError, Node, RequestId, Retry, StepError,
 };

@@ -47,7 +47,7 @@ impl Shared {
         let keeper = self.keeper.get_or_try_init(|| async {
             let settings = &self.settings;
             let mut options = Options::new(self.replica, settings.tenant.clone());
-            options.registry = Arc::clone(&self.metrics.registry);
+            options.registry = Some(Arc::clone(&self.metrics.registry));
             options.index = match &settings.state.url {
                 StateUrl::File(dir) => {
                     IndexPlace::File(dir.join(format!("{}.index", settings.function)))

@@ -23,6 +23,14 @@ pub(crate) struct Metrics {
     pub(crate) calls_refused: IntCounter,
     store_bytes: IntGauge,
     store_refusals: IntCounter,
+    pub(crate) spans: SpanCounts,
+}
+
+/// What became of spans.
+#[derive(Debug, Clone)]
+pub(crate) struct SpanCounts {
+    sent: IntCounter,
+    lost: IntCounterVec,
 }
 
 impl Metrics {
@@ -81,6 +89,7 @@ impl Metrics {
                 "turlough_store_quota_refusals_total",
                 "Puts that the ephemeral store of this process had no room for",
             ),
+            spans: SpanCounts::new(&registry),
             registry: Arc::new(registry),
         }
     }
@@ -126,6 +135,33 @@ impl Metrics {
         self.store_bytes
             .set(i64::try_from(store_bytes).unwrap_or(i64::MAX));
         self.registry.text()
+    }
+}
+
+impl SpanCounts {
+    fn new(registry: &Registry) -> Self {
+        Self {
+            sent: registry.counter(
+                "turlough_spans_sent_total",
+                "Spans that the collector of traces took",
+            ),
+            lost: registry.counters(
+                "turlough_spans_lost_total",
+                "Spans that it did not: too many waited, it was not reached, it refused them",
+                &["why"],
+            ),
+        }
+    }
+
+    pub(crate) fn sent(&self, spans: u64) {
+        self.sent.inc_by(spans);
+    }
+
+    /// `why` is `full`, `unreachable` or `refused`.
+    pub(crate) fn lost(&self, why: &str, spans: u64) {
+        if spans > 0 {
+            self.lost.with_label_values(&[why]).inc_by(spans);
+        }
     }
 }
 

@@ -16,7 +16,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::str::FromStr;
 use std::sync::Arc;
 
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use reqwest::Url;
 
 /// Most rules: they are read one after the other at each call.
@@ -53,6 +53,15 @@ impl FromStr for HttpAllow {
 }
 
 impl HttpAllow {
+    /// Every address: for what whoever starts the process has named.
+    pub(crate) fn all() -> Self {
+        let every = [
+            IpNet::from(Ipv4Net::default()),
+            IpNet::from(Ipv6Net::default()),
+        ];
+        Self(every.map(Rule::Net).into())
+    }
+
     /// This machine, at its loopback address.
     pub(crate) fn loopback() -> Self {
         Self(Arc::new([Rule::Net(IpNet::from(IpAddr::from(

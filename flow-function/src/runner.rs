@@ -22,7 +22,7 @@ use futures_util::FutureExt;
 use turlough_datastore::data::PutError;
 use turlough_sdk::{Cause, Flow, Operation, RequestId, StepError, StepPath, Value, ValueRef, Wait};
 use turlough_statestore::Event;
-use turlough_statestore::event::{Accepted, StepEnd, StepEnded};
+use turlough_statestore::event::{Accepted, StepEnd, StepEnded, TraceParent};
 
 use crate::clock::now_us;
 use crate::data::{DataError, RequestData};
@@ -30,6 +30,7 @@ use crate::fault::{Fault, planted};
 use crate::machine::{Given, Run, Work};
 use crate::shared::Shared;
 use crate::spread::Here;
+use crate::trace::{Current, RequestTrace, within};
 pub(crate) use text::with_query;
 
 use scope::Scope;
@@ -51,6 +52,33 @@ pub(crate) struct Context {
     pub(crate) shared: Arc<Shared>,
     pub(crate) flow: Arc<Flow>,
     pub(crate) accepted: Arc<Accepted>,
+    /// None where nothing is traced.
+    pub(crate) trace: Option<RequestTrace>,
+}
+
+impl Context {
+    /// The span of an attempt that makes its call, where it is told.
+    fn current(&self, run: &Run) -> Option<Current> {
+        let trace = self.trace.as_ref().filter(|it| it.identity.is_sampled)?;
+        Some(Current {
+            identity: trace.identity,
+            span: self.span_of(trace, run),
+            exporter: trace.exporter.clone(),
+        })
+    }
+
+    /// What whoever is called is told of the trace: where nothing is traced here, what the caller said.
+    fn traceparent(&self, run: &Run) -> Option<TraceParent> {
+        match &self.trace {
+            Some(trace) => Some(trace.identity.parent_of_call(self.span_of(trace, run))),
+            None => self.accepted.trace,
+        }
+    }
+
+    fn span_of(&self, trace: &RequestTrace, run: &Run) -> u64 {
+        let which = (&run.step, run.attempt, self.epoch);
+        trace.identity.attempt_span(self.generation, which, "")
+    }
 }
 
 /// What came of an attempt.
@@ -134,7 +162,9 @@ pub(crate) async fn run(
     let era = context.shared.state.link.borrow().era;
     let scope = Scope::new(context, run, call_by, turn);
     let limit = limit(scope.run());
-    let attempt = AssertUnwindSafe(attempt(&scope)).catch_unwind();
+    let current = scope.context().current(scope.run());
+    let attempt = within(current, attempt(&scope));
+    let attempt = AssertUnwindSafe(attempt).catch_unwind();
     // On the heap: an attempt holds what is on its way to a function.
     let attempted = tokio::time::timeout(limit, Box::pin(attempt)).await;
     let (run, context) = (scope.run(), scope.context());

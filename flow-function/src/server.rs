@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use clap::Parser;
 use tokio::net::TcpListener;
@@ -24,6 +25,9 @@ use crate::settings::Settings;
 /// What is logged where `RUST_LOG` does not say it: the client of NATS tells of every try, and the
 /// connection is told of by whoever uses it.
 const LOGGED: &str = "info,async_nats=warn";
+
+/// How long a process that ends waits for its last spans to be taken.
+const FLUSH_TIME: Duration = Duration::from_secs(2);
 
 /// Why a flow-function does not run.
 #[derive(Debug, thiserror::Error)]
@@ -148,6 +152,9 @@ impl Server {
                 warn!(?grace, "requests were open when the grace time was over");
             }
             engine.shared.leave_the_table().await;
+            if let Some(traces) = &engine.shared.traces {
+                traces.exporter.flush(FLUSH_TIME).await;
+            }
             engine.shared.closing.cancel();
         };
         tokio::join!(draining, http::serve(self.listener, &self.engine));

@@ -15,6 +15,7 @@ use turlough_telemetry::LogFormat;
 use crate::fault::{Fault, planted};
 use crate::machine::HALF_HEARTBEAT_US;
 use crate::outside::HttpAllow;
+use crate::trace::TraceSettings;
 
 /// Most that `TURLOUGH_INLINE_BYTES_MAX` may be: an append of 512 KiB holds the last step's value and
 /// the same one as the request's output, with room for what an event has beside its value.
@@ -130,6 +131,10 @@ pub struct Settings {
     /// Where and how requests are kept.
     #[command(flatten)]
     pub state: StateSettings,
+
+    /// Where traces go, and which.
+    #[command(flatten)]
+    pub traces: TraceSettings,
 
     /// Ended requests that stay listed; the oldest are forgotten past it
     #[arg(long, env = "TURLOUGH_ENDED_MAX", default_value_t = 10_000)]

@@ -26,6 +26,7 @@ use crate::registry::Registry;
 use crate::settings::Settings;
 use crate::spread::{Guests, Spread};
 use crate::tokens::Tokens;
+use crate::trace::Traces;
 
 /// What everything in one flow-function process shares. Requests share nothing else.
 #[derive(Debug)]
@@ -51,6 +52,8 @@ pub(crate) struct Shared {
     /// Lists requests and wakes them, where no other process does.
     pub(crate) keeper: OnceCell<Keeper>,
     pub(crate) metrics: Metrics,
+    /// None where nothing is traced.
+    pub(crate) traces: Option<Traces>,
     pub(crate) desk: Desk,
     pub(crate) signatures: Signatures,
     pub(crate) registry: Registry,

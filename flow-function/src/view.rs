@@ -21,7 +21,7 @@ use turlough_statestore::{Record, Seq};
 use crate::machine::{Execution, Versions};
 
 pub(crate) use event::event;
-use nodes::Nodes;
+pub(crate) use nodes::{Nodes, node_path};
 use story::Story;
 
 /// Largest variable that is shown with its value, in bytes.

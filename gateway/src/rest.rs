@@ -4,6 +4,7 @@
 //! bodies of errors are text. Everything under `/system/` asks for the password, where there is one.
 
 mod auth;
+mod body;
 mod dead_letters;
 mod functions;
 mod logs;

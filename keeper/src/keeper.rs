@@ -8,8 +8,9 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use turlough_sdk::{FlowName, RequestId};
+use turlough_sdk::{FlowName, RequestId, TenantId};
 use turlough_statestore::{State, StateError, Steady};
+use turlough_telemetry::Registry;
 
 use crate::duties::{self, Questions};
 use crate::follower::{self, Barrier};
@@ -53,6 +54,7 @@ pub(crate) struct Shared {
     pub(crate) options: Options,
     pub(crate) index: Indexed,
     pub(crate) metrics: Metrics,
+    registry: Arc<Registry>,
     pub(crate) replicas: Replicas,
     /// How steadily the state answers.
     pub(crate) steady: Steady,
@@ -153,6 +155,11 @@ impl Shared {
     }
 }
 
+fn own_registry(tenant: &TenantId) -> Arc<Registry> {
+    let (process, version) = ("turlough-keeper", env!("CARGO_PKG_VERSION"));
+    Arc::new(Registry::of_tenant(process, version, tenant.as_str()))
+}
+
 impl Keeper {
     /// Opens the index, and begins to follow.
     ///
@@ -170,8 +177,13 @@ impl Keeper {
         let url = options.gateway_url.as_deref();
         let gateway = url.map(Gateway::new).transpose()?.map(Arc::new);
         let (barriers, waiting) = mpsc::channel(BARRIERS_MAX);
+        let registry = options
+            .registry
+            .clone()
+            .unwrap_or_else(|| own_registry(&options.tenant));
         let shared = Arc::new(Shared {
-            metrics: Metrics::new(&options.registry),
+            metrics: Metrics::new(&registry),
+            registry,
             replicas: Replicas::default(),
             steady: Steady::new(state.link.clone(), options.heartbeat),
             questions: Questions::new(),
@@ -345,7 +357,7 @@ impl Keeper {
     #[must_use]
     pub fn metrics(&self) -> Vec<u8> {
         self.read_metrics();
-        self.shared.options.registry.text()
+        self.shared.registry.text()
     }
 
     /// Brings its metrics up to date, where others show them beside theirs.

@@ -38,8 +38,8 @@ pub struct Options {
     pub repeat: Duration,
     /// Logs that are deleted in a second, where somebody asked for it: deleting slows down others.
     pub deletions_per_s: u32,
-    /// Where its metrics are shown. Of one keeper alone.
-    pub registry: Arc<Registry>,
+    /// Where its metrics are shown, which is for one keeper alone; without it they have a place of their own.
+    pub registry: Option<Arc<Registry>>,
     /// Tells the time.
     pub clock: Clock,
 }
@@ -76,8 +76,6 @@ impl Options {
     /// What is kept where nobody says otherwise.
     #[must_use]
     pub fn new(replica: ReplicaId, tenant: TenantId) -> Self {
-        let version = env!("CARGO_PKG_VERSION");
-        let registry = Registry::of_tenant("turlough-keeper", version, tenant.as_str());
         Self {
             replica,
             tenant,
@@ -92,7 +90,7 @@ impl Options {
             grace: Duration::from_secs(2),
             repeat: Duration::from_secs(30),
             deletions_per_s: 200,
-            registry: Arc::new(registry),
+            registry: None,
             clock: Clock::system(),
         }
     }

@@ -27,6 +27,19 @@ pub enum Cause {
 }
 
 impl Cause {
+    /// Its name, as events and metrics have it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Transient => "transient",
+            Self::Permanent => "permanent",
+            Self::Timeout => "timeout",
+            Self::Panic => "panic",
+            Self::Unanswered => "unanswered",
+            Self::Unknown => "unknown",
+        }
+    }
+
     /// Whether `retry` applies.
     #[must_use]
     pub const fn may_retry(self) -> bool {

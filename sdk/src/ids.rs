@@ -223,6 +223,18 @@ impl StepPath {
         &self.0
     }
 
+    /// The step in whose body or graph it stands, or which it undoes; none for a node of the flow's own graph
+    /// or of a handler.
+    #[must_use]
+    pub fn outer(&self) -> Option<Self> {
+        let (outer, _) = self.0.rsplit_once('/')?;
+        let begin = outer.rfind('/').map_or(0, |at| at + 1);
+        let end = outer[begin..]
+            .find(['[', '#'])
+            .map_or(outer.len(), |at| begin + at);
+        (!outer.starts_with('~') || outer.contains('/')).then(|| Self(Arc::from(&outer[..end])))
+    }
+
     /// Whether it stands in an item of a `for_each`.
     #[must_use]
     pub fn is_of_item(&self) -> bool {
@@ -385,6 +397,20 @@ mod tests {
         assert_eq!(segments[0], (months, Some(Place::Item(3))));
         assert_eq!(segments[1].1, None);
         assert!(StepPath::from("months[x]/clean").segments().is_err());
+        for (path, outer) in [
+            ("load", None),
+            ("months[3]/clean", Some("months")),
+            ("months[3]/days[2]/clean", Some("months[3]/days")),
+            ("poll#2/get", Some("poll")),
+            ("book/~compensate", Some("book")),
+            ("months[3]/book/~compensate", Some("months[3]/book")),
+            ("build/echo1", Some("build")),
+            ("~finally/tell", None),
+            ("~finally/all[2]/tell", Some("~finally/all")),
+        ] {
+            let found = StepPath::from(path).outer();
+            assert_eq!(found.as_ref().map(StepPath::as_str), outer, "{path}");
+        }
         for (path, is_expanded) in [
             ("load", false),
             ("months[3]/clean", false),

@@ -171,10 +171,24 @@ pub struct Accepted {
     /// The delivery of a queue of calls that began it: what comes again under it is the same.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub delivery: Option<u128>,
+    /// The span that began it: the caller's, or for a sub-flow that of its parent's attempt.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trace: Option<TraceParent>,
     /// When it must have ended.
     pub deadline_us: u64,
     /// When.
     pub at_us: u64,
+}
+
+/// A span of somebody's trace, as W3C's `traceparent` names it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TraceParent {
+    /// The trace.
+    pub trace_id: u128,
+    /// The span.
+    pub span_id: u64,
+    /// Whether the trace is told.
+    pub is_sampled: bool,
 }
 
 /// The step that a request completes.

@@ -52,6 +52,19 @@ impl FromStr for StateUrl {
     }
 }
 
+impl StateUrl {
+    /// The kind of system that keeps it, by OpenTelemetry's names where it has one.
+    #[must_use]
+    pub const fn system(&self) -> &'static str {
+        match self {
+            Self::Memory => "memory",
+            Self::File(_) => "file",
+            Self::Nats(_) => "nats",
+            Self::Redis(_) => "redis",
+        }
+    }
+}
+
 impl fmt::Debug for StateUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)

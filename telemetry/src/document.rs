@@ -12,6 +12,10 @@ use crate::registry::{Metric, Registry};
 /// A document that cannot be read or written, has no place for the table (a line `<!-- metrics of PROCESS -->`
 /// before it and `<!-- end -->` after it), or says something else: then what it should say.
 pub fn check_document(path: &Path, process: &str, registry: &Registry) -> Result<(), String> {
+    check(path, process, registry, std::env::var_os("BLESS").is_some())
+}
+
+fn check(path: &Path, process: &str, registry: &Registry, writes: bool) -> Result<(), String> {
     let shown = path.display();
     let text =
         std::fs::read_to_string(path).map_err(|error| format!("cannot read {shown}: {error}"))?;
@@ -26,7 +30,7 @@ pub fn check_document(path: &Path, process: &str, registry: &Registry) -> Result
     if held == table {
         return Ok(());
     }
-    if std::env::var_os("BLESS").is_some() {
+    if writes {
         let written = format!("{before}{begin}{table}<!-- end -->{after}");
         return std::fs::write(path, written)
             .map_err(|error| format!("cannot write {shown}: {error}"));
@@ -79,9 +83,9 @@ mod tests {
         registry.counters("it_wait_seconds_total", "Waited", &["why"]);
         let row = "| `it_wait_seconds_total` | counter | seconds | `why` | Waited |";
         std::fs::write(&path, "# A\n<!-- metrics of it -->\n<!-- end -->\nB").unwrap();
-        let told = check_document(&path, "it", &registry).unwrap_err();
+        let told = check(&path, "it", &registry, false).unwrap_err();
         assert!(told.contains(row), "{told}");
-        let told = check_document(&path, "other", &registry).unwrap_err();
+        let told = check(&path, "other", &registry, false).unwrap_err();
         assert!(told.contains("has no <!-- metrics of other -->"), "{told}");
         let table = table(&registry.metrics());
         std::fs::write(
@@ -89,7 +93,7 @@ mod tests {
             format!("<!-- metrics of it -->\n{table}<!-- end -->"),
         )
         .unwrap();
-        assert_eq!(check_document(&path, "it", &registry), Ok(()));
+        assert_eq!(check(&path, "it", &registry, false), Ok(()));
         std::fs::remove_file(&path).unwrap();
     }
 }

@@ -4,12 +4,14 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
+use turlough_datastore::data::PutError;
 use turlough_sdk::{Digest, StepPath, Value, ValueRef};
 use turlough_statestore::Event;
 
 use super::{DataError, Manifest, RequestData, Split};
 use crate::driver::parts_of;
 use crate::fault::{Fault, planted};
+use crate::trace::{SpanKind, Timer, number, text, timed};
 
 /// Longest step path in a store key; a longer one is replaced by its hash.
 const PATH_BYTES_MAX: usize = 400;
@@ -51,8 +53,15 @@ impl RequestData {
         let (size, limit) = (value.body().len(), durable_bytes_max);
         if size > limit || !is_logged {
             let (request, key) = (self.request, self.key(step, attempt));
-            let put = self.stores.put_durable(request, &key, envelope.clone());
-            return match put.await? {
+            let timer = timed("data.put");
+            let put = self
+                .stores
+                .put_durable(request, &key, envelope.clone())
+                .await;
+            if let Some(put) = put.as_ref().map(Option::as_ref).transpose() {
+                tell_put(timer, envelope.len() as u64, put);
+            }
+            return match put? {
                 Some(at) => Ok((at, Vec::new())),
                 None if is_logged => Err(DataError::NotDurable { size, limit }),
                 None => Ok((self.store(step, attempt, value).await?, Vec::new())),
@@ -85,8 +94,13 @@ impl RequestData {
             return Err(DataError::Closed(self.request));
         }
         let (key, envelope) = (self.key(step, attempt), value.envelope().clone());
-        let put = self.stores.put(self.request, self.epoch, &key, envelope);
-        Ok(put.await?)
+        let (timer, size) = (timed("data.put"), envelope.len() as u64);
+        let put = self
+            .stores
+            .put(self.request, self.epoch, &key, envelope)
+            .await;
+        tell_put(timer, size, put.as_ref());
+        Ok(put?)
     }
 
     /// `{request}generation/step/attempt.epoch.nonce`: a late attempt never overwrites another.
@@ -135,4 +149,15 @@ impl RequestData {
         self.remember(at.clone(), Arc::new(manifest));
         Ok(at)
     }
+}
+
+fn tell_put(timer: Timer, size: u64, put: Result<&ValueRef, &PutError>) {
+    let error = put.err().map(ToString::to_string);
+    timer.end(SpanKind::Client, error, || {
+        let mut about = vec![number("turlough.value.bytes", size)];
+        if let Ok(ValueRef::Stored { store, .. }) = put {
+            about.push(text("server.address", store));
+        }
+        about
+    });
 }

@@ -11,6 +11,7 @@ use turlough_sdk::{Value, ValueRef};
 
 use super::{DataError, Found, Manifest, RequestData};
 use crate::machine::Given;
+use crate::trace::{SpanKind, number, text, timed};
 
 /// Deepest join of joins that is put together: below the 128 that JSON's readers follow, and far
 /// below what a thread's stack holds.
@@ -156,6 +157,7 @@ impl<'a> Reader<'a> {
     async fn fetch(&self, at: &ValueRef) -> Result<Bytes, DataError> {
         let request = self.data.request;
         let stored = Stored::of(at).ok_or(DataError::Elsewhere(request))?;
+        let timer = timed("data.get");
         let get = self.data.stores.get(request, stored);
         let got = match self.patience {
             None => get.await,
@@ -167,6 +169,11 @@ impl<'a> Reader<'a> {
                 }
             },
         };
+        let error = got.as_ref().err().map(ToString::to_string);
+        timer.end(SpanKind::Client, error, || {
+            let from = text("server.address", stored.store);
+            vec![from, number("turlough.value.bytes", at.size())]
+        });
         got.map_err(|source| DataError::of_get(at, source))
     }
 }

@@ -25,6 +25,7 @@ use crate::fault::{Fault, planted};
 use crate::machine::Execution;
 use crate::runner::Context;
 use crate::shared::Shared;
+use crate::trace::{RequestTrace, Telling};
 
 /// The waits between tries of an append that was not answered.
 const AGAIN_MIN: Duration = Duration::from_millis(20);
@@ -136,13 +137,9 @@ impl Driver {
             execution.fold(append);
         }
         let known = (seq, era, accepted, parts);
-        Ok(Some(Self::new(
-            shared,
-            request,
-            execution,
-            known,
-            (true, 1),
-        )))
+        let mut driver = Self::new(shared, request, execution, known, (true, 1));
+        appends.iter().for_each(|append| driver.trace(append));
+        Ok(Some(driver))
     }
 
     /// Reads what stands in a request's log, and claims it where that may be done.
@@ -171,6 +168,7 @@ impl Driver {
         driver.generation = begun_generation(&records);
         driver.snapshot_us = newest_us(&records);
         driver.may_claim(condemned).await?;
+        driver.trace_left(&records);
         driver.claim().await?;
         Ok(Some(driver))
     }
@@ -183,9 +181,16 @@ impl Driver {
         (owned, appends): (bool, usize),
     ) -> Self {
         let flow = Arc::clone(execution.flow());
+        let traces = shared.traces.as_ref();
+        let telling = traces.and_then(|it| {
+            let identity = it.identity(request, &accepted);
+            let telling = || Telling::new(request, identity, it.does(&flow), Arc::clone(&accepted));
+            identity.is_sampled.then(|| Box::new(telling()))
+        });
         Self {
             shared: Arc::clone(shared),
             request,
+            telling,
             context: Self::context(shared, request, flow, &execution, (accepted, parts)),
             epoch_seen: execution.epoch(),
             execution,
@@ -225,8 +230,13 @@ impl Driver {
         let (generation, epoch) = (execution.generation(), execution.epoch());
         let (stores, inline) = (&shared.stores, shared.settings.inline_bytes_max);
         let data = RequestData::new(request, (generation, epoch), stores, inline, parts);
+        let trace = shared.traces.as_ref().map(|traces| RequestTrace {
+            identity: traces.identity(request, &accepted),
+            exporter: traces.exporter.clone(),
+        });
         let shared = Arc::clone(shared);
         Arc::new(Context {
+            trace,
             request,
             generation,
             epoch,

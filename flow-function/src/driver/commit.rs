@@ -131,13 +131,16 @@ impl Driver {
                 return self.look_for(append).await;
             }
             let sent = boot();
+            let timer = self.timed_append();
             let stored = self.shared.log.append(self.request, self.seq, append).await;
             self.shared.metrics.append(begin.elapsed());
+            self.told_append(timer, append, stored.as_ref().err());
             match stored {
                 Ok(seq) => {
                     self.seq = seq;
                     self.appends += 1;
                     self.stored = sent;
+                    self.trace(append);
                     return Ok(true);
                 }
                 Err(StateError::Conflict { .. }) if planted(Fault::ConflictIgnored) => {
@@ -179,6 +182,7 @@ impl Driver {
             // What others appended after it is read when it is looked for.
             self.seq = record.seq;
             self.appends += 1;
+            self.trace(append);
             return Ok(true);
         }
         Ok(false)
@@ -213,6 +217,7 @@ impl Driver {
         for record in &records {
             if self.execution.fold(&record.append) {
                 self.observe(&record.append.events);
+                self.trace(&record.append);
             }
             self.seq = record.seq;
         }
@@ -312,6 +317,7 @@ impl Driver {
         self.shared.learn_versions(self.request, &records).await?;
         let execution = self.shared.execution(self.request, &records)?;
         self.learn_parts(&records).await?;
+        records.iter().for_each(|record| self.trace(&record.append));
         self.touched = touched(&records);
         // The machine tells of everything anew.
         self.delayed.clear();

@@ -395,7 +395,10 @@ async fn a_request_whose_driver_failed_leaves_no_sub_flow_behind() {
     let input = Value::new(ContentType::JSON, Producer::Caller, b"1");
     let (shared, child) = (&engine.shared, child_id(&parent));
     let flow = "waits".parse().unwrap();
-    shared.start_child(&flow, input, parent).await.unwrap();
+    shared
+        .start_child(&flow, input, (parent, None))
+        .await
+        .unwrap();
     let receiver = shared.finished(child).await;
     driver.give_up("for a test").await;
     assert_eq!(soon(receiver).await.unwrap().outcome, Outcome::Cancelled);

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use tracing::warn;
 use turlough_sdk::{Cause, FlowName, RequestId, StepError, Value, ValueRef};
-use turlough_statestore::event::{Outcome, Parent, StepEnd};
+use turlough_statestore::event::{Outcome, Parent, StepEnd, TraceParent};
 use turlough_statestore::{Event, Record, Seq};
 
 use super::{Call, Control, ControlError, Engine, StartError, Started, keyed};
@@ -27,7 +27,7 @@ impl Shared {
         self: &Arc<Self>,
         flow: &FlowName,
         input: Value,
-        parent: Parent,
+        (parent, trace): (Parent, Option<TraceParent>),
     ) -> Result<(), StepError> {
         if parent.depth > FLOW_DEPTH_MAX {
             let text = format!(
@@ -39,7 +39,7 @@ impl Shared {
         let request = child_id(&parent);
         loop {
             let begun = self
-                .begin_child(request, flow, input.clone(), &parent)
+                .begin_child(request, flow, input.clone(), (&parent, trace))
                 .await;
             let error = match begun {
                 Ok(started) if started.is_new => return Ok(()),
@@ -75,11 +75,15 @@ impl Shared {
         request: RequestId,
         flow: &FlowName,
         input: Value,
-        parent: &Parent,
+        (parent, trace): (&Parent, Option<TraceParent>),
     ) -> Result<Started, StartError> {
         let known = self.newest(flow).await?;
         let known = known.ok_or_else(|| StartError::NoSubflow(flow.clone()))?;
-        let (call, above) = (Call::default(), Some(parent.clone()));
+        let above = Some(parent.clone());
+        let call = Call {
+            trace,
+            ..Call::default()
+        };
         self.begin(request, known, input, call, above, true).await
     }
 

@@ -6,12 +6,13 @@
 
 use axum::http::{HeaderMap, StatusCode};
 use turlough_sdk::Flow;
-use turlough_statestore::event::Callback;
+use turlough_statestore::event::{Callback, TraceParent};
 
 use super::extract::{Key, shortened, single};
 use super::problem::Problem;
 use crate::engine::{Call, CallKey};
 use crate::outside::{self, HttpAllow};
+use crate::trace::parse_traceparent;
 
 /// Names and values of a query, decoded, in order.
 pub(super) type Pairs = Vec<(String, String)>;
@@ -32,6 +33,7 @@ pub(super) const CALLBACK_URL: &str = "x-callback-url";
 /// takes it on.
 const DELIVERY_ID: &str = "x-turlough-delivery-id";
 const CALLBACK_BY: &str = "x-turlough-callback-by";
+const TRACEPARENT: &str = "traceparent";
 /// Longest id of a call that is recorded, in bytes.
 const CALL_ID_BYTES_MAX: usize = 128;
 
@@ -72,6 +74,7 @@ pub(super) fn call(
         key,
         call_id,
         delivery,
+        trace: trace(headers),
     })
 }
 
@@ -80,6 +83,12 @@ fn call_id(headers: &HeaderMap) -> Option<String> {
     let id = headers.get(CALL_ID)?.to_str().ok()?.trim();
     let is_id = (1..=CALL_ID_BYTES_MAX).contains(&id.len());
     is_id.then(|| id.to_owned())
+}
+
+/// The caller's span; one who writes it wrong is not traced, and served all the same.
+fn trace(headers: &HeaderMap) -> Option<TraceParent> {
+    let said = single(headers, TRACEPARENT).ok()??;
+    parse_traceparent(std::str::from_utf8(said).ok()?)
 }
 
 fn delivery(headers: &HeaderMap) -> Result<Option<u128>, Problem> {

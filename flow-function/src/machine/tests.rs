@@ -96,6 +96,7 @@ impl Bench {
             callbacks: Vec::new(),
             call_id: None,
             delivery: None,
+            trace: None,
             deadline_us: 600 * SECOND,
             at_us: 0,
         });

@@ -19,6 +19,7 @@ use super::{Failure, INLINE_WORK_BYTES_MAX, blocking, cut, lent};
 use crate::data::Lent;
 use crate::machine::Work;
 use crate::outside;
+use crate::trace::traceparent;
 use way::{Answer, Way};
 
 /// Longest wait that somebody who is called may ask for.
@@ -29,6 +30,7 @@ const CALLBACK_URL: HeaderName = HeaderName::from_static("x-callback-url");
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-turlough-request-id");
 const STEP: HeaderName = HeaderName::from_static("x-turlough-step");
 const ATTEMPT: HeaderName = HeaderName::from_static("x-turlough-attempt");
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 const DATA_REF: HeaderName = HeaderName::from_static("x-turlough-data-ref");
 const DATA_KEY: HeaderName = HeaderName::from_static("x-turlough-data-key");
 const DATA_AUTH: HeaderName = HeaderName::from_static("x-turlough-data-auth");
@@ -206,6 +208,8 @@ impl Outgoing {
         headers.append(REQUEST_ID, text(&context.request.to_string())?);
         headers.append(STEP, text(run.step.as_str())?);
         headers.append(ATTEMPT, run.attempt.into());
+        let trace = context.traceparent(run).and_then(traceparent);
+        headers.extend(trace.map(|it| (TRACEPARENT, it)));
         headers.append(IDEMPOTENCY_KEY, text(&idempotency_key(scope, input))?);
         if let Some(callback) = callback {
             headers.append(CALLBACK_URL, callback);

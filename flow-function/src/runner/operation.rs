@@ -127,7 +127,11 @@ pub(super) async fn hand_over(scope: &Scope, operation: &Operation) -> Result<()
                 attempt: run.attempt,
                 depth: above + 1,
             };
-            Ok(context.shared.start_child(flow, input, parent).await?)
+            let trace = context.traceparent(run);
+            Ok(context
+                .shared
+                .start_child(flow, input, (parent, trace))
+                .await?)
         }
         operation => {
             let text = format!("a {} is not completed by anybody else", operation.name());

@@ -120,6 +120,7 @@ impl Bench {
             callbacks: Vec::new(),
             call_id: None,
             delivery: None,
+            trace: None,
             deadline_us: u64::MAX,
             at_us: 0,
         };
@@ -127,6 +128,7 @@ impl Bench {
         let (stores, none) = (&shared.stores, HashMap::new());
         let data = RequestData::new(request, (0, 1), stores, inline_bytes_max, none);
         let context = Arc::new(Context {
+            trace: None,
             request,
             generation: 0,
             epoch: 1,

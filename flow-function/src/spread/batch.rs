@@ -65,6 +65,7 @@ impl Batch {
                 callbacks: Vec::new(),
                 call_id: None,
                 delivery: None,
+                trace: None,
                 ..Accepted::clone(accepted)
             },
             steps: Vec::new(),

@@ -73,6 +73,8 @@ impl Shared {
             shared: Arc::clone(self),
             flow: Arc::clone(&flow),
             accepted: Arc::clone(&accepted),
+            // Whoever asked tells what came of it.
+            trace: None,
         });
         let mut runs = Vec::with_capacity(batch.steps.len());
         for step in batch.steps {

@@ -6,10 +6,10 @@ use turlough_sdk::{Flow, Graph, Operation, StepPath, Vertex};
 
 /// Absent: those of graphs that were made at run time.
 #[derive(Debug, Default)]
-pub(super) struct Nodes<'a>(HashMap<String, &'a Vertex>);
+pub(crate) struct Nodes<'a>(HashMap<String, &'a Vertex>);
 
 impl<'a> Nodes<'a> {
-    pub(super) fn of(flow: Option<&'a Flow>) -> Self {
+    pub(crate) fn of(flow: Option<&'a Flow>) -> Self {
         let mut nodes = Self::default();
         if let Some(flow) = flow {
             nodes.add("", flow.graph());
@@ -43,9 +43,18 @@ impl<'a> Nodes<'a> {
     }
 
     pub(super) fn find(&self, step: &StepPath) -> Option<&'a Vertex> {
-        let segments = step.as_str().split('/');
-        let nodes = segments.map(|segment| segment.split(['[', '#']).next().unwrap_or_default());
-        let path = nodes.collect::<Vec<_>>().join("/");
-        self.0.get(&path).copied()
+        self.0.get(&node_path(step)).copied()
     }
+
+    /// All of them, by what [`node_path`] makes of their steps' paths.
+    pub(crate) fn all(self) -> impl Iterator<Item = (String, &'a Vertex)> {
+        self.0.into_iter()
+    }
+}
+
+/// The path of a step's node: `months/clean` for `months[3]/clean`.
+pub(crate) fn node_path(step: &StepPath) -> String {
+    let segments = step.as_str().split('/');
+    let nodes = segments.map(|segment| segment.split(['[', '#']).next().unwrap_or_default());
+    nodes.collect::<Vec<_>>().join("/")
 }

@@ -51,6 +51,7 @@ impl Log {
             callbacks: Vec::new(),
             call_id: None,
             delivery: None,
+            trace: None,
             deadline_us: 3_600 * SECOND,
             at_us: 0,
         };

@@ -15,3 +15,4 @@ mod flows;
 mod functions;
 mod stores;
 mod taking_over;
+mod traced;

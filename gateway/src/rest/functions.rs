@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use axum::body::Bytes;
+use super::body::Whole;
 use axum::extract::{FromRequestParts, Path, Query, State};
 use axum::{Extension, Json};
 use http::StatusCode;
@@ -81,7 +81,7 @@ pub(super) async fn describe(
 pub(super) async fn deploy(
     State(deployments): State<Arc<Deployments>>,
     namespace: InNamespace,
-    body: Bytes,
+    Whole(body): Whole,
 ) -> Result<StatusCode, Problem> {
     let deployment: Deployment = Problem::read(&body, "a function's deployment")?;
     deployments.deploy(namespace.0, deployment).await?;
@@ -91,7 +91,7 @@ pub(super) async fn deploy(
 pub(super) async fn update(
     State(deployments): State<Arc<Deployments>>,
     namespace: InNamespace,
-    body: Bytes,
+    Whole(body): Whole,
 ) -> Result<StatusCode, Problem> {
     let deployment: Deployment = Problem::read(&body, "a function's deployment")?;
     deployments.update(&namespace.0, deployment).await?;
@@ -101,7 +101,7 @@ pub(super) async fn update(
 pub(super) async fn remove(
     State(deployments): State<Arc<Deployments>>,
     namespace: InNamespace,
-    body: Bytes,
+    Whole(body): Whole,
 ) -> Result<StatusCode, Problem> {
     #[derive(Deserialize)]
     #[serde(rename_all = "camelCase")]

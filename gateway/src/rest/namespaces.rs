@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
+use super::body::Whole;
 use axum::Json;
-use axum::body::Bytes;
 use axum::extract::{Path, State};
 use http::StatusCode;
 
@@ -32,7 +32,7 @@ pub(super) async fn describe(
 pub(super) async fn create(
     State(deployments): State<Arc<Deployments>>,
     path: Option<Path<String>>,
-    body: Bytes,
+    Whole(body): Whole,
 ) -> Result<StatusCode, Problem> {
     let namespace = read(path, &body)?;
     deployments.namespaces.create(namespace)?;
@@ -42,7 +42,7 @@ pub(super) async fn create(
 pub(super) async fn update(
     State(deployments): State<Arc<Deployments>>,
     path: Path<String>,
-    body: Bytes,
+    Whole(body): Whole,
 ) -> Result<StatusCode, Problem> {
     let namespace = read(Some(path), &body)?;
     deployments.namespaces.update(namespace)?;

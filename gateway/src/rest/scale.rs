@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use axum::body::Bytes;
+use super::body::Whole;
 use axum::extract::{Path, State};
 use http::StatusCode;
 use serde::Deserialize;
@@ -17,7 +17,7 @@ pub(super) async fn scale(
     State(deployments): State<Arc<Deployments>>,
     Path(name): Path<String>,
     namespace: InNamespace,
-    body: Bytes,
+    Whole(body): Whole,
 ) -> Result<StatusCode, Problem> {
     #[derive(Deserialize)]
     struct Wanted {
@@ -59,7 +59,7 @@ struct Labels {
 
 pub(super) async fn alert(
     State(deployments): State<Arc<Deployments>>,
-    body: Bytes,
+    Whole(body): Whole,
 ) -> Result<StatusCode, Problem> {
     let message: Message = Problem::read(&body, "a message of Alertmanager")?;
     let mut problem = None;

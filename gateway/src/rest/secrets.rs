@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
+use super::body::Whole;
 use axum::Json;
-use axum::body::Bytes;
 use axum::extract::State;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -54,7 +54,7 @@ pub(super) async fn list(
 pub(super) async fn create(
     State(deployments): State<Arc<Deployments>>,
     namespace: InNamespace,
-    body: Bytes,
+    Whole(body): Whole,
 ) -> Result<StatusCode, Problem> {
     let (written, namespace, value) = read(&deployments, namespace, &body)?;
     let changed = deployments
@@ -68,7 +68,7 @@ pub(super) async fn create(
 pub(super) async fn update(
     State(deployments): State<Arc<Deployments>>,
     namespace: InNamespace,
-    body: Bytes,
+    Whole(body): Whole,
 ) -> Result<StatusCode, Problem> {
     let (written, namespace, value) = read(&deployments, namespace, &body)?;
     let changed = deployments
@@ -82,7 +82,7 @@ pub(super) async fn update(
 pub(super) async fn remove(
     State(deployments): State<Arc<Deployments>>,
     namespace: InNamespace,
-    body: Bytes,
+    Whole(body): Whole,
 ) -> Result<StatusCode, Problem> {
     let (written, namespace, _) = read(&deployments, namespace, &body)?;
     let changed = deployments

@@ -90,6 +90,7 @@ fn accepted() -> Event {
         callbacks: Vec::new(),
         call_id: None,
         delivery: None,
+        trace: None,
         deadline_us: 1_000,
         at_us: 100,
     })

@@ -97,6 +97,7 @@ impl Row {
             callbacks: Vec::new(),
             call_id: None,
             delivery: None,
+            trace: None,
             deadline_us: 0,
             at_us,
         };

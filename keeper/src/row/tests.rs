@@ -49,6 +49,7 @@ impl Pen {
             callbacks: Vec::new(),
             call_id: None,
             delivery: None,
+            trace: None,
             deadline_us: 1_000,
             at_us: 100,
         });

@@ -177,6 +177,7 @@ impl World {
             callbacks: Vec::new(),
             call_id: None,
             delivery: None,
+            trace: None,
             deadline_us: request.deadline_us,
             at_us: self.wall_us(),
         });

@@ -111,6 +111,7 @@ async fn append(
         callbacks: Vec::new(),
         call_id: None,
         delivery: None,
+        trace: None,
         deadline_us: now_us() + 24 * HOUR_US,
         at_us: now_us(),
     };

@@ -162,6 +162,7 @@ fn a_field_that_an_earlier_version_did_not_have_has_its_default() {
         "moved",
         "call_id",
         "delivery",
+        "trace",
         "is_openfaas",
         "again_us",
     ];
@@ -189,6 +190,7 @@ fn a_field_that_an_earlier_version_did_not_have_has_its_default() {
                     Event::Accepted(accepted) => assert!(match field {
                         "call_id" => accepted.call_id.is_none(),
                         "delivery" => accepted.delivery.is_none(),
+                        "trace" => accepted.trace.is_none(),
                         _ => !accepted.callbacks[0].is_openfaas,
                     }),
                     other => panic!("{name} has no {field}: {other:?}"),

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use turlough_sdk::{Cause, Digest, ReplicaId, RequestId, StepPath, ValueRef};
 use turlough_statestore::event::{
     Accepted, Callback, Delivery, Moved, Outcome, Parent, Recipient, Snapshot, StepEnd, StepEnded,
-    Trouble,
+    TraceParent, Trouble,
 };
 use turlough_statestore::{Append, AppendId, Envelope, Event, Kind, Seq, Standing};
 use uuid::Uuid;
@@ -167,6 +167,7 @@ pub(crate) fn every_sample() -> Vec<(String, Append)> {
     );
     add("least-", least());
     add("called-", called());
+    add("traced-", traced());
     add("busy-", busy());
     for (name, kind) in kinds() {
         let mut sample = append(Event::Ticked { at_us: AT });
@@ -196,6 +197,20 @@ fn called() -> Vec<(String, Event)> {
         }],
         call_id: Some("0b6f4c1e-7a52-4a54-8d4b-2f1ce0a9d3b7".to_owned()),
         delivery: Some(0xd1),
+        trace: None,
+        ..accepted()
+    };
+    vec![("accepted".to_owned(), Event::Accepted(accepted))]
+}
+
+/// Acceptance of a call that is part of somebody's trace.
+fn traced() -> Vec<(String, Event)> {
+    let accepted = Accepted {
+        trace: Some(TraceParent {
+            trace_id: 0x4bf9_2f35_77b3_4da6_a3ce_929d_0e0e_4736,
+            span_id: 0x00f0_67aa_0ba9_02b7,
+            is_sampled: true,
+        }),
         ..accepted()
     };
     vec![("accepted".to_owned(), Event::Accepted(accepted))]
@@ -223,6 +238,7 @@ fn least() -> Vec<(String, Event)> {
         callbacks: Vec::new(),
         call_id: None,
         delivery: None,
+        trace: None,
         ..accepted()
     };
     let snapshot = Snapshot {
@@ -351,6 +367,7 @@ fn accepted() -> Accepted {
         }],
         call_id: None,
         delivery: None,
+        trace: None,
         deadline_us: AT + 600_000_000,
         at_us: AT,
     }

@@ -56,7 +56,10 @@ async fn begun_for(engine: &Engine, parent: Parent) -> Outcome {
     let child = child_id(&parent);
     let name = "waits".parse().unwrap();
     let shared = &engine.shared;
-    shared.start_child(&name, json("2"), parent).await.unwrap();
+    shared
+        .start_child(&name, json("2"), (parent, None))
+        .await
+        .unwrap();
     let finished = shared.finished(child).await;
     soon(finished).await.unwrap().outcome
 }
@@ -104,7 +107,10 @@ async fn one_that_is_waited_for_goes_on() {
     let child = child_id(&parent);
     let name = "waits".parse().unwrap();
     let shared = &engine.shared;
-    shared.start_child(&name, json("2"), parent).await.unwrap();
+    shared
+        .start_child(&name, json("2"), (parent, None))
+        .await
+        .unwrap();
     assert!(engine.drain(Duration::from_secs(60)).await);
     assert_eq!(
         engine.summary(child).await.unwrap().status().name(),

@@ -153,6 +153,7 @@ impl World {
             callbacks: Vec::new(),
             call_id: None,
             delivery: None,
+            trace: None,
             deadline_us: 100_000_000,
             at_us: 1,
         });

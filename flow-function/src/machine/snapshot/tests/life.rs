@@ -88,6 +88,7 @@ pub(super) fn accepted(flow: &Flow) -> Event {
         callbacks: Vec::new(),
         call_id: None,
         delivery: None,
+        trace: None,
         deadline_us: 100_000_000,
         at_us: 0,
     })
