@@ -24,6 +24,9 @@ test-ext: build ## Tests that need other people's servers and tools
 	loadtest/hey.sh
 	CARGO="$(CARGO)" datastore/tests/s3.sh
 	gateway/tests/openapi.sh
+	flow-function/tests/jaeger.sh
+	monitoring/check.sh
+	monitoring/dashboards.sh
 	CARGO="$(CARGO)" cli/tests/templates.sh
 
 lint: ## Formatting, lints, documentation links, licences

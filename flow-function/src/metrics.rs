@@ -140,7 +140,7 @@ impl Metrics {
 
 impl SpanCounts {
     fn new(registry: &Registry) -> Self {
-        Self {
+        let counts = Self {
             sent: registry.counter(
                 "turlough_spans_sent_total",
                 "Spans that the collector of traces took",
@@ -150,7 +150,11 @@ impl SpanCounts {
                 "Spans that it did not: too many waited, it was not reached, it refused them",
                 &["why"],
             ),
+        };
+        for why in ["full", "unreachable", "refused"] {
+            counts.lost.with_label_values(&[why]);
         }
+        counts
     }
 
     pub(crate) fn sent(&self, spans: u64) {

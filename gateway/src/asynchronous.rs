@@ -96,6 +96,11 @@ impl AsyncCalls {
         })
     }
 
+    /// Brings metrics up to date that change with time alone.
+    pub(crate) fn read_metrics(&self) {
+        self.dispatcher.read_metrics();
+    }
+
     /// From now on calls are made: their functions are known.
     pub(crate) fn begin(&self) {
         self.dispatcher.begin_calls();

@@ -122,7 +122,7 @@ impl Gateway {
         servers.spawn(async_calls.clone().run(serving.clone(), config.drain_grace));
         let metrics_server = serve_metrics(
             metrics_listener,
-            metrics.router(Arc::clone(deployments.meter())),
+            metrics.router(Arc::clone(deployments.meter()), async_calls.clone()),
             serving.clone(),
             config.drain_grace,
         );

@@ -13,10 +13,11 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use http::StatusCode;
 use turlough_telemetry::{
-    Counter, CounterVec, Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec,
+    Counter, CounterVec, Gauge, Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec,
     Registry, WAIT_BUCKETS,
 };
 
+use crate::asynchronous::AsyncCalls;
 use crate::usage::Meter;
 
 /// Statuses 100 to 599, whose handles are kept once they were seen.
@@ -38,6 +39,7 @@ pub(crate) struct Metrics {
 #[derive(Clone, Debug)]
 pub(crate) struct AsyncMetrics {
     pub(crate) queued: IntGauge,
+    pub(crate) oldest: Gauge,
     pub(crate) retries: IntCounter,
     pub(crate) dead: IntCounter,
     pub(crate) cancelled: IntCounter,
@@ -134,11 +136,11 @@ impl Metrics {
         }
     }
 
-    /// Whoever reads them has what functions' processes took brought up to date.
-    pub(crate) fn router(self, meter: Arc<Meter>) -> Router {
+    /// Whoever reads them has what functions' processes took brought up to date, and how long calls have waited.
+    pub(crate) fn router(self, meter: Arc<Meter>, calls: AsyncCalls) -> Router {
         Router::new()
             .route("/metrics", get(expose))
-            .with_state((self, meter))
+            .with_state((self, meter, calls))
     }
 
     fn code(&self, function_name: &str, code: StatusCode) -> CodeMetrics {
@@ -156,6 +158,10 @@ impl AsyncMetrics {
             queued: registry.int_gauge(
                 "gateway_async_calls_queued",
                 "Asynchronous calls that wait for their turn, or to be made again",
+            ),
+            oldest: registry.gauge(
+                "gateway_async_oldest_call_seconds",
+                "How long the oldest of these has waited; 0 where none does",
             ),
             retries: registry.counter(
                 "gateway_async_retries_total",
@@ -196,8 +202,11 @@ impl FunctionMetrics {
     }
 }
 
-async fn expose(State((metrics, meter)): State<(Metrics, Arc<Meter>)>) -> Response {
+async fn expose(
+    State((metrics, meter, calls)): State<(Metrics, Arc<Meter>, AsyncCalls)>,
+) -> Response {
     meter.look().await;
+    calls.read_metrics();
     let format = [(http::header::CONTENT_TYPE, "text/plain; version=0.0.4")];
     (format, metrics.registry.text()).into_response()
 }

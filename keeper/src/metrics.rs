@@ -36,13 +36,17 @@ impl Metrics {
         let counters =
             |end: &str, help: &str, label: &str| registry.counters(&name(end), help, &[label]);
         let rows = "Requests in the index, by status";
+        let hints = counters("hints_total", "Hints to the work queue, by reason", "why");
+        for why in WHYS {
+            hints.with_label_values(&[why_name(why)]);
+        }
         Self {
             behind: gauge("behind_seconds", "How far behind the logs the index is"),
             followed: counter("appends_followed_total", "Appends that were followed"),
             open: gauge("requests_open", "Requests for which anything is to be done"),
             kept: gauge("requests_kept", "Failed requests that can be restarted"),
             rows: registry.int_gauges(&name("index_rows"), rows, &["status"]),
-            hints: counters("hints_total", "Hints to the work queue, by reason", "why"),
+            hints,
             words: counters("words_total", "Words to replicas, by kind", "word"),
             lost: counter("requests_lost_total", "Open requests whose logs are gone"),
             deleted: counter("logs_deleted_total", "Logs that were deleted"),
@@ -55,16 +59,7 @@ impl Metrics {
     }
 
     pub(crate) fn hint(&self, why: Why) {
-        let why = match why {
-            Why::Accepted => "accepted",
-            Why::Due => "due",
-            Why::Appended => "appended",
-            Why::HandedOver => "handed_over",
-            Why::ClaimantGone => "claimant_gone",
-            Why::Snapshot => "snapshot",
-            Why::LetGo => "let_go",
-        };
-        self.hints.with_label_values(&[why]).inc();
+        self.hints.with_label_values(&[why_name(why)]).inc();
     }
 
     pub(crate) fn word(&self, kind: &str) {
@@ -83,6 +78,29 @@ impl Metrics {
                 .with_label_values(&[status.name()])
                 .set(number(rows));
         }
+    }
+}
+
+/// All reasons: what never happened is told as 0.
+const WHYS: [Why; 7] = [
+    Why::Accepted,
+    Why::Due,
+    Why::Appended,
+    Why::HandedOver,
+    Why::ClaimantGone,
+    Why::Snapshot,
+    Why::LetGo,
+];
+
+const fn why_name(why: Why) -> &'static str {
+    match why {
+        Why::Accepted => "accepted",
+        Why::Due => "due",
+        Why::Appended => "appended",
+        Why::HandedOver => "handed_over",
+        Why::ClaimantGone => "claimant_gone",
+        Why::Snapshot => "snapshot",
+        Why::LetGo => "let_go",
     }
 }
 

@@ -168,6 +168,13 @@ impl Dispatcher {
             .set(i64::try_from(waiting).unwrap_or(i64::MAX));
     }
 
+    /// Brings up to date what changes with time alone.
+    pub(super) fn read_metrics(&self) {
+        let oldest = self.tracker().oldest_ms();
+        let waited = oldest.map_or(0, |at| wall_ms().saturating_sub(at));
+        self.metrics.oldest.set(waited as f64 / 1e3);
+    }
+
     /// Queues a call; afterwards it may be answered 202. Where it fails, nothing is queued.
     pub(super) async fn accept(
         self: &Arc<Self>,

@@ -105,6 +105,13 @@ impl Tracker {
         self.waiting
     }
 
+    /// When the first of those was accepted. It looks at all that are known.
+    pub(super) fn oldest_ms(&self) -> Option<u64> {
+        let known = self.calls.values().map(|entry| &entry.known);
+        let waiting = known.filter(|known| known.standing.waits());
+        waiting.map(|known| known.accepted_ms).min()
+    }
+
     /// Calls that are not over.
     pub(super) const fn open(&self) -> usize {
         self.open
@@ -311,8 +318,10 @@ mod tests {
         let (mut tracker, one) = (Tracker::default(), item(1, "a"));
         tracker.meet(&one, None);
         assert_eq!((tracker.waiting(), tracker.open()), (1, 1));
+        assert_eq!(tracker.oldest_ms(), Some(1));
         assert!(matches!(tracker.begin(&one, 2), Turn::Begun(_)));
         assert!(matches!(tracker.begin(&one, 2), Turn::Elsewhere));
+        assert_eq!(tracker.oldest_ms(), None);
         let again = Item {
             attempts: 1,
             due_ms: 9,
