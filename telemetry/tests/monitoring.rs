@@ -12,14 +12,22 @@ const METRICS: &str = include_str!("../../docs/metrics.md");
 const RUNBOOK: &str = include_str!("../../docs/runbook.md");
 
 const DASHBOARDS: [(&str, &str); 4] = [
-    ("platform", include_str!("../../monitoring/grafana/platform.json")),
+    (
+        "platform",
+        include_str!("../../monitoring/grafana/platform.json"),
+    ),
     ("flow", include_str!("../../monitoring/grafana/flow.json")),
-    ("tenant", include_str!("../../monitoring/grafana/tenant.json")),
+    (
+        "tenant",
+        include_str!("../../monitoring/grafana/tenant.json"),
+    ),
     ("store", include_str!("../../monitoring/grafana/store.json")),
 ];
 
 fn alerts(text: &str, key: &str) -> BTreeSet<String> {
-    let names = text.lines().filter_map(|line| line.trim().strip_prefix(key));
+    let names = text
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix(key));
     names.map(|name| name.trim().to_owned()).collect()
 }
 
@@ -29,7 +37,9 @@ fn metrics(text: &str) -> BTreeSet<String> {
     let words = text.split(|c| !is_name(c));
     let own = words.filter(|word| word.starts_with("turlough_") || word.starts_with("gateway_"));
     let of_histogram = |word: &str| {
-        let base = ["_bucket", "_sum", "_count"].iter().find_map(|end| word.strip_suffix(end));
+        let base = ["_bucket", "_sum", "_count"]
+            .iter()
+            .find_map(|end| word.strip_suffix(end));
         base.unwrap_or(word).to_owned()
     };
     own.map(of_histogram).collect()
@@ -41,7 +51,10 @@ fn alerts_ask_for_metrics_that_there_are() {
     let asked = metrics(RULES);
     assert!(asked.len() > 10, "{asked:?}");
     let unknown: Vec<_> = asked.difference(&told).collect();
-    assert!(unknown.is_empty(), "docs/metrics.md lists none of {unknown:?}");
+    assert!(
+        unknown.is_empty(),
+        "docs/metrics.md lists none of {unknown:?}"
+    );
 }
 
 #[test]
@@ -50,11 +63,21 @@ fn dashboards_ask_for_metrics_that_there_are() {
     for (name, dashboard) in DASHBOARDS {
         let dashboard: Json = serde_json::from_str(dashboard).unwrap();
         let panels = dashboard["panels"].as_array().unwrap();
-        let targets = panels.iter().flat_map(|panel| panel["targets"].as_array().unwrap());
-        let asked: Vec<_> = targets.map(|target| target["expr"].as_str().unwrap()).collect();
+        let targets = panels
+            .iter()
+            .flat_map(|panel| panel["targets"].as_array().unwrap());
+        let asked: Vec<_> = targets
+            .map(|target| target["expr"].as_str().unwrap())
+            .collect();
         assert!(asked.len() >= panels.len(), "{name}");
-        let unknown: Vec<_> = metrics(&asked.join("\n")).difference(&told).cloned().collect();
-        assert!(unknown.is_empty(), "{name}: docs/metrics.md lists none of {unknown:?}");
+        let unknown: Vec<_> = metrics(&asked.join("\n"))
+            .difference(&told)
+            .cloned()
+            .collect();
+        assert!(
+            unknown.is_empty(),
+            "{name}: docs/metrics.md lists none of {unknown:?}"
+        );
     }
 }
 
