@@ -179,8 +179,8 @@ impl Store {
             })?;
             if let (Some(tenant), Ok(key)) =
                 (candidate.tenant.upgrade(), Key::parse(&candidate.key))
+                && tenant.send_away(&key, &blob, Arc::new(written))
             {
-                tenant.send_away(&key, &blob, Arc::new(written));
                 pressure.spilled.fetch_add(1, Ordering::Relaxed);
                 moved += 1;
             }
@@ -205,24 +205,25 @@ impl Drop for Room {
 }
 
 impl Tenant {
-    /// Has a value lie on disk, where it is still the one under its key.
-    fn send_away(&self, key: &Key<'_>, blob: &Arc<Blob>, spilled: Arc<Spilled>) {
+    /// Has a value lie on disk, where it is still the one under its key; whether it lies there now.
+    fn send_away(&self, key: &Key<'_>, blob: &Arc<Blob>, spilled: Arc<Spilled>) -> bool {
         let mut shard = self.shard(key);
         let Some(bucket) = shard.buckets.get_mut(key.bucket) else {
-            return;
+            return false;
         };
         let item = bucket.peek(key.name);
         // What somebody reads would go on taking memory. With the store's and ours there are two.
         let is_it = |held: Held<'_>| matches!(held, Held::Large(it) if Arc::ptr_eq(it, blob));
         let is_unread = Arc::strong_count(blob) <= 2;
         let Some(item) = item.filter(|it| is_unread && is_it(it.value())) else {
-            return;
+            return false;
         };
         let len = spilled.len() as u64;
         let item = item.lying(Value::Away(spilled));
         drop(bucket.exchange(item));
         drop(shard);
         self.common.held.give_back(len);
+        true
     }
 
     /// Of some keys, those whose values lie on disk, where all that do come to no more than `most`

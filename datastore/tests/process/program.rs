@@ -69,6 +69,7 @@ impl Store {
         let mut child = command.spawn().unwrap();
         let (sender, lines) = channel();
         let told = BufReader::new(child.stderr.take().unwrap());
+        let early = sender.clone();
         std::thread::spawn(move || {
             for line in told.lines().map_while(Result::ok) {
                 if sender.send(line).is_err() {
@@ -83,7 +84,18 @@ impl Store {
             metrics: String::new(),
             lines,
         };
-        let line = store.logged("address=");
+        let mut before = Vec::new();
+        let line = loop {
+            let line = store.logged("");
+            if line.contains("address=") {
+                break line;
+            }
+            before.push(line);
+        };
+        // What was said before it listened can be asked for as well.
+        for line in before {
+            early.send(line).unwrap();
+        }
         let field = |name: &str| {
             let rest = line.split_once(name).unwrap().1;
             rest.split_whitespace().next().unwrap().to_owned()
