@@ -4,6 +4,8 @@
 
 use std::str::FromStr;
 
+use turlough_sdk::Digest;
+
 /// OpenTelemetry's samplers, by the names of `OTEL_TRACES_SAMPLER`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 #[allow(missing_docs, reason = "the names say it")]
@@ -49,18 +51,20 @@ impl Default for Ratio {
 pub(crate) struct Sampler {
     /// What callers decided counts.
     follows_callers: bool,
-    /// Of 2^63 traces, so many.
-    below: u64,
+    /// The traces are told whose hash is no less.
+    threshold: u64,
 }
 
 impl Sampler {
+    /// How many values the hash of a trace's id has; a float holds each.
+    const VALUES: u64 = 1 << 53;
+
     pub(crate) const fn new(name: SamplerName, Ratio(ratio): Ratio) -> Self {
         use SamplerName as Name;
-        let all = 1 << 63;
-        let below = match name {
-            Name::AlwaysOn | Name::ParentBasedAlwaysOn => all,
-            Name::AlwaysOff | Name::ParentBasedAlwaysOff => 0,
-            Name::TraceIdRatio | Name::ParentBasedTraceIdRatio => (ratio * all as f64) as u64,
+        let share = match name {
+            Name::AlwaysOn | Name::ParentBasedAlwaysOn => 1.0,
+            Name::AlwaysOff | Name::ParentBasedAlwaysOff => 0.0,
+            Name::TraceIdRatio | Name::ParentBasedTraceIdRatio => ratio,
         };
         let follows_callers = matches!(
             name,
@@ -68,15 +72,16 @@ impl Sampler {
         );
         Self {
             follows_callers,
-            below,
+            threshold: ((1.0 - share) * Self::VALUES as f64) as u64,
         }
     }
 
-    /// By the trace's id, as OpenTelemetry's own SDKs do, so that they decide alike; or as the caller did.
+    /// By what the trace's id hashes to, or as the caller did. Bits of the id itself would not do: those of a
+    /// UUIDv7 are time and, within a millisecond, a counter.
     pub(crate) fn is_sampled(self, trace: u128, caller: Option<bool>) -> bool {
         match caller {
             Some(is_sampled) if self.follows_callers => is_sampled,
-            _ => (trace as u64) >> 1 < self.below,
+            _ => (Digest::of(&trace.to_be_bytes()).0 as u64) >> 11 >= self.threshold,
         }
     }
 }
